@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+"""Runs the guest tests (tests/guest/*.test; README.md beside this file has the format).
+
+  tests/guest/run.py -k 6.12 [--filter REGEX] [-v]
+
+This one file is used on both sides: outside it chooses the cases, boots the guest and counts; with --inside, in the
+guest, it runs them. What goes between the two is one line of JSON a case on the guest's stdout.
+"""
+import argparse
+import dataclasses
+import glob
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+GUEST_TESTS = "/tests"          # where the guest sees tests/
+ATTACHED = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
+BOOT_ALLOWANCE = 120            # seconds, for the guest as a whole
+KERNELS = ("5.10", "6.1", "6.12", "6.18", "7.2")
+
+
+# ---- cases -----------------------------------------------------------------------------------
+
+@dataclass
+class Case:
+    file: str
+    line: int
+    name: str
+    run: list[str] = field(default_factory=list)
+    expect: list[str] = field(default_factory=list)
+    expect_text: list[str] = field(default_factory=list)
+    expect_not: list[str] = field(default_factory=list)
+    expect_err: list[str] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)
+    cleanup: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
+    background: str = ""
+    interrupt: float | None = None
+    exit: int = 0
+    timeout: float = 20
+    kernel: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"{self.file}: {self.name}"
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the case may take, with all its lines."""
+        return self.timeout + 10 * (len(self.setup) + len(self.cleanup)) + 5
+
+
+CONDITION = re.compile(r"(>=|<=|>|<|=)?(\d+)\.(\d+)")
+
+
+def parse(path: str) -> list[Case]:
+    """The cases of one file; a mistake in it ends the run with its place."""
+    with open(path) as f:
+        lines = f.read().split("\n")
+    file = os.path.basename(path).removesuffix(".test")
+    cases: list[Case] = []
+    open_case = False
+    at = 0
+    while at < len(lines):
+        number, text = at + 1, lines[at]
+        at += 1
+        while text.endswith("\\") and at < len(lines):
+            text = text[:-1].rstrip() + " " + lines[at].strip()
+            at += 1
+        if not text.strip():
+            open_case = False
+        if not text.strip() or text.startswith("#"):
+            continue
+        word, _, rest = text.strip().partition(" ")
+        key, rest = word.lower(), rest.strip()
+
+        def wrong(why: str) -> None:
+            sys.exit(f"{path}:{number}: {why}")
+
+        if key == "name":
+            if any(c.name == rest for c in cases):
+                wrong(f"there is a case named '{rest}' above")
+            cases.append(Case(file, number, rest))
+            open_case = True
+            continue
+        if not open_case:
+            wrong(f"{word} before NAME: a case begins with NAME, and a blank line ends it")
+        case = cases[-1]
+        try:
+            if key in ("run", "expect", "expect_text", "expect_not", "expect_err", "setup", "cleanup", "after"):
+                getattr(case, key).append(rest)
+                if key in ("expect", "expect_not", "expect_err"):
+                    re.compile(rest)
+            elif key in ("exit", "timeout", "interrupt"):
+                setattr(case, key, int(rest) if key == "exit" else float(rest))
+            elif key == "background":
+                case.background = rest
+            elif key == "kernel":
+                if not all(CONDITION.fullmatch(c) for c in rest.split()):
+                    wrong(f"KERNEL {rest}: write conditions such as >=5.17 <6.12")
+                case.kernel = rest
+            else:
+                wrong(f"unknown word {word}; tests/guest/README.md has the list")
+        except (ValueError, re.error) as e:
+            wrong(f"{word} {rest}: {e}")
+    for case in cases:
+        if not case.run:
+            sys.exit(f"{path}:{case.line}: '{case.name}' has no RUN")
+    return cases
+
+
+def all_cases(pattern: str) -> list[Case]:
+    cases = [c for path in sorted(glob.glob(f"{HERE}/*.test")) for c in parse(path)]
+    return [c for c in cases if re.search(pattern, c.title)]
+
+
+def suits(condition: str, kernel: str) -> bool:
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    assert found, kernel
+    have = (int(found[1]), int(found[2]))
+    for part in condition.split():
+        m = CONDITION.fullmatch(part)
+        assert m, part
+        want = (int(m[2]), int(m[3]))
+        if not {">=": have >= want, "<=": have <= want, ">": have > want, "<": have < want}.get(m[1], have == want):
+            return False
+    return True
+
+
+# ---- inside the guest ------------------------------------------------------------------------
+
+class Process:
+    """A shell line in a process group of its own, whose output is gathered while it runs."""
+
+    def __init__(self, script: str, env: dict[str, str], cwd: str):
+        self.out: list[bytes] = []
+        self.err: list[bytes] = []
+        self.attached = threading.Event()
+        self.popen = subprocess.Popen(["bash", "-c", script], env=env, cwd=cwd, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        self.readers = [threading.Thread(target=self.read, args=pair, daemon=True)
+                        for pair in ((self.popen.stdout, self.out), (self.popen.stderr, self.err))]
+        for reader in self.readers:
+            reader.start()
+
+    def read(self, stream, lines: list[bytes]) -> None:
+        for line in stream:
+            if line.strip() == ATTACHED.encode():
+                self.attached.set()
+            else:
+                lines.append(line)
+
+    def signal(self, number: int) -> None:
+        try:
+            os.killpg(self.popen.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def wait(self, deadline: float) -> bool:
+        """Waits for the end, until the deadline; what is left of the group is killed then. False: it was too late."""
+        in_time = True
+        try:
+            self.popen.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            in_time = False
+        self.signal(signal.SIGKILL)
+        self.popen.wait()
+        for reader in self.readers:
+            reader.join(2)          # something that left the group may still hold the pipe
+        return in_time
+
+    def text(self) -> tuple[str, str]:
+        return b"".join(self.out).decode(errors="replace"), b"".join(self.err).decode(errors="replace")
+
+
+def shell(lines: list[str], env: dict[str, str], cwd: str, seconds: float) -> str:
+    """Runs lines one by one; tells what went wrong, or nothing."""
+    for line in lines:
+        process = Process(line, env, cwd)
+        in_time = process.wait(time.monotonic() + seconds)
+        if not in_time or process.popen.returncode != 0:
+            how = f"exit {process.popen.returncode}" if in_time else f"not done in {seconds:g} s"
+            return f"`{line}`: {how}\n{''.join(process.text())}"
+    return ""
+
+
+def perform(case: Case) -> dict:
+    """Runs one case. The result tells what was wrong (an empty list: it passed) and the output."""
+    problems: list[str] = []
+    out = err = ""
+    cwd = tempfile.mkdtemp(prefix="case-")
+    env = {**os.environ, "TESTS": GUEST_TESTS, "TMPDIR": cwd}
+    background = None
+    start = time.monotonic()
+    try:
+        if wrong := shell(case.setup, env, cwd, 10):
+            problems.append(f"SETUP {wrong}")
+        else:
+            if case.background:
+                background = Process(case.background, env, cwd)
+                env["PID"] = str(background.popen.pid)
+            out, err = run_main(case, env, cwd, problems)
+    finally:
+        if background:
+            background.signal(signal.SIGKILL)
+            background.wait(time.monotonic() + 2)
+        if wrong := shell(case.cleanup, env, cwd, 10):
+            problems.append(f"CLEANUP {wrong}")
+        shutil.rmtree(cwd, ignore_errors=True)
+    return {"problems": problems, "out": out, "err": err, "seconds": time.monotonic() - start}
+
+
+def run_main(case: Case, env: dict[str, str], cwd: str, problems: list[str]) -> tuple[str, str]:
+    awaits = bool(case.after) or case.interrupt is not None
+    if awaits:
+        env = {**env, ATTACHED: "1"}
+    deadline = time.monotonic() + case.timeout
+    main = Process("\n".join(case.run), env, cwd)
+    if awaits:
+        while not main.attached.wait(0.05) and main.popen.poll() is None and time.monotonic() < deadline:
+            pass
+        if not main.attached.wait(0.2):
+            problems.append(f"no line {ATTACHED} on stdout, so AFTER and INTERRUPT were not done")
+        else:
+            if wrong := shell(case.after, env, cwd, max(1.0, deadline - time.monotonic())):
+                problems.append(f"AFTER {wrong}")
+            if case.interrupt is not None:
+                time.sleep(case.interrupt)
+                main.signal(signal.SIGINT)
+    in_time = main.wait(deadline)
+    out, err = main.text()
+    if not in_time:
+        problems.append(f"not done in {case.timeout:g} s (TIMEOUT), so it was killed")
+    elif main.popen.returncode != case.exit:
+        problems.append(f"exit code {main.popen.returncode}, expected {case.exit}")
+    problems += [f"no line of stdout matches EXPECT {p}" for p in case.expect if not matches(p, out)]
+    problems += [f"no line of stderr matches EXPECT_ERR {p}" for p in case.expect_err if not matches(p, err)]
+    problems += [f"stdout lacks EXPECT_TEXT {t}" for t in case.expect_text if t not in out]
+    problems += [f"a line matches EXPECT_NOT {p}" for p in case.expect_not if matches(p, out) or matches(p, err)]
+    return out, err
+
+
+def matches(pattern: str, text: str) -> bool:
+    return any(re.search(pattern, line) for line in text.split("\n"))
+
+
+def inside() -> None:
+    """Runs the cases that this file's other side wrote to its job file, and tells each result as a line of JSON."""
+    with open(f"{GUEST_JOB}/cases.json") as f:
+        cases = [Case(**c) for c in json.load(f)]
+    for case in cases:
+        print(json.dumps(perform(case)), flush=True)
+
+
+# ---- outside ---------------------------------------------------------------------------------
+
+GUEST_JOB = "/run/cases"
+
+
+def show(text: str, head: str) -> None:
+    if text:
+        print("".join(f"    {head} {line}\n" for line in text.rstrip("\n").split("\n")), end="")
+
+
+def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: list[bool]) -> int:
+    """Boots one guest for the cases, prints and counts each verdict as it comes; gives the guest's exit code."""
+    with tempfile.TemporaryDirectory(prefix="rtrace-cases-") as job:
+        with open(f"{job}/cases.json", "w") as f:
+            json.dump([dataclasses.asdict(c) for c in cases], f)
+        guest = subprocess.Popen(
+            [f"{HERE}/../../scripts/guest", "-k", kernel, "--share", f"{os.path.dirname(HERE)}:{GUEST_TESTS}:ro",
+             "--share", f"{job}:{GUEST_JOB}:ro", "--bin-dir", args.bin_dir,
+             "--timeout", f"{BOOT_ALLOWANCE + sum(c.longest for c in cases):.0f}",
+             *(x for file in args.copy for x in ("--copy", file)),
+             "--", "python3", f"{GUEST_TESTS}/guest/run.py", "--inside"], stdout=subprocess.PIPE)
+        assert guest.stdout
+        for line in guest.stdout:
+            try:
+                result = json.loads(line)
+            except ValueError:
+                print(line.decode(errors="replace"), end="", flush=True)
+                continue
+            case = cases[len(verdicts)]
+            verdicts.append(not result["problems"])
+            print(f"{'ok  ' if verdicts[-1] else 'FAIL'} {case.title} ({result['seconds']:.1f} s)", flush=True)
+            for problem in result["problems"]:
+                show(problem, "!")
+            if result["problems"] or args.verbose:
+                show("\n".join(case.run), "$")
+                show(result["out"], "1>")
+                show(result["err"], "2>")
+        return guest.wait()
+
+
+def run_kernel(kernel: str, args: argparse.Namespace) -> bool:
+    chosen = all_cases(args.filter)
+    cases = [c for c in chosen if suits(c.kernel, kernel)]
+    print(f"kernel {kernel}: {len(cases)} cases", flush=True)
+    for case in chosen:
+        if not suits(case.kernel, kernel):
+            print(f"skip {case.title} (needs kernel {case.kernel})")
+    passed = failed = 0
+    died_at: Case | None = None
+    while cases:
+        verdicts: list[bool] = []
+        code = boot(kernel, cases, args, verdicts)
+        passed, failed = passed + sum(verdicts), failed + len(verdicts) - sum(verdicts)
+        cases = cases[len(verdicts):]
+        if not cases:
+            break
+        # Under emulation a guest may die, rarely, while code of another processor is patched: so a second try.
+        if died_at is None:
+            print(f"the guest ended in the middle, with {code}, at '{cases[0].title}': what remains ({len(cases)} cases) "
+                  "is tried once more, in a fresh one", flush=True)
+            died_at = cases[0]
+        elif died_at is cases[0]:
+            print(f"FAIL {cases[0].title}: the guest ended here twice; going on behind it", flush=True)
+            failed, cases = failed + 1, cases[1:]
+        else:
+            print(f"FAIL {cases[0].title}: the guest ended again, with {code}, and {len(cases) - 1} cases did not run")
+            failed += len(cases)
+            break
+    print(f"kernel {kernel}:")
+    print(f"{passed} passed, {failed} failed, {len(chosen) - passed - failed} skipped", flush=True)
+    if passed + failed == 0:
+        print(f"no case ran on kernel {kernel}", flush=True)
+    return failed == 0 and passed > 0
+
+
+def main() -> int:
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("-k", "--kernel", default="6.1,6.12", help=f"kernels, with commas between (default: 6.1,6.12), or "
+                    f"all: {' '.join(KERNELS)}")
+    ap.add_argument("--filter", default="", metavar="REGEX", help="only cases of which 'FILE: NAME' matches")
+    ap.add_argument("--bin-dir", default=f"{HERE}/../../target/release", help="where rtrace is (default: target/release)")
+    ap.add_argument("--copy", action="append", default=[], metavar="FILE", help="one more program for the guest")
+    ap.add_argument("-v", "--verbose", action="store_true", help="show the output of cases that passed too")
+    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    if args.inside:
+        inside()
+        return 0
+    kernels = KERNELS if args.kernel == "all" else args.kernel.split(",")
+    return 0 if all([run_kernel(kernel, args) for kernel in kernels]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
