@@ -1,0 +1,461 @@
+//! The bundle: what the compiler hands to the runtime. An ELF object of BPF programs together with
+//! everything needed to load it, attach it, read its events and print its maps, and nothing that
+//! needs the compiler again. Deterministic: same source and same kernel facts, same bytes.
+//!
+//! Layout contract between code generation and the runtime:
+//! * every program is a symbol `ProgramDef::symbol` in its own section `kprobe/<symbol>` (the section
+//!   kind is only a label; `ProgramDef::prog_type` counts);
+//! * maps are legacy definitions (`struct bpf_map_def`, 7 words) in section `maps`, under `MapObject::symbol`;
+//! * plain memory shared by all programs is one global, section `.bss`, symbol [`GLOBALS_SYMBOL`];
+//!   [`Globals`] says what lies where;
+//! * events go through the ring buffer [`RINGBUF_SYMBOL`]; [`EventLayout`] describes their bytes;
+//! * a program that asks for its probe identifier holds the 64-bit constant [`PROBE_ID_MAGIC`] in an
+//!   `ld_imm64` instruction for the loader to patch, or reads the attach cookie ([`ProbeIdSource`]).
+
+use crate::source::SourceMap;
+use crate::types::{Record, Type};
+use serde::{Deserialize, Serialize};
+
+pub const FORMAT_VERSION: u32 = 1;
+pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
+pub const GLOBALS_SYMBOL: &str = "rt_globals";
+pub const RINGBUF_SYMBOL: &str = "rt_events";
+/// Per-CPU array with one element: working memory of all programs.
+pub const SCRATCH_SYMBOL: &str = "rt_scratch";
+/// Hash of kernel and user stacks: key `u64`, value `u32` frame count, `u32` zero, `u64` frames.
+pub const STACKS_SYMBOL: &str = "rt_stacks";
+/// Perf event array for `skboutput`.
+pub const PACKETS_SYMBOL: &str = "rt_packets";
+pub const PROBE_ID_MAGIC: u64 = 0x7274_7261_6365_4944;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The ELF object.
+    pub object: Vec<u8>,
+    pub sources: SourceMap,
+    pub programs: Vec<ProgramDef>,
+    /// Every attach point that has an identifier of its own; `ProbeName` values index this.
+    pub probes: Vec<ProbeInfo>,
+    pub maps: Vec<MapDef>,
+    /// All BPF maps of the object, in the order of section `maps`.
+    pub map_objects: Vec<MapObject>,
+    pub events: Vec<EventDef>,
+    pub globals: Globals,
+    /// `strftime` formats, indexed by [`Type::Timestamp`].
+    pub time_formats: Vec<String>,
+    /// Enums that values are printed with: name, enumerators.
+    pub enums: Vec<EnumDef>,
+    /// Structs that are printed whole.
+    pub records: Vec<RecordDef>,
+    pub config: Config,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EnumDef {
+    pub name: String,
+    pub values: Vec<(String, i64)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordDef {
+    pub record: Record,
+    pub fields: Vec<RecordField>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordField {
+    pub name: String,
+    pub ty: Type,
+    pub bit_offset: u32,
+    pub bits: Option<u8>,
+}
+
+/// BPF program types, with the expected attach type where one matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ProgType {
+    /// BPF_PROG_TYPE_KPROBE: kprobe, kretprobe, uprobe, uretprobe.
+    Kprobe,
+    /// BPF_PROG_TYPE_TRACEPOINT.
+    Tracepoint,
+    /// BPF_PROG_TYPE_PERF_EVENT: profile, interval, software, hardware, watchpoint.
+    PerfEvent,
+    /// BPF_PROG_TYPE_RAW_TRACEPOINT: raw tracepoints without BTF; BEGIN and END by test run.
+    RawTracepoint,
+    /// BPF_PROG_TYPE_TRACING, BPF_TRACE_RAW_TP.
+    BtfTracepoint,
+    /// BPF_PROG_TYPE_TRACING, BPF_TRACE_FENTRY.
+    Fentry,
+    /// BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT.
+    Fexit,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeIdSource {
+    /// The program does not ask.
+    Unused,
+    /// The loader loads one copy per attach point with [`PROBE_ID_MAGIC`] replaced.
+    Patch,
+    /// `bpf_get_attach_cookie` returns it: the loader sets cookies.
+    Cookie,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramDef {
+    pub symbol: String,
+    pub prog_type: ProgType,
+    pub probe_id: ProbeIdSource,
+    /// Attach with one multi link (kprobe.multi, uprobe.multi), falling back to single links.
+    pub multi: bool,
+    pub attach: Vec<AttachPoint>,
+    /// The clause in the sources.
+    pub span: (u32, u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttachPoint {
+    /// Index into [`Bundle::probes`].
+    pub probe: u32,
+    pub target: Target,
+    /// The attach point as written, for messages.
+    pub span: (u32, u32),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Target {
+    Begin,
+    End,
+    Kprobe {
+        function: String,
+        module: Option<String>,
+        offset: u64,
+        ret: bool,
+    },
+    /// fentry or fexit: the BTF id is in the id space of `module` (vmlinux when `None`).
+    Trampoline {
+        function: String,
+        module: Option<String>,
+        btf_id: u32,
+    },
+    Tracepoint {
+        category: String,
+        name: String,
+    },
+    RawTracepoint {
+        name: String,
+        /// BTF id of the `btf_trace_…` typedef for [`ProgType::BtfTracepoint`].
+        btf_id: Option<u32>,
+    },
+    Uprobe {
+        path: String,
+        symbol: String,
+        /// In the file.
+        offset: u64,
+        ret: bool,
+    },
+    /// One timer, on one CPU.
+    Interval {
+        nanoseconds: u64,
+    },
+    /// A timer on every CPU.
+    Profile {
+        sampling: Sampling,
+    },
+    /// A perf event of `type`/`config` on every CPU.
+    PerfEvent {
+        perf_type: u32,
+        config: u64,
+        period: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Sampling {
+    Hertz(u64),
+    Nanoseconds(u64),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeInfo {
+    /// `kprobe:vfs_read`: what the builtin `probe` prints.
+    pub name: String,
+    /// What the builtin `func` prints; empty where a probe has no function.
+    pub function: String,
+}
+
+/// Where a script's map is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Storage {
+    /// `stripes` copies of the value in [`Globals`], `stride` bytes apart; CPU `n` adds to copy
+    /// `n & (stripes - 1)` atomically, readers add them up. One stripe for plain scalars.
+    Global { offset: u32, stripes: u32, stride: u32 },
+    /// A BPF map of its own: index into [`Bundle::map_objects`]. Keyless maps have a `u32` zero key.
+    Map { object: u32, per_cpu: bool },
+}
+
+/// A map of the script.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MapDef {
+    /// With the `@`.
+    pub name: String,
+    /// `None` for a keyless map; several keys are a tuple.
+    pub key: Option<Type>,
+    pub value: Type,
+    pub storage: Storage,
+    /// For keyless maps: offset in [`Globals`] of a `u64` that is non-zero once the map was written.
+    pub set_flag: Option<u32>,
+    /// Offset in [`Globals`] of the `u64` that counts failed updates.
+    pub lost: u32,
+    pub max_entries: u32,
+}
+
+/// A BPF map of the object, by the kernel's numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MapObject {
+    pub symbol: String,
+    /// `BPF_MAP_TYPE_…`
+    pub map_type: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    pub flags: u32,
+}
+
+/// The shared memory of all programs, offsets in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Globals {
+    pub size: u32,
+    /// `u64` written by the loader before anything is attached: `CLOCK_MONOTONIC` nanoseconds, for `elapsed`.
+    pub start_time: u32,
+    /// `u64` count of events that found no room.
+    pub lost_events: u32,
+    /// `u64` count of stacks that could not be stored.
+    pub lost_stacks: u32,
+}
+
+/// A record in the ring buffer: what to do, and with which values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventDef {
+    pub action: Action,
+    pub fields: Vec<Type>,
+    pub layout: EventLayout,
+    /// The call in the sources.
+    pub span: (u32, u32),
+}
+
+/// The bytes of an event: `u32` index of the event, then the fixed part with each field at its
+/// offset, then the variable parts one after the other, unaligned, in field order.
+///
+/// A fixed field holds the type's inline representation. A variable field (strings and buffers
+/// above [`EventLayout::FIXED_LIMIT`] bytes, and stacks) holds `u32` length in bytes and `u32`
+/// extra (the process for user stacks, else 0); its data is in the variable part: a string without
+/// its NUL, a buffer's bytes, or a stack's `u64` frames.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLayout {
+    pub fields: Vec<EventField>,
+    /// Bytes up to the variable part, a multiple of 8 when there is none.
+    pub fixed_size: u32,
+    /// Most bytes that an event can have.
+    pub max_size: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventField {
+    pub offset: u32,
+    /// Most bytes in the variable part; 0 for a fixed field.
+    pub var_max: u32,
+}
+
+impl EventLayout {
+    /// Strings and buffers up to this many bytes are fixed fields.
+    pub const FIXED_LIMIT: u32 = 64;
+
+    /// Lays out fields of the given types.
+    pub fn new(types: &[Type]) -> EventLayout {
+        let mut at = 4u32;
+        let mut var_total = 0u32;
+        let mut fields = Vec::with_capacity(types.len());
+        for ty in types {
+            let var_max = match ty {
+                Type::String { cap } | Type::Buffer { cap } if *cap > Self::FIXED_LIMIT => *cap,
+                Type::Stack(s) => u32::from(s.depth) * 8,
+                _ => 0,
+            };
+            let (size, align) = if var_max > 0 { (8, 4) } else { (ty.size(), ty.align()) };
+            at = at.next_multiple_of(align);
+            fields.push(EventField { offset: at, var_max });
+            at += size;
+            var_total += var_max;
+        }
+        let fixed_size = if var_total == 0 { at.next_multiple_of(8) } else { at };
+        EventLayout { fields, fixed_size, max_size: fixed_size + var_total }
+    }
+
+    pub fn is_variable(&self) -> bool {
+        self.fields.iter().any(|f| f.var_max > 0)
+    }
+}
+
+/// User-side work asked for by an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Action {
+    /// `printf`, `errorf`, `warnf`, and `join` alone: fields are the arguments.
+    Printf { format: Format, stream: Stream },
+    /// `print(value)`: one field.
+    PrintValue,
+    /// `print(@map)`, `print(@map, top, div)`; 0 means not given. No fields.
+    PrintMap { map: u32, top: u32, div: u64 },
+    /// `print(@map[key])`: the field is the key.
+    PrintEntry { map: u32, top: u32, div: u64 },
+    /// `clear(@map)`. No fields.
+    Clear { map: u32 },
+    /// `zero(@map)`. No fields.
+    Zero { map: u32 },
+    /// `exit(code)`: one integer field.
+    Exit,
+    /// `time(format)`: no fields.
+    Time { format: String },
+    /// `system(format, …)` and `cat(format, …)`: fields are the arguments.
+    System { format: Format },
+    Cat { format: Format },
+    /// A packet written by `skboutput` to the packets map, not the ring buffer; the record starts with
+    /// `u32` index of the event, `u32` bytes captured, `u64` `bpf_ktime_get_boot_ns`, then the bytes. No fields.
+    Packet { path: String },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stream {
+    Out,
+    Warning,
+    Error,
+}
+
+/// A parsed format string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format(pub Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    Text(Vec<u8>),
+    /// One conversion, for the next field.
+    Spec(FormatSpec),
+}
+
+/// `%[flags][width][.precision][length]conversion`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormatSpec {
+    pub minus: bool,
+    pub plus: bool,
+    pub space: bool,
+    pub zero: bool,
+    pub alternate: bool,
+    pub width: Option<u32>,
+    pub precision: Option<u32>,
+    /// Bits that the length modifier names (`hh` 8, `h` 16, none 0, `l ll j z t` 64).
+    pub length_bits: u8,
+    pub conversion: Conversion,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conversion {
+    /// `%d %i`
+    Signed,
+    /// `%u`
+    Unsigned,
+    /// `%o`
+    Octal,
+    /// `%x`
+    Hex,
+    /// `%X`
+    HexUpper,
+    /// `%c`
+    Char,
+    /// `%p`
+    Pointer,
+    /// `%s`
+    Str,
+    /// `%r`: buffer with unprintable bytes escaped
+    Buffer,
+    /// `%rh`: buffer as hexadecimal with blanks
+    BufferHex,
+    /// `%rx`: buffer as `\x..` escapes
+    BufferEscaped,
+    /// `%gr`: GFP flags by name
+    GfpFlags,
+}
+
+/// Settings of a run: the reference's configuration variables that the runtime needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Size of the ring buffer in bytes, a power of two of pages.
+    pub ringbuf_bytes: u32,
+    pub print_maps_on_exit: bool,
+    pub max_map_keys: u32,
+    pub show_debug_info: bool,
+    pub cpp_demangle: bool,
+    /// Attach what can be attached: `ignore`, `warn` or `error` for probes that cannot.
+    pub missing_probes: MissingProbes,
+    /// Trace only this process, its threads included (`-p`).
+    pub pid: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MissingProbes {
+    Ignore,
+    Warn,
+    Error,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            ringbuf_bytes: 4 << 20,
+            print_maps_on_exit: true,
+            max_map_keys: 4096,
+            show_debug_info: false,
+            cpp_demangle: true,
+            missing_probes: MissingProbes::Error,
+            pid: None,
+        }
+    }
+}
+
+/// Why bytes are not a bundle.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DecodeError {
+    NotABundle,
+    OtherVersion(u32),
+    Damaged,
+}
+
+impl std::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DecodeError::NotABundle => f.write_str("not an rtrace bundle"),
+            DecodeError::OtherVersion(v) => {
+                write!(f, "bundle format {v}, this program reads format {FORMAT_VERSION}: build the bundle again")
+            }
+            DecodeError::Damaged => f.write_str("the bundle is damaged"),
+        }
+    }
+}
+
+impl Bundle {
+    /// The bundle's file form: magic, format version, encoded contents.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend(FORMAT_VERSION.to_le_bytes());
+        // Serialising plain data to memory has no failure.
+        out.extend(postcard::to_allocvec(self).unwrap_or_default());
+        out
+    }
+
+    /// Reads the file form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Bundle, DecodeError> {
+        let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(DecodeError::NotABundle)?;
+        let (version, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Damaged)?;
+        match u32::from_le_bytes(*version) {
+            FORMAT_VERSION => postcard::from_bytes(rest).map_err(|_| DecodeError::Damaged),
+            other => Err(DecodeError::OtherVersion(other)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What the compiler asks of the kernel it compiles for. `runtime` answers from the live system,
+//! lazily; tests answer from a recorded folder. Nothing here does I/O.
+
+use crate::types::{Type, TypeId};
+
+/// A kernel version; `Version(5, 10)` is what messages call "5.10".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u16, pub u16);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+/// Why a question could not be answered, in words for the user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KernelError {
+    /// What is wrong: "cannot read /sys/kernel/btf/vmlinux: No such file or directory".
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+impl KernelError {
+    pub fn new(message: impl Into<String>, help: impl Into<String>) -> KernelError {
+        KernelError { message: message.into(), help: Some(help.into()) }
+    }
+}
+
+/// What a kernel may or may not have, where the compiler or the loader chooses by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Feature {
+    /// BPF_TRACE_KPROBE_MULTI links work (5.18 and CONFIG_FPROBE).
+    KprobeMulti,
+    /// BPF_TRACE_UPROBE_MULTI links work (6.6).
+    UprobeMulti,
+    /// bpf_get_attach_cookie and perf links with cookies (5.15).
+    AttachCookie,
+    /// bpf_get_func_ip (5.15).
+    GetFuncIp,
+    /// bpf_loop (5.17).
+    Loop,
+    /// bpf_for_each_map_elem (5.13).
+    ForEachMapElem,
+    /// Atomic instructions with fetch, exchange and compare-exchange (5.12).
+    AtomicFetch,
+    /// Signed division and sign-extending loads, `-mcpu=v4` (6.6).
+    CpuV4,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TypeKind {
+    Struct,
+    Union,
+    Enum,
+    Typedef,
+}
+
+/// A member of a struct or union. Anonymous inner structs are looked through by
+/// [`Kernel::member`], and listed with an empty name by [`Kernel::members`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub name: String,
+    pub ty: Type,
+    /// From the start of the outermost record asked about.
+    pub bit_offset: u32,
+    /// Width of a bit-field; `None` for an ordinary member.
+    pub bits: Option<u8>,
+}
+
+/// A kernel function with its prototype from BTF.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    pub name: String,
+    /// `None` for vmlinux.
+    pub module: Option<String>,
+    /// BTF id of the FUNC, in the module's (or vmlinux's) id space; 0 where there is none (raw
+    /// tracepoints: the id of the `btf_trace_…` typedef).
+    pub btf_id: u32,
+    pub params: Vec<(String, Type)>,
+    pub ret: Type,
+}
+
+/// A function that can be traced: name and, if it is in a module, the module.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FunctionName {
+    pub name: String,
+    pub module: Option<String>,
+}
+
+/// A field of a tracepoint's record, from its `format` file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracepointField {
+    pub name: String,
+    /// As declared in the format file, without the name: `const char *`, `__data_loc char[]`.
+    pub declared: String,
+    pub offset: u32,
+    pub size: u32,
+    pub signed: bool,
+    /// The type as BTF or C knows it. `__data_loc` fields give the element array's pointer type.
+    pub ty: Type,
+    /// The field holds `length << 16 | offset` of data elsewhere in the record.
+    pub data_loc: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tracepoint {
+    pub category: String,
+    pub name: String,
+    pub id: u64,
+    /// Without the common fields.
+    pub fields: Vec<TracepointField>,
+}
+
+/// A function of an executable or library.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserSymbol {
+    pub name: String,
+    /// Address as in the symbol table.
+    pub address: u64,
+    /// Offset in the file: where a uprobe goes.
+    pub file_offset: u64,
+    pub size: u64,
+}
+
+/// Facts about the kernel and the machine a script is compiled for.
+///
+/// Methods return `Ok(None)` or an empty list for "there is no such thing" and an error for "cannot
+/// know". Patterns are shell globs (`*`, `?`, `[…]`).
+pub trait Kernel {
+    fn version(&self) -> Version;
+    fn has(&self, feature: Feature) -> bool;
+
+    /// A type by kind and name (without keyword). Typedefs come resolved to what they name.
+    fn find_type(&self, kind: TypeKind, name: &str) -> Result<Option<Type>, KernelError>;
+    /// A member by name, also inside anonymous members; the offset is from the start of `id`.
+    fn member(&self, id: TypeId, name: &str) -> Option<Member>;
+    /// All direct members in order.
+    fn members(&self, id: TypeId) -> Vec<Member>;
+    /// The value and enum type of an enumerator (`IPPROTO_TCP`).
+    fn enumerator(&self, name: &str) -> Option<(i64, Type)>;
+    /// The enumerators of an enum, by name of the enum.
+    fn enum_values(&self, name: &str) -> Vec<(String, i64)>;
+    /// The known name nearest to `name` among structs, unions or enums, if one is near.
+    fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String>;
+
+    /// A function's prototype from BTF; `module` restricts the search.
+    fn function(&self, name: &str, module: Option<&str>) -> Result<Option<Function>, KernelError>;
+    /// Functions that kprobes can be placed on; `module` is a pattern, `None` for everywhere.
+    fn traceable_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
+    /// Functions with BTF that fentry can be placed on.
+    fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
+    /// A function that the user may have meant: a new name of a renamed one, or one spelt nearly so.
+    fn nearest_function(&self, name: &str) -> Option<String>;
+    /// The tracepoint spelt nearest to this one.
+    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)>;
+    /// The address of a kernel symbol.
+    fn symbol_address(&self, name: &str) -> Option<u64>;
+
+    fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError>;
+    /// Categories and names that match.
+    fn tracepoints(&self, category: &str, name: &str) -> Result<Vec<(String, String)>, KernelError>;
+    /// A raw tracepoint with its parameters, `void *__data` left out.
+    fn raw_tracepoint(&self, name: &str) -> Result<Option<Function>, KernelError>;
+    fn raw_tracepoints(&self, pattern: &str) -> Result<Vec<String>, KernelError>;
+
+    /// The files that a uprobe target names: a path, a name looked up in `$PATH` or the library
+    /// folders, or a pattern.
+    fn executables(&self, pattern: &str) -> Result<Vec<String>, KernelError>;
+    /// Functions of an executable that match, mangled or not.
+    fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError>;
+    /// The file offset of a virtual address of an executable.
+    fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError>;
+
+    /// The id of a cgroup by path.
+    fn cgroup_id(&self, path: &str) -> Result<u64, KernelError>;
+    /// The `st_dev` and inode of a process's pid namespace when it is not the initial one.
+    fn pid_namespace(&self) -> Option<(u64, u64)>;
+}

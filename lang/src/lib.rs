@@ -1,0 +1,23 @@
+//! The language: what a script means, from text to a typed program ready for code generation.
+//!
+//! `driver.rs` lists the passes. Nothing in this crate does I/O, makes a system call or knows LLVM:
+//! facts about the machine come through the [`kernel::Kernel`] trait, results leave as data.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod builtins;
+pub mod bundle;
+pub mod check;
+pub mod codes;
+pub mod constants;
+pub mod diag;
+pub mod format;
+pub mod hist;
+pub mod kernel;
+pub mod probes;
+pub mod source;
+pub mod typed;
+pub mod types;
+
+pub use rtrace_grammar as grammar;

@@ -1,0 +1,89 @@
+//! `kprobe` and `kretprobe`: any traceable instruction of a kernel function, or its return.
+//!
+//! Whether a single function exists is left to the kernel, which answers when it is attached: reading
+//! the list of all functions would cost more than everything else. Patterns read that list.
+
+use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use crate::bundle::{ProgType, Target};
+use crate::diag::Result;
+use crate::kernel::{FunctionName, Kernel};
+
+pub static KPROBE: ProbeKind = ProbeKind {
+    name: "kprobe",
+    aliases: &["k"],
+    form: "kprobe:[MODULE:]FUNCTION[+OFFSET]",
+    doc: "Entry of a kernel function, or an instruction in it.",
+    example: "kprobe:vfs_read { @[comm] = count() }",
+    prog_type: ProgType::Kprobe,
+    resolve,
+};
+
+pub static KRETPROBE: ProbeKind = ProbeKind {
+    name: "kretprobe",
+    aliases: &["kr"],
+    form: "kretprobe:[MODULE:]FUNCTION",
+    doc: "Return of a kernel function.",
+    example: "kretprobe:vfs_read { @ = hist(retval) }",
+    prog_type: ProgType::Kprobe,
+    resolve,
+};
+
+fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let ret = spec.kind == "kretprobe";
+    let (module, function) = match spec.parts.as_slice() {
+        [f] => (None, f.as_str()),
+        [m, f] => (Some(m.as_str()), f.as_str()),
+        _ => return Err(spec.malformed()),
+    };
+    let (function, offset) = match function.split_once('+') {
+        None => (function, 0),
+        Some((f, o)) => (f, number(o).ok_or_else(|| spec.malformed())?),
+    };
+    if function.is_empty() || (offset != 0 && (ret || is_pattern(function))) {
+        return Err(spec.malformed());
+    }
+    let names = if is_pattern(function) || module.is_some_and(is_pattern) {
+        let found = kernel.traceable_functions(module, function).map_err(|e| spec.unknowable(e))?;
+        if found.is_empty() {
+            return Err(spec
+                .missing(format!("no traceable kernel function matches `{function}`"))
+                .help(format!("rtrace -l 'kprobe:{function}*' lists what there is")));
+        }
+        found
+    } else {
+        vec![FunctionName { name: function.into(), module: module.map(String::from) }]
+    };
+    let several = names.len() > 1;
+    Ok(names
+        .into_iter()
+        .map(|f| {
+            let plus = if offset > 0 { format!("+{offset}") } else { String::new() };
+            // As written: the module is part of the name only where the script says it.
+            let place = match (&f.module, module) {
+                (Some(m), Some(_)) => format!("{m}:{}", f.name),
+                _ => f.name.clone(),
+            };
+            let context = if ret {
+                Context::KernelReturn { function: f.name.clone(), module: f.module.clone() }
+            } else {
+                Context::KernelEntry { function: f.name.clone(), module: f.module.clone() }
+            };
+            Resolved {
+                prog_type: ProgType::Kprobe,
+                name: format!("{}:{place}{plus}", spec.kind),
+                function: f.name.clone(),
+                target: Target::Kprobe { function: f.name, module: f.module, offset, ret },
+                context,
+                multi: several,
+            }
+        })
+        .collect())
+}
+
+/// A decimal or `0x` number.
+pub(super) fn number(text: &str) -> Option<u64> {
+    match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    }
+}

@@ -1,0 +1,191 @@
+//! The table of probe kinds: name, short names, form of the target, program type, how targets are
+//! found on the kernel. One module per kind; each turns an attach point as written ([`Spec`]) into
+//! [`Resolved`] targets. Adding a kind is a module with its row here, a `Target` in the bundle and an
+//! attach module in `runtime/src/attach/`.
+
+use crate::bundle::{ProgType, Target};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::{Function, Kernel, KernelError, Tracepoint};
+use crate::source::Span;
+use std::rc::Rc;
+
+mod kprobe;
+mod perf;
+mod raw_tracepoint;
+mod special;
+mod timer;
+mod trampoline;
+mod tracepoint;
+mod uprobe;
+
+/// One kind of probe.
+pub struct ProbeKind {
+    pub name: &'static str,
+    /// Other spellings: short names and those of earlier releases.
+    pub aliases: &'static [&'static str],
+    /// Form of the whole attach point, for messages.
+    pub form: &'static str,
+    pub doc: &'static str,
+    pub example: &'static str,
+    /// The usual program type, for "where is this function allowed".
+    pub prog_type: ProgType,
+    pub resolve: fn(&Spec, &dyn Kernel) -> Result<Vec<Resolved>>,
+}
+
+/// All kinds, in the order of the manual.
+pub static KINDS: &[&ProbeKind] = &[
+    &special::BEGIN,
+    &special::END,
+    &kprobe::KPROBE,
+    &kprobe::KRETPROBE,
+    &trampoline::FENTRY,
+    &trampoline::FEXIT,
+    &tracepoint::TRACEPOINT,
+    &raw_tracepoint::RAWTRACEPOINT,
+    &uprobe::UPROBE,
+    &uprobe::URETPROBE,
+    &timer::INTERVAL,
+    &timer::PROFILE,
+    &perf::SOFTWARE,
+    &perf::HARDWARE,
+];
+
+/// An attach point taken apart at its colons.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub kind: &'static str,
+    /// What follows the kind.
+    pub parts: Vec<String>,
+    pub span: Span,
+    /// Attach points that one wildcard may give.
+    pub max_probes: u32,
+}
+
+/// One target that an attach point stands for.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    pub prog_type: ProgType,
+    pub target: Target,
+    /// What `probe` prints.
+    pub name: String,
+    /// What `func` prints.
+    pub function: String,
+    pub context: Context,
+    /// Several of these may share one multi link.
+    pub multi: bool,
+}
+
+/// Where a program finds its arguments.
+#[derive(Clone, Debug)]
+pub enum Context {
+    /// No arguments.
+    Nothing,
+    /// `struct pt_regs` at the entry of a kernel function; types from BTF when asked for.
+    KernelEntry { function: String, module: Option<String> },
+    KernelReturn { function: String, module: Option<String> },
+    UserEntry,
+    UserReturn,
+    /// `u64` words, one per parameter; then the return value for fexit.
+    Trampoline { function: Rc<Function>, ret: bool },
+    Tracepoint(Rc<Tracepoint>),
+    /// `u64` words; parameters known when BTF has the tracepoint.
+    RawTracepoint(Option<Rc<Function>>),
+}
+
+/// Finds a kind by name or alias, whatever the case.
+pub fn find(name: &str) -> Option<&'static ProbeKind> {
+    KINDS.iter().copied().find(|k| k.name == name || k.aliases.contains(&name))
+}
+
+/// The kinds whose programs have one of these types.
+pub fn names_with(types: &[ProgType]) -> Vec<&'static str> {
+    KINDS.iter().filter(|k| types.contains(&k.prog_type)).map(|k| k.name).collect()
+}
+
+/// Takes an attach point apart and finds its targets.
+pub fn resolve(text: &str, span: Span, max_probes: u32, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let mut parts = split(text);
+    let word = if parts.is_empty() { String::new() } else { parts.remove(0) };
+    let Some(kind) = find(&word) else {
+        let nearest = KINDS
+            .iter()
+            .flat_map(|k| std::iter::once(k.name).chain(k.aliases.iter().copied()))
+            .filter(|n| n.len() > 2)
+            .min_by_key(|n| strsim::damerau_levenshtein(n, &word))
+            .filter(|n| strsim::damerau_levenshtein(n, &word) <= 2);
+        let error = Diagnostic::error(Code::UnknownProbe, span, format!("unknown kind of probe: `{word}`"))
+            .note(format!("kinds: {}", KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")));
+        return Err(match nearest {
+            Some(n) => error.help(format!("did you mean `{}`?", text.replacen(&word, n, 1))),
+            None => error,
+        });
+    };
+    let spec = Spec { kind: kind.name, parts, span, max_probes };
+    let found = (kind.resolve)(&spec, kernel)?;
+    if found.len() > max_probes as usize {
+        let message = format!("`{text}` matches {} targets; at most {max_probes} are attached at once", found.len());
+        return Err(Diagnostic::error(Code::TooManyTargets, span, message)
+            .help("narrow the pattern, or raise the limit: config = { max_probes = N }"));
+    }
+    Ok(found)
+}
+
+/// Splits at colons, but not inside double quotes, which are removed; `::` of C++ and Rust names stays
+/// with the name once a path has been read.
+fn split(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut quoted = false;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => quoted = !quoted,
+            ':' if !quoted && parts.len() > 2 && chars.peek() == Some(&':') => {
+                chars.next();
+                if let Some(last) = parts.last_mut() {
+                    last.push_str("::");
+                }
+            }
+            ':' if !quoted => parts.push(String::new()),
+            c => {
+                if let Some(last) = parts.last_mut() {
+                    last.push(c);
+                }
+            }
+        }
+    }
+    parts
+}
+
+impl Spec {
+    /// The error for a target of the wrong form.
+    fn malformed(&self) -> Box<Diagnostic> {
+        let (form, example) = find(self.kind).map_or(("", ""), |k| (k.form, k.example));
+        Diagnostic::error(Code::BadTarget, self.span, format!("this is not how a {} is written", self.kind))
+            .help(format!("{form}, for example: {example}"))
+    }
+
+    /// The error for a target that does not exist.
+    fn missing(&self, message: String) -> Box<Diagnostic> {
+        Diagnostic::error(Code::NoSuchTarget, self.span, message)
+    }
+
+    /// The error for kernel information that cannot be read.
+    fn unknowable(&self, error: KernelError) -> Box<Diagnostic> {
+        no_facts(error, self.span)
+    }
+}
+
+/// Kernel information that cannot be read, as a diagnostic.
+pub fn no_facts(error: KernelError, span: Span) -> Box<Diagnostic> {
+    let d = Diagnostic::error(Code::NoFacts, span, error.message);
+    match error.help {
+        Some(help) => d.help(help),
+        None => d,
+    }
+}
+
+/// Whether a name is a pattern.
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '['])
+}

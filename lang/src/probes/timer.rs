@@ -1,0 +1,73 @@
+//! `interval` (one CPU) and `profile` (every CPU): timers.
+
+use super::{Context, ProbeKind, Resolved, Spec};
+use crate::bundle::{ProgType, Sampling, Target};
+use crate::diag::Result;
+use crate::kernel::Kernel;
+
+pub static INTERVAL: ProbeKind = ProbeKind {
+    name: "interval",
+    aliases: &["i"],
+    form: "interval:(s|ms|us|hz):COUNT or interval:DURATION",
+    doc: "A timer that fires on one CPU.",
+    example: "interval:s:1 { print(@); clear(@) } kprobe:vfs_read { @ = count() }",
+    prog_type: ProgType::PerfEvent,
+    resolve,
+};
+
+pub static PROFILE: ProbeKind = ProbeKind {
+    name: "profile",
+    aliases: &["p"],
+    form: "profile:(hz|s|ms|us):COUNT or profile:DURATION",
+    doc: "A timer that fires on every CPU, also inside the kernel.",
+    example: "profile:hz:99 { @[kstack] = count() }",
+    prog_type: ProgType::PerfEvent,
+    resolve,
+};
+
+fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let sampling = match spec.parts.as_slice() {
+        [duration] => period(duration),
+        [unit, count] => count.parse::<u64>().ok().filter(|n| *n > 0).and_then(|n| match unit.as_str() {
+            "hz" => Some(Sampling::Hertz(n)),
+            _ => n.checked_mul(nanoseconds(unit)?).map(Sampling::Nanoseconds),
+        }),
+        _ => None,
+    };
+    let sampling = sampling.ok_or_else(|| spec.malformed())?;
+    let target = match (spec.kind, sampling) {
+        ("profile", sampling) => Target::Profile { sampling },
+        (_, Sampling::Nanoseconds(nanoseconds)) => Target::Interval { nanoseconds },
+        (_, Sampling::Hertz(hz)) => Target::Interval { nanoseconds: (1_000_000_000 / hz).max(1) },
+    };
+    Ok(vec![Resolved {
+        prog_type: ProgType::PerfEvent,
+        target,
+        name: format!("{}:{}", spec.kind, spec.parts.join(":")),
+        function: String::new(),
+        context: Context::Nothing,
+        multi: false,
+    }])
+}
+
+/// Nanoseconds of a unit.
+fn nanoseconds(unit: &str) -> Option<u64> {
+    match unit {
+        "ns" => Some(1),
+        "us" => Some(1_000),
+        "ms" => Some(1_000_000),
+        "s" => Some(1_000_000_000),
+        "m" => Some(60_000_000_000),
+        "h" => Some(3_600_000_000_000),
+        _ => None,
+    }
+}
+
+/// A duration as one word, `10ms`; a bare number is nanoseconds.
+fn period(text: &str) -> Option<Sampling> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..)?;
+    let scale = if unit.is_empty() { 1 } else { nanoseconds(unit)? };
+    let n = digits.parse::<u64>().ok().filter(|n| *n > 0)?;
+    n.checked_mul(scale).map(Sampling::Nanoseconds)
+}

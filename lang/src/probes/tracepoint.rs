@@ -1,0 +1,49 @@
+//! `tracepoint`: static kernel tracepoints with the fields of their `format` file.
+
+use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use crate::bundle::{ProgType, Target};
+use crate::diag::Result;
+use crate::kernel::Kernel;
+use std::rc::Rc;
+
+pub static TRACEPOINT: ProbeKind = ProbeKind {
+    name: "tracepoint",
+    aliases: &["t"],
+    form: "tracepoint:CATEGORY:NAME",
+    doc: "A static tracepoint of the kernel; its fields are `args.NAME`.",
+    example: "tracepoint:sched:sched_switch { @[args.next_comm] = count() }",
+    prog_type: ProgType::Tracepoint,
+    resolve,
+};
+
+fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let [category, name] = spec.parts.as_slice() else { return Err(spec.malformed()) };
+    if category.is_empty() || name.is_empty() {
+        return Err(spec.malformed());
+    }
+    let names = if is_pattern(category) || is_pattern(name) {
+        kernel.tracepoints(category, name).map_err(|e| spec.unknowable(e))?
+    } else {
+        vec![(category.clone(), name.clone())]
+    };
+    let mut found = Vec::new();
+    for (category, name) in names {
+        let Some(tracepoint) = kernel.tracepoint(&category, &name).map_err(|e| spec.unknowable(e))? else { continue };
+        found.push(Resolved {
+            prog_type: ProgType::Tracepoint,
+            name: format!("tracepoint:{category}:{name}"),
+            function: String::new(),
+            target: Target::Tracepoint { category, name },
+            context: Context::Tracepoint(Rc::new(tracepoint)),
+            multi: false,
+        });
+    }
+    if found.is_empty() {
+        let error = spec.missing(format!("the kernel has no tracepoint `{category}:{name}`"));
+        return Err(match kernel.nearest_tracepoint(category, name) {
+            Some((c, n)) => error.help(format!("did you mean `tracepoint:{c}:{n}`?")),
+            None => error.help("rtrace -l 'tracepoint:*' lists all of them"),
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,84 @@
+//! `fentry` and `fexit` (`kfunc` and `kretfunc` in earlier releases): entry and return of a kernel
+//! function with typed arguments, through BPF trampolines.
+
+use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use crate::bundle::{ProgType, Target};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Kernel;
+use std::rc::Rc;
+
+pub static FENTRY: ProbeKind = ProbeKind {
+    name: "fentry",
+    aliases: &["f", "kfunc"],
+    form: "fentry:[MODULE:]FUNCTION",
+    doc: "Entry of a kernel function; its arguments by name and type.",
+    example: "fentry:vfs_read { @[comm] = sum(args.count) }",
+    prog_type: ProgType::Fentry,
+    resolve,
+};
+
+pub static FEXIT: ProbeKind = ProbeKind {
+    name: "fexit",
+    aliases: &["fr", "kretfunc"],
+    form: "fexit:[MODULE:]FUNCTION",
+    doc: "Return of a kernel function; its arguments and its return value.",
+    example: "fexit:vfs_read { @[retval] = count() }",
+    prog_type: ProgType::Fexit,
+    resolve,
+};
+
+fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let ret = spec.kind == "fexit";
+    let prog_type = if ret { ProgType::Fexit } else { ProgType::Fentry };
+    let (module, function) = match spec.parts.as_slice() {
+        [f] => (None, f.as_str()),
+        [m, f] => (Some(m.as_str()), f.as_str()),
+        _ => return Err(spec.malformed()),
+    };
+    if function.is_empty() {
+        return Err(spec.malformed());
+    }
+    let mut found = Vec::new();
+    if is_pattern(function) || module.is_some_and(is_pattern) {
+        let names = kernel.btf_functions(module, function).map_err(|e| spec.unknowable(e))?;
+        if names.len() > spec.max_probes as usize {
+            let message = format!("`{function}` matches {} functions; at most {} are attached at once", names.len(), spec.max_probes);
+            return Err(Diagnostic::error(Code::TooManyTargets, spec.span, message)
+                .help("narrow the pattern, or use kprobe, whose wildcards attach through one link"));
+        }
+        for name in names {
+            found.extend(kernel.function(&name.name, name.module.as_deref()).map_err(|e| spec.unknowable(e))?);
+        }
+        if found.is_empty() {
+            return Err(spec
+                .missing(format!("no kernel function with type information matches `{function}`"))
+                .help(format!("rtrace -l 'fentry:{function}*' lists what there is")));
+        }
+    } else {
+        match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
+            Some(f) => found.push(f),
+            None => {
+                let error = spec.missing(format!("the kernel has no function `{function}` that fentry can trace"));
+                return Err(match kernel.nearest_function(function) {
+                    Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
+                    None => error.help(format!("rtrace -l 'fentry:*{function}*' lists functions with type information")),
+                });
+            }
+        }
+    }
+    Ok(found
+        .into_iter()
+        .map(|f| {
+            let place = format!("{}:{}", f.module.as_deref().unwrap_or("vmlinux"), f.name);
+            Resolved {
+                prog_type,
+                name: format!("{}:{place}", spec.kind),
+                function: f.name.clone(),
+                target: Target::Trampoline { function: f.name.clone(), module: f.module.clone(), btf_id: f.btf_id },
+                context: Context::Trampoline { function: Rc::new(f), ret },
+                multi: false,
+            }
+        })
+        .collect())
+}

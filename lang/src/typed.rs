@@ -1,0 +1,190 @@
+//! The typed program: every name resolved, every conversion explicit, all sizes known, probes
+//! matched against the kernel. Code generation turns it into BPF without asking further questions.
+//!
+//! Scalars are values; aggregates (strings, buffers, arrays, records, tuples, stacks, addresses…)
+//! are evaluated *into* memory: a scratch slot, a map key, an event.
+
+use crate::builtins::Builtin;
+use crate::bundle::{AttachPoint, Config, EnumDef, EventDef, Globals, MapDef, MapObject, ProbeIdSource, ProbeInfo};
+use crate::bundle::{ProgType, RecordDef};
+use crate::source::Span;
+use crate::types::{Space, Type};
+use rtrace_grammar::ast::BinOp;
+
+/// Index into [`Typed::maps`].
+pub type MapId = u32;
+/// Index into [`Typed::events`]; the first word of the event's record.
+pub type EventId = u32;
+/// Index into [`Program::locals`].
+pub type LocalId = u32;
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Typed {
+    pub programs: Vec<Program>,
+    pub probes: Vec<ProbeInfo>,
+    pub maps: Vec<MapDef>,
+    /// BPF maps needed: the script's, then the ring buffer, scratch, stacks and packets as used.
+    /// The scratch map's value size is set by code generation.
+    pub map_objects: Vec<MapObject>,
+    pub events: Vec<EventDef>,
+    pub globals: Globals,
+    pub time_formats: Vec<String>,
+    pub enums: Vec<EnumDef>,
+    pub records: Vec<RecordDef>,
+    pub config: Config,
+    /// Size of the strings that `str` and friends make, NUL included.
+    pub max_strlen: u32,
+}
+
+/// One BPF program.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Program {
+    /// C identifier, unique: `kprobe_vfs_read_1`.
+    pub symbol: String,
+    pub prog_type: ProgType,
+    pub probe_id: ProbeIdSource,
+    pub multi: bool,
+    pub attach: Vec<AttachPoint>,
+    pub locals: Vec<Local>,
+    pub body: Vec<Stmt>,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Local {
+    /// Without the `$`.
+    pub name: String,
+    pub ty: Type,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stmt {
+    pub kind: StmtKind,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum StmtKind {
+    /// Evaluated for its effect.
+    Expr(Expr),
+    SetLocal { local: LocalId, value: Expr },
+    /// `@m[k] = v`; the value has the map's type.
+    SetMap { map: MapId, key: Option<Expr>, value: Expr },
+    /// `@m[k] op= v` on an integer map, atomic for `+ - & | ^`; a missing entry counts as zero.
+    UpdateMap { map: MapId, key: Option<Expr>, op: BinOp, value: Expr },
+    /// `@m[k] = count()`, `sum(v)`, …; the map's type says which. `weight` multiplies `hist`/`count`
+    /// style increments where given.
+    Aggregate { map: MapId, key: Option<Expr>, value: Option<Expr> },
+    /// Deletes an entry; no effect when there is none.
+    Delete { map: MapId, key: Option<Expr> },
+    /// Sends an event; the arguments have the event's field types.
+    Event { event: EventId, args: Vec<Expr> },
+    If { cond: Expr, then: Vec<Stmt>, otherwise: Vec<Stmt> },
+    /// A loop whose bound the verifier sees: at most `limit` rounds.
+    While { cond: Expr, body: Vec<Stmt>, limit: u32 },
+    /// `for ($i : start..end)`; the local is an `int64`.
+    ForRange { local: LocalId, start: Expr, end: Expr, body: Vec<Stmt> },
+    /// `for ($kv : @m)`; the local is a tuple of key and value.
+    ForMap { local: LocalId, map: MapId, body: Vec<Stmt> },
+    Break,
+    Continue,
+    /// Ends the program.
+    Return,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    pub kind: ExprKind,
+    pub ty: Type,
+    pub span: Span,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    /// A scalar constant, sign-extended to 64 bits.
+    Int(i64),
+    /// The bytes of an aggregate constant in its inline representation: string literals (shorter
+    /// than the type's capacity: the rest is zero), `pton` results, …
+    Bytes(Vec<u8>),
+    Local(LocalId),
+    /// A map entry's value; zero when there is none.
+    MapGet { map: MapId, key: Option<Box<Expr>> },
+    /// Whether a map has the key. Bool.
+    MapHas { map: MapId, key: Box<Expr> },
+    /// A per-CPU or striped aggregation read in the program: `int64`. Sums over CPUs are not visible in
+    /// BPF for per-CPU maps, so this is the sum of what this kernel lets a program see.
+    AggGet { map: MapId, key: Option<Box<Expr>> },
+    /// Number of entries of a map.
+    MapLen { map: MapId },
+    /// A word of the program's context: bytes `offset .. offset + ty.size()`, loaded directly.
+    Ctx { offset: u32 },
+    /// Address of context memory as a kernel pointer: for arrays in tracepoint records.
+    CtxAddr { offset: u32 },
+    /// Address of `__data_loc` data: context address + low 16 bits of the `u32` at `offset`.
+    CtxDataLoc { offset: u32 },
+    /// The identifier of the attach point that fired: type ProbeName or FuncName.
+    ProbeId,
+    /// A builtin or function that code generation lowers, found by the row's name.
+    Call { builtin: &'static Builtin, args: Vec<Expr> },
+    /// `-x` and `~x`: integer types.
+    Neg(Box<Expr>),
+    BitNot(Box<Expr>),
+    /// `!x`: Bool of "x is zero"; `x` any scalar.
+    Not(Box<Expr>),
+    /// Arithmetic, bit operations and shifts: both sides have this expression's type (64-bit integer,
+    /// or a pointer plus `uint64`). Signed division and remainder truncate toward zero; by zero gives zero
+    /// (remainder: the dividend). Shift counts are masked to 63.
+    Arith { op: BinOp, left: Box<Expr>, right: Box<Expr> },
+    /// Comparison of two scalars of the same type; signed when `signed`. Bool.
+    Compare { op: BinOp, signed: bool, left: Box<Expr>, right: Box<Expr> },
+    /// Equality of two aggregates of the same type: the first `len` bytes of the inline
+    /// representations, for strings up to and including the first NUL. Bool.
+    Equal { negate: bool, len: u32, left: Box<Expr>, right: Box<Expr> },
+    /// Short-circuit `&&`, `||`: Bool from Bools.
+    And(Box<Expr>, Box<Expr>),
+    Or(Box<Expr>, Box<Expr>),
+    Ternary { cond: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    /// Scalar to scalar: truncation, or extension by the operand's sign; to Bool: is not zero.
+    Convert(Box<Expr>),
+    /// Aggregate of another capacity (string to string): truncated or zero-extended.
+    Resize(Box<Expr>),
+    /// Memory at `ptr + offset` in the pointer's address space; `ty` says how much. A failed read gives zero.
+    Load { ptr: Box<Expr>, offset: i64, space: Space, bits: Option<Bits> },
+    /// `ptr + offset` as a pointer: array members and `&`.
+    Address { ptr: Box<Expr>, offset: i64 },
+    /// Part of an aggregate value (tuple element, record member, array element) at a constant offset
+    /// of its inline representation.
+    Part { base: Box<Expr>, offset: u32, bits: Option<Bits> },
+    /// Element of an array value at a computed index; out of bounds gives zero.
+    Element { base: Box<Expr>, index: Box<Expr>, len: u32 },
+    /// A tuple built from its elements (types as in `ty`).
+    Tuple(Vec<Expr>),
+    /// `++`/`--` on a local or an integer map entry (atomic): the value before or after.
+    StepLocal { local: LocalId, delta: i64, before: bool },
+    StepMap { map: MapId, key: Option<Box<Expr>>, delta: i64, before: bool },
+    /// Statements, then a value.
+    Block { stmts: Vec<Stmt>, value: Box<Expr> },
+}
+
+/// A bit-field within the bytes that its load takes: value = (word >> shift) & (2^width - 1), sign-
+/// extended if the type is signed. The load's size is `bytes` from the given offset (little endian).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    pub bytes: u8,
+    pub shift: u8,
+    pub width: u8,
+}
+
+impl Expr {
+    pub fn int(value: i64, ty: Type, span: Span) -> Expr {
+        Expr { kind: ExprKind::Int(value), ty, span }
+    }
+
+    /// The value of a scalar constant.
+    pub fn constant(&self) -> Option<i64> {
+        match self.kind {
+            ExprKind::Int(v) => Some(v),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The types of the language and how their values lie in BPF memory.
+//!
+//! Terminology: a *scalar* fits a register (integers, enums, pointers, booleans and the symbol-like
+//! types); everything else is an *aggregate* and lives in memory. [`Type::size`] and
+//! [`Type::align`] describe the **inline representation**: the bytes of a value in a map key, a map
+//! value, a tuple or a fixed event field. Code generation and the runtime both follow it.
+
+use serde::{Deserialize, Serialize};
+
+/// Handle of a struct or union; meaningful to the [`crate::kernel::Kernel`] (or, from
+/// [`TypeId::SCRIPT`] up, to the script's own definitions).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TypeId(pub u32);
+
+impl TypeId {
+    /// Handles from here up belong to types that the script defines.
+    pub const SCRIPT: u32 = 0x8000_0000;
+}
+
+/// Which address space a pointer points into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Space {
+    /// Read with `bpf_probe_read_kernel`.
+    Kernel,
+    /// Read with `bpf_probe_read_user`.
+    User,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Type {
+    /// No value.
+    Void,
+    Bool,
+    Int {
+        bits: u8,
+        signed: bool,
+    },
+    /// An enum of the kernel or the script; prints by name.
+    Enum {
+        name: String,
+        bits: u8,
+        signed: bool,
+    },
+    /// NUL-terminated, at most `cap` bytes with the NUL; inline representation zero-padded, so that
+    /// equal strings are equal bytes.
+    String {
+        cap: u32,
+    },
+    /// Raw bytes: `u32` length, then `cap` bytes.
+    Buffer {
+        cap: u32,
+    },
+    /// An IPv4 or IPv6 address: `u32` family (2 or 10), then 16 bytes, zero-padded.
+    Inet,
+    /// A link-layer address of 6 bytes.
+    Mac,
+    Ptr {
+        to: Box<Type>,
+        space: Space,
+    },
+    Array {
+        elem: Box<Type>,
+        len: u32,
+    },
+    Record(Record),
+    Tuple(Vec<Type>),
+    /// A tuple with names.
+    NamedTuple(Vec<(String, Type)>),
+    /// Inline: `u64` key into the stack map (0: no stack), `u32` process (0 for kernel stacks), `u32` zero.
+    Stack(StackType),
+    /// A kernel address, printed as a symbol.
+    Ksym,
+    /// A user address: `u64` address, `u32` process, `u32` zero.
+    Usym,
+    /// A probe identifier (index into the bundle's probes), printed as the probe's full name.
+    ProbeName,
+    /// A probe identifier, printed as the name of the traced function.
+    FuncName,
+    /// A user id, printed as a user name.
+    Username,
+    /// Nanoseconds since boot, printed with the `strftime` format of that index in the bundle.
+    Timestamp {
+        format: u32,
+    },
+    /// A cgroup id, printed as its path.
+    CgroupPath,
+    /// The value of a map that aggregates.
+    Agg(Agg),
+}
+
+/// A struct or union: its name with the keyword (`struct sk_buff`), size in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Record {
+    pub name: String,
+    pub id: TypeId,
+    pub size: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StackType {
+    pub user: bool,
+    pub mode: StackMode,
+    /// Most frames kept.
+    pub depth: u16,
+}
+
+/// How a stack is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum StackMode {
+    Bpftrace,
+    Perf,
+    Raw,
+}
+
+/// The aggregations, as arrays of `u64` words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Agg {
+    /// `[count]`
+    Count,
+    /// `[sum]`
+    Sum { signed: bool },
+    /// `[sum, count]`
+    Avg { signed: bool },
+    /// `[sum, count]`, printed with all three figures.
+    Stats { signed: bool },
+    /// `[value, is_set]`
+    Min { signed: bool },
+    /// `[value, is_set]`
+    Max { signed: bool },
+    /// Power-of-two buckets, each split into `2^bits`; see [`crate::hist`].
+    Hist { bits: u8 },
+    /// Below `min`, `(max - min) / step` buckets, from `max` up.
+    Lhist { min: i64, max: i64, step: i64 },
+}
+
+impl Agg {
+    /// Number of `u64` words of one value.
+    pub fn words(&self) -> u32 {
+        match self {
+            Agg::Count | Agg::Sum { .. } => 1,
+            Agg::Avg { .. } | Agg::Stats { .. } | Agg::Min { .. } | Agg::Max { .. } => 2,
+            Agg::Hist { bits } => crate::hist::log2_buckets(*bits),
+            Agg::Lhist { min, max, step } => crate::hist::linear_buckets(*min, *max, *step),
+        }
+    }
+
+    /// Whether every update is an addition, so that CPUs may share a counter atomically.
+    pub fn is_additive(&self) -> bool {
+        !matches!(self, Agg::Min { .. } | Agg::Max { .. })
+    }
+
+    /// The function that makes it, for messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Agg::Count => "count",
+            Agg::Sum { .. } => "sum",
+            Agg::Avg { .. } => "avg",
+            Agg::Stats { .. } => "stats",
+            Agg::Min { .. } => "min",
+            Agg::Max { .. } => "max",
+            Agg::Hist { .. } => "hist",
+            Agg::Lhist { .. } => "lhist",
+        }
+    }
+}
+
+impl Type {
+    pub const U8: Type = Type::Int { bits: 8, signed: false };
+    pub const I8: Type = Type::Int { bits: 8, signed: true };
+    pub const U16: Type = Type::Int { bits: 16, signed: false };
+    pub const U32: Type = Type::Int { bits: 32, signed: false };
+    pub const I32: Type = Type::Int { bits: 32, signed: true };
+    pub const U64: Type = Type::Int { bits: 64, signed: false };
+    pub const I64: Type = Type::Int { bits: 64, signed: true };
+
+    /// A kernel pointer to `to`.
+    pub fn kptr(to: Type) -> Type {
+        Type::Ptr { to: Box::new(to), space: Space::Kernel }
+    }
+
+    /// Whether a value fits a register.
+    pub fn is_scalar(&self) -> bool {
+        matches!(
+            self,
+            Type::Bool
+                | Type::Int { .. }
+                | Type::Enum { .. }
+                | Type::Ptr { .. }
+                | Type::Ksym
+                | Type::ProbeName
+                | Type::FuncName
+                | Type::Username
+                | Type::Timestamp { .. }
+                | Type::CgroupPath
+        )
+    }
+
+    /// Integers, enums and booleans: what arithmetic takes.
+    pub fn is_integer(&self) -> bool {
+        matches!(self, Type::Bool | Type::Int { .. } | Type::Enum { .. })
+    }
+
+    /// Whether a scalar is sign-extended when widened.
+    pub fn is_signed(&self) -> bool {
+        matches!(self, Type::Int { signed: true, .. } | Type::Enum { signed: true, .. })
+    }
+
+    /// Bytes of the inline representation.
+    pub fn size(&self) -> u32 {
+        match self {
+            Type::Void => 0,
+            Type::Bool => 1,
+            Type::Int { bits, .. } | Type::Enum { bits, .. } => u32::from(*bits) / 8,
+            Type::String { cap } => *cap,
+            Type::Buffer { cap } => cap.saturating_add(4),
+            Type::Inet => 20,
+            Type::Mac => 6,
+            Type::Username => 4,
+            Type::Ptr { .. }
+            | Type::Ksym
+            | Type::ProbeName
+            | Type::FuncName
+            | Type::Timestamp { .. }
+            | Type::CgroupPath => 8,
+            Type::Array { elem, len } => elem.size().saturating_mul(*len),
+            Type::Record(r) => r.size,
+            Type::Tuple(_) | Type::NamedTuple(_) => {
+                let mut end = 0u32;
+                let mut align = 1u32;
+                for (offset, ty) in self.elements() {
+                    end = offset.saturating_add(ty.size());
+                    align = align.max(ty.align());
+                }
+                end.next_multiple_of(align)
+            }
+            Type::Stack(_) | Type::Usym => 16,
+            Type::Agg(a) => a.words().saturating_mul(8),
+        }
+    }
+
+    /// Alignment of the inline representation.
+    pub fn align(&self) -> u32 {
+        match self {
+            Type::Void | Type::Bool | Type::String { .. } | Type::Mac => 1,
+            Type::Int { .. } | Type::Enum { .. } => self.size().max(1),
+            Type::Buffer { .. } | Type::Inet | Type::Username => 4,
+            Type::Array { elem, .. } => elem.align(),
+            Type::Tuple(_) | Type::NamedTuple(_) => self.elements().map(|(_, t)| t.align()).max().unwrap_or(1),
+            _ => 8,
+        }
+    }
+
+    /// Offset and type of each element of a tuple (C layout); nothing for other types.
+    pub fn elements(&self) -> impl Iterator<Item = (u32, &Type)> {
+        let types: Vec<&Type> = match self {
+            Type::Tuple(list) => list.iter().collect(),
+            Type::NamedTuple(list) => list.iter().map(|(_, t)| t).collect(),
+            _ => Vec::new(),
+        };
+        let mut at = 0u32;
+        types.into_iter().map(move |ty| {
+            let offset = at.next_multiple_of(ty.align());
+            at = offset.saturating_add(ty.size());
+            (offset, ty)
+        })
+    }
+}
+
+impl std::fmt::Display for Type {
+    /// The type as the language writes it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Type::Void => f.write_str("void"),
+            Type::Bool => f.write_str("bool"),
+            Type::Int { bits, signed } => write!(f, "{}int{bits}", if *signed { "" } else { "u" }),
+            Type::Enum { name, .. } => write!(f, "enum {name}"),
+            Type::String { cap } => write!(f, "string[{cap}]"),
+            Type::Buffer { cap } => write!(f, "buffer[{cap}]"),
+            Type::Inet => f.write_str("inet"),
+            Type::Mac => f.write_str("macaddr"),
+            Type::Ptr { to, .. } => match **to {
+                Type::Ptr { .. } => write!(f, "{to}*"),
+                _ => write!(f, "{to} *"),
+            },
+            Type::Array { elem, len } => write!(f, "{elem}[{len}]"),
+            Type::Record(r) => f.write_str(&r.name),
+            Type::Tuple(list) => {
+                f.write_str("(")?;
+                for (i, t) in list.iter().enumerate() {
+                    write!(f, "{}{t}", if i > 0 { "," } else { "" })?;
+                }
+                f.write_str(")")
+            }
+            Type::NamedTuple(list) => {
+                f.write_str("record{")?;
+                for (i, (n, t)) in list.iter().enumerate() {
+                    write!(f, "{}.{n}={t}", if i > 0 { "," } else { "" })?;
+                }
+                f.write_str("}")
+            }
+            Type::Stack(s) => f.write_str(if s.user { "ustack" } else { "kstack" }),
+            Type::Ksym => f.write_str("ksym_t"),
+            Type::Usym => f.write_str("usym_t"),
+            Type::ProbeName => f.write_str("probe"),
+            Type::FuncName => f.write_str("func"),
+            Type::Username => f.write_str("username"),
+            Type::Timestamp { .. } => f.write_str("timestamp"),
+            Type::CgroupPath => f.write_str("cgroup_path_t"),
+            Type::Agg(a) => write!(f, "{}_t", a.name()),
+        }
+    }
+}
