@@ -319,7 +319,8 @@ pub enum Action {
     Cat { format: Format },
     /// A packet written by `skboutput` to the packets map, not the ring buffer; the record starts with
     /// `u32` index of the event, `u32` bytes captured, `u64` `bpf_ktime_get_boot_ns`, then the bytes. No fields.
-    Packet { path: String },
+    /// `offset` bytes of them are left out of the file.
+    Packet { path: String, offset: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
