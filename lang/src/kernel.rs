@@ -177,4 +177,8 @@ pub trait Kernel {
     fn cgroup_id(&self, path: &str) -> Result<u64, KernelError>;
     /// The `st_dev` and inode of a process's pid namespace when it is not the initial one.
     fn pid_namespace(&self) -> Option<(u64, u64)>;
+    /// The function of an executable nearest to an unknown one. For messages.
+    fn nearest_user_symbol(&self, _path: &str, _name: &str) -> Option<String> {
+        None
+    }
 }

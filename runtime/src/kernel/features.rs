@@ -1,0 +1,140 @@
+//! What the running kernel can do, asked of the kernel itself: distributions backport.
+//!
+//! Helpers and instructions are asked for with two- or five-instruction programs that are loaded and dropped;
+//! multi-links with attachments that must fail, where how they fail tells. Nothing is ever attached.
+//! Without the privilege to load programs, versions decide.
+
+use std::os::fd::AsFd;
+
+use rtrace_lang::kernel::{Feature, Version};
+
+use crate::sys::{self, ProgLoad};
+
+const KPROBE: u32 = 2;
+const SOCKET_FILTER: u32 = 1;
+
+/// One instruction of BPF (include/uapi/linux/bpf.h, `struct bpf_insn`).
+const fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
+    code as u64 | (dst as u64) << 8 | (src as u64) << 12 | (off as u16 as u64) << 16 | (imm as u32 as u64) << 32
+}
+
+const EXIT: u64 = insn(0x95, 0, 0, 0, 0);
+
+const fn mov(dst: u8, value: i32) -> u64 {
+    insn(0xb7, dst, 0, 0, value)
+}
+
+/// The version in mainline from which a feature is there.
+fn since(feature: Feature) -> Version {
+    match feature {
+        Feature::KprobeMulti => Version(5, 18),
+        Feature::UprobeMulti => Version(6, 6),
+        Feature::AttachCookie | Feature::GetFuncIp => Version(5, 15),
+        Feature::Loop => Version(5, 17),
+        Feature::ForEachMapElem => Version(5, 13),
+        Feature::AtomicFetch => Version(5, 12),
+        Feature::CpuV4 => Version(6, 6),
+    }
+}
+
+/// Asks the kernel; see [`Feature`].
+pub fn probe(feature: Feature, version: Version) -> bool {
+    let by_version = version >= since(feature);
+    let answer = match feature {
+        Feature::KprobeMulti => kprobe_multi(by_version),
+        Feature::UprobeMulti => uprobe_multi(),
+        // Numbers of `enum bpf_func_id`.
+        Feature::AttachCookie => helper(174),
+        Feature::GetFuncIp => helper(173),
+        Feature::Loop => helper(181),
+        Feature::ForEachMapElem => helper(164),
+        Feature::AtomicFetch => loads(&[
+            mov(1, 1),
+            // *(u64 *)(r10 - 8) = 1; r1 = atomic_fetch_add(r10 - 8, r1)
+            insn(0x7a, 10, 0, -8, 1),
+            insn(0xdb, 10, 1, -8, 0x01),
+            mov(0, 0),
+            EXIT,
+        ]),
+        // r0 s/= r1
+        Feature::CpuV4 => loads(&[mov(0, 4), mov(1, 2), insn(0x3f, 0, 1, 1, 0), mov(0, 0), EXIT]),
+    };
+    answer.unwrap_or(by_version)
+}
+
+fn load(
+    prog_type: u32,
+    attach_type: u32,
+    instructions: &[u64],
+    log: &mut [u8],
+) -> std::io::Result<std::os::fd::OwnedFd> {
+    let load = ProgLoad {
+        prog_type,
+        expected_attach_type: attach_type,
+        name: "rtrace_probe",
+        license: c"GPL",
+        instructions,
+        btf: None,
+        attach_btf_id: 0,
+        attach_btf_module: None,
+    };
+    sys::prog_load(&load, 1, log)
+}
+
+fn not_allowed(e: &std::io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EPERM | libc::ENOSYS | libc::ENOMEM))
+}
+
+/// Whether a program passes the verifier; `None` when we may not ask.
+fn loads(instructions: &[u64]) -> Option<bool> {
+    match load(SOCKET_FILTER, 0, instructions, &mut []) {
+        Ok(_) => Some(true),
+        Err(e) if not_allowed(&e) => None,
+        Err(_) => Some(false),
+    }
+}
+
+/// Whether kprobe programs may call a helper: the verifier knows it if it complains of anything else than
+/// not knowing it (its arguments are nonsense here).
+fn helper(number: i32) -> Option<bool> {
+    let mut log = vec![0u8; 4096];
+    match load(KPROBE, 0, &[insn(0x85, 0, 0, 0, number), mov(0, 0), EXIT], &mut log) {
+        Ok(_) => Some(true),
+        Err(e) if not_allowed(&e) => None,
+        Err(_) => {
+            let has = |text: &[u8]| memchr::memmem::find(&log, text).is_some();
+            // "unknown func" up to 6.7, "program of this type cannot use helper" later.
+            Some(!has(b"unknown func") && !has(b"invalid func") && !has(b"cannot use helper"))
+        }
+    }
+}
+
+/// A link to no functions is refused with EINVAL where kprobe.multi is there, and with EOPNOTSUPP in a kernel
+/// without CONFIG_FPROBE (Debian's 6.1). Kernels before 5.18 say EINVAL as well, hence the version.
+fn kprobe_multi(by_version: bool) -> Option<bool> {
+    if !by_version {
+        return Some(false);
+    }
+    let program = match load(KPROBE, sys::TRACE_KPROBE_MULTI, &[mov(0, 0), EXIT], &mut []) {
+        Ok(program) => program,
+        Err(e) if not_allowed(&e) => return None,
+        Err(_) => return Some(false),
+    };
+    match sys::kprobe_multi(program.as_fd(), &[], false, &[]) {
+        Ok(_) => Some(true),
+        Err(e) => Some(e.raw_os_error() == Some(libc::EINVAL)),
+    }
+}
+
+/// A link to a folder is refused with EBADF where uprobe.multi is there, with EINVAL elsewhere.
+fn uprobe_multi() -> Option<bool> {
+    let program = match load(KPROBE, sys::TRACE_UPROBE_MULTI, &[mov(0, 0), EXIT], &mut []) {
+        Ok(program) => program,
+        Err(e) if not_allowed(&e) => return None,
+        Err(_) => return Some(false),
+    };
+    match sys::uprobe_multi(program.as_fd(), c"/", &[0], false, &[], None) {
+        Ok(_) => Some(true),
+        Err(e) => Some(e.raw_os_error() == Some(libc::EBADF)),
+    }
+}

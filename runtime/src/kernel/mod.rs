@@ -1,0 +1,265 @@
+//! Facts about the running kernel and machine: the live implementation of the compiler's `Kernel` trait.
+//!
+//! [`LiveKernel`] reads nothing before it is asked: a script with one probe costs the one file that answers
+//! its question. Each source of facts has its own file here: BTF, tracefs, kernel functions, executables,
+//! features, namespaces.
+
+mod btf;
+mod features;
+mod functions;
+mod glob;
+mod namespace;
+mod os;
+mod renamed;
+mod tracefs;
+mod user;
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use rtrace_lang::kernel::{
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserSymbol, Version,
+};
+use rtrace_lang::types::{Type, TypeId};
+
+pub use glob::{Glob, is_glob};
+
+/// The running system. Questions are answered from the system at the time of the first asking and
+/// remembered; make a new one to ask again.
+#[derive(Default)]
+pub struct LiveKernel {
+    version: OnceCell<Version>,
+    btf: btf::Facts,
+    tracefs: tracefs::Tracefs,
+    functions: functions::Functions,
+    features: RefCell<HashMap<Feature, bool>>,
+}
+
+impl LiveKernel {
+    pub fn new() -> LiveKernel {
+        LiveKernel::default()
+    }
+}
+
+impl Kernel for LiveKernel {
+    fn version(&self) -> Version {
+        *self.version.get_or_init(|| {
+            let (major, minor) = crate::sys::kernel_version();
+            Version(major.try_into().unwrap_or(0), minor.try_into().unwrap_or(0))
+        })
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        if let Some(known) = self.features.borrow().get(&feature) {
+            return *known;
+        }
+        let answer = features::probe(feature, self.version());
+        self.features.borrow_mut().insert(feature, answer);
+        answer
+    }
+
+    fn find_type(&self, kind: TypeKind, name: &str) -> Result<Option<Type>, KernelError> {
+        self.btf.find_type(kind, name)
+    }
+
+    fn member(&self, id: TypeId, name: &str) -> Option<Member> {
+        self.btf.member(id, name)
+    }
+
+    fn members(&self, id: TypeId) -> Vec<Member> {
+        self.btf.members(id)
+    }
+
+    fn enumerator(&self, name: &str) -> Option<(i64, Type)> {
+        self.btf.enumerator(name)
+    }
+
+    fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
+        self.btf.enum_values(name)
+    }
+
+    fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String> {
+        self.btf.nearest(kind, name)
+    }
+
+    fn function(&self, name: &str, module: Option<&str>) -> Result<Option<Function>, KernelError> {
+        self.btf.function(name, module)
+    }
+
+    /// An exact name that BTF knows is taken from there: a lookup costs less than a tenth of reading the
+    /// list of functions.
+    fn traceable_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError> {
+        if !is_glob(pattern)
+            && module.is_none_or(|m| m == "vmlinux")
+            && matches!(self.btf.function(pattern, Some("vmlinux")), Ok(Some(_)))
+        {
+            return Ok(vec![FunctionName { name: pattern.to_owned(), module: None }]);
+        }
+        self.functions.matching(&self.tracefs, module, pattern)
+    }
+
+    /// Exact names are answered from BTF alone; patterns leave out what ftrace cannot reach.
+    fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError> {
+        if !is_glob(pattern) && module.is_none_or(|m| !is_glob(m)) {
+            let found = self.btf.function(pattern, module)?;
+            return Ok(found.map(|f| FunctionName { name: f.name, module: f.module }).into_iter().collect());
+        }
+        let mut found = Vec::new();
+        self.each_btf_function(module, &Glob::new(pattern), &mut |name, module| {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            found.push(FunctionName { name: text(name), module: module.map(str::to_owned) });
+        })?;
+        found.sort();
+        Ok(found)
+    }
+
+    fn nearest_function(&self, name: &str) -> Option<String> {
+        self.functions.nearest(&self.tracefs, name)
+    }
+
+    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)> {
+        self.tracefs.nearest(category, name)
+    }
+
+    fn symbol_address(&self, name: &str) -> Option<u64> {
+        self.functions.address(name)
+    }
+
+    fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError> {
+        let Some(format) = self.tracefs.format(category, name)? else { return Ok(None) };
+        match tracefs::parse_format(category, name, &format, &self.btf) {
+            Some(tracepoint) => Ok(Some(tracepoint)),
+            None => Err(KernelError {
+                message: format!("the format of tracepoint {category}:{name} is not understood"),
+                help: None,
+            }),
+        }
+    }
+
+    fn tracepoints(&self, category: &str, name: &str) -> Result<Vec<(String, String)>, KernelError> {
+        self.tracefs.list(category, name)
+    }
+
+    fn raw_tracepoint(&self, name: &str) -> Result<Option<Function>, KernelError> {
+        self.btf.raw_tracepoint(name)
+    }
+
+    fn raw_tracepoints(&self, pattern: &str) -> Result<Vec<String>, KernelError> {
+        let found = self.btf.raw_tracepoints(&Glob::new(pattern))?;
+        Ok(found.into_iter().map(|(_, name)| name).collect())
+    }
+
+    fn executables(&self, pattern: &str) -> Result<Vec<String>, KernelError> {
+        Ok(user::executables(pattern))
+    }
+
+    fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
+        user::symbols(path, pattern)
+    }
+
+    fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError> {
+        user::offset(path, address)
+    }
+
+    fn cgroup_id(&self, path: &str) -> Result<u64, KernelError> {
+        namespace::cgroup_id(path)
+    }
+
+    fn pid_namespace(&self) -> Option<(u64, u64)> {
+        namespace::pid_namespace()
+    }
+
+    fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String> {
+        user::nearest(path, name)
+    }
+}
+
+/// What the listing needs beyond the trait: streams, not lists.
+impl LiveKernel {
+    /// See [`functions::Functions::each_traceable`].
+    pub(crate) fn each_traceable(
+        &self,
+        each: &mut dyn FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
+    ) -> Result<(), KernelError> {
+        self.functions.each_traceable(&self.tracefs, each)
+    }
+
+    /// Functions with BTF that ftrace can reach, with their module; `module` is a pattern as in the trait.
+    pub(crate) fn each_btf_function(
+        &self,
+        module: Option<&str>,
+        names: &Glob<'_>,
+        each: &mut dyn FnMut(&[u8], Option<&str>),
+    ) -> Result<(), KernelError> {
+        let modules = module.map(Glob::new);
+        let wanted = |name: &str| modules.as_ref().is_none_or(|m| m.matches(name.as_bytes()));
+        // What ftrace reaches, by module: BTF has one function of each name for each.
+        let mut reachable: HashMap<Option<Vec<u8>>, std::collections::HashSet<Vec<u8>>> = HashMap::new();
+        self.each_traceable(&mut |name, module| {
+            if names.matches(name) {
+                reachable.entry(module.map(<[u8]>::to_vec)).or_default().insert(name.to_vec());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let in_modules = self.btf.module_names();
+        let all = std::iter::once(None).chain(in_modules.iter().map(|m| Some(m.as_str())));
+        for module in all.filter(|m| wanted(m.unwrap_or("vmlinux"))) {
+            let Some(here) = reachable.get(&module.map(|m| m.as_bytes().to_vec())) else { continue };
+            self.btf.each_name(btf::Kind::Func, module, &mut |name| {
+                if here.contains(name) {
+                    each(name, module);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Raw tracepoints that match, with the module that has them.
+    pub(crate) fn raw_tracepoints_by_module(
+        &self,
+        names: &Glob<'_>,
+    ) -> Result<Vec<(Option<String>, String)>, KernelError> {
+        self.btf.raw_tracepoints(names)
+    }
+
+    /// The text of a tracepoint's format file.
+    pub(crate) fn tracepoint_format(&self, category: &str, name: &str) -> Result<Option<String>, KernelError> {
+        self.tracefs.format(category, name)
+    }
+}
+
+pub(crate) use tracefs::fields as format_fields;
+
+/// Keeps the candidate nearest to a word, for "did you mean".
+struct Nearest<'w> {
+    word: &'w str,
+    best: Option<(f64, String)>,
+}
+
+impl<'w> Nearest<'w> {
+    fn new(word: &'w str) -> Nearest<'w> {
+        Nearest { word, best: None }
+    }
+
+    fn offer(&mut self, candidate: &[u8]) {
+        /// Below this, names have little in common.
+        const NEAR: f64 = 0.75;
+        // Comparing costs the product of the lengths: names of quite another length cannot be near.
+        if candidate.len().abs_diff(self.word.len()) > 2 + self.word.len() / 3 {
+            return;
+        }
+        let Ok(candidate) = std::str::from_utf8(candidate) else { return };
+        let likeness = strsim::normalized_damerau_levenshtein(self.word, candidate);
+        if likeness >= NEAR && self.best.as_ref().is_none_or(|(known, _)| likeness > *known) {
+            self.best = Some((likeness, candidate.to_owned()));
+        }
+    }
+
+    fn take(self) -> Option<String> {
+        self.best.map(|(_, name)| name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! Executables and libraries: finding them, their functions, and where those lie in the file.
+//!
+//! Owns `$PATH`, the library folders and /etc/ld.so.cache, and reading ELF symbols through `object`. A uprobe
+//! goes to a file offset, so that addresses are translated through the program headers.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
+use rtrace_lang::kernel::{KernelError, UserSymbol};
+
+use super::glob::{self, Glob};
+
+const LIBRARY_FOLDERS: [&str; 10] = [
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+    "/usr/local/lib64",
+    "/usr/local/lib",
+];
+
+fn is_file(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|m| m.is_file())
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// See [`rtrace_lang::kernel::Kernel::executables`].
+pub fn executables(pattern: &str) -> Vec<String> {
+    if pattern.contains('/') {
+        if !glob::is_glob(pattern) {
+            return if is_file(Path::new(pattern)) { vec![pattern.to_owned()] } else { Vec::new() };
+        }
+        let mut found = expand(pattern);
+        found.retain(|p| is_file(p));
+        return found.iter().map(|p| text(p)).collect();
+    }
+    let folders: Vec<PathBuf> =
+        std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+    if !glob::is_glob(pattern) {
+        let program = folders.iter().map(|f| f.join(pattern)).find(|p| is_program(p));
+        return program.or_else(|| library(pattern)).map(|p| text(&p)).into_iter().collect();
+    }
+    let names = Glob::new(pattern);
+    let mut found: Vec<String> = Vec::new();
+    for folder in &folders {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if names.matches(entry.file_name().as_encoded_bytes()) && is_program(&entry.path()) {
+                found.push(text(&entry.path()));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Expands a path with globs in any of its parts, sorted.
+fn expand(pattern: &str) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from(if pattern.starts_with('/') { "/" } else { "." })];
+    for part in pattern.split('/').filter(|p| !p.is_empty()) {
+        if !glob::is_glob(part) {
+            for path in &mut found {
+                path.push(part);
+            }
+            found.retain(|p| p.exists());
+            continue;
+        }
+        let names = Glob::new(part);
+        let mut next = Vec::new();
+        for folder in &found {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                // As in the shell, hidden files have to be asked for.
+                let hidden = name.as_encoded_bytes().starts_with(b".") && !part.starts_with('.');
+                if !hidden && names.matches(name.as_encoded_bytes()) {
+                    next.push(entry.path());
+                }
+            }
+        }
+        next.sort();
+        found = next;
+    }
+    found
+}
+
+/// A library by name: `libc`, `libc.so` or `libc.so.6`.
+fn library(name: &str) -> Option<PathBuf> {
+    let matches = |file: &str| {
+        file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(".so") || rest.starts_with('.'))
+            && file.contains(".so")
+    };
+    let cache = std::fs::read("/etc/ld.so.cache").unwrap_or_default();
+    if let Some(path) = cached_library(&cache, &matches) {
+        return Some(path);
+    }
+    LIBRARY_FOLDERS.iter().find_map(|folder| {
+        let mut names: Vec<String> = std::fs::read_dir(folder)
+            .ok()?
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|file| matches(file))
+            .collect();
+        names.sort();
+        names.into_iter().map(|file| Path::new(folder).join(file)).find(|path| is_file(path))
+    })
+}
+
+/// Looks through glibc's cache of libraries (`struct cache_file_new`, elf/dl-cache.h): after the header of 48
+/// bytes, entries of 24 bytes whose second and third words are offsets of name and path.
+fn cached_library(cache: &[u8], matches: &dyn Fn(&str) -> bool) -> Option<PathBuf> {
+    const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+    /// FLAG_ELF_LIBC6 with the architecture in the second byte.
+    const NATIVE: u32 = if cfg!(target_arch = "aarch64") { 0x0a03 } else { 0x0303 };
+    // An older table may come first; offsets count from this one.
+    let table = cache.get(memchr::memmem::find(cache, MAGIC)?..)?;
+    let word = |at: usize| table.get(at..)?.first_chunk::<4>().map(|b| u32::from_ne_bytes(*b));
+    let string = |at: u32| {
+        let rest = table.get(at as usize..)?;
+        std::str::from_utf8(rest.get(..memchr::memchr(0, rest)?)?).ok()
+    };
+    let count = word(MAGIC.len())?;
+    for i in 0..count as usize {
+        let entry = 48 + i * 24;
+        if word(entry)? == NATIVE && matches(string(word(entry + 4)?)?) {
+            let path = PathBuf::from(string(word(entry + 8)?)?);
+            if is_file(&path) {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
+/// Maps an ELF file and hands it to `use_it`.
+fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Result<R, KernelError> {
+    let fail = |why: String| KernelError { message: format!("cannot read {path}: {why}"), help: None };
+    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
+    // SAFETY: private and read-only. A file that shrinks while it is read would end us with SIGBUS; executables
+    // that are replaced properly (unlinked first) stay as they are.
+    let map = unsafe { Mmap::map(&file) }.map_err(|e| fail(e.to_string()))?;
+    let elf = object::File::parse(&*map).map_err(|_| KernelError {
+        message: format!("{path} is not an executable or library"),
+        help: Some("uprobes go into ELF files; for a script, name its interpreter".to_owned()),
+    })?;
+    Ok(use_it(&elf))
+}
+
+fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
+    elf.segments().find_map(|segment| {
+        let (offset, size) = segment.file_range();
+        let inside = address.checked_sub(segment.address()).filter(|at| *at < size)?;
+        Some(offset + inside)
+    })
+}
+
+/// Calls `each` with the name of every defined function and the symbol; names come once per table.
+fn each_function<'d>(elf: &'d object::File<'_>, each: &mut dyn FnMut(&'d str, &dyn Fn() -> UserSymbol)) {
+    for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
+        // Indirect functions (memcpy and its like in libc) are the resolver's code: bpftrace lists them too.
+        let is_function = symbol.kind() == SymbolKind::Text;
+        if !is_function || !symbol.is_definition() || symbol.address() == 0 {
+            continue;
+        }
+        let Ok(name) = symbol.name() else { continue };
+        each(name, &|| UserSymbol {
+            name: name.to_owned(),
+            address: symbol.address(),
+            file_offset: file_offset(elf, symbol.address()).unwrap_or(symbol.address()),
+            size: symbol.size(),
+        });
+    }
+}
+
+/// A symbol's name without its version: `malloc@@GLIBC_2.2.5` in a symbol table is `malloc`.
+fn unversioned(name: &str) -> &str {
+    name.split_once('@').map_or(name, |(plain, _)| plain)
+}
+
+/// See [`rtrace_lang::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address.
+pub fn symbols(path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
+    let names = Glob::new(pattern);
+    with_elf(path, |elf| {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        each_function(elf, &mut |name, make| {
+            let name = unversioned(name);
+            if names.matches(name.as_bytes()) {
+                let mut symbol = make();
+                name.clone_into(&mut symbol.name);
+                if seen.insert((name, symbol.address)) {
+                    found.push(symbol);
+                }
+            }
+        });
+        found.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
+        found
+    })
+}
+
+/// See [`rtrace_lang::kernel::Kernel::user_offset`].
+pub fn offset(path: &str, address: u64) -> Result<Option<u64>, KernelError> {
+    with_elf(path, |elf| file_offset(elf, address))
+}
+
+/// The function of an executable whose name is nearest, for messages.
+pub fn nearest(path: &str, name: &str) -> Option<String> {
+    with_elf(path, |elf| {
+        let mut best = super::Nearest::new(name);
+        each_function(elf, &mut |candidate, _| best.offer(unversioned(candidate).as_bytes()));
+        best.take()
+    })
+    .ok()
+    .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_programs_and_libraries() {
+        let own = std::env::current_exe().expect("a path");
+        assert_eq!(executables(&text(&own)), [text(&own)]);
+        assert!(executables("/no/such/file").is_empty());
+        assert!(executables("sh").first().is_some_and(|p| p.ends_with("/sh")));
+        assert!(executables("libc").first().is_some_and(|p| p.contains("/libc.")), "{:?}", executables("libc"));
+        assert!(executables("/bin/[s]h").iter().any(|p| p == "/bin/sh"));
+    }
+
+    #[test]
+    fn functions_lie_where_the_program_headers_say() {
+        let own = text(&std::env::current_exe().expect("a path"));
+        let main = symbols(&own, "main").expect("readable").pop().expect("a main");
+        assert_eq!(offset(&own, main.address), Ok(Some(main.file_offset)));
+        // The code of a program that we run starts at its own offset in the file.
+        assert!(main.size > 0 && main.file_offset > 0);
+        assert_eq!(offset(&own, u64::MAX), Ok(None));
+        assert!(symbols("/etc/passwd", "*").is_err());
+        assert!(symbols(&own, "*").expect("readable").len() > 100);
+    }
+
+    #[test]
+    fn a_cache_that_is_no_cache() {
+        assert_eq!(cached_library(b"", &|_| true), None);
+        assert_eq!(cached_library(b"glibc-ld.so.cache1.1\xff\xff\xff\xff", &|_| true), None);
+    }
+}
