@@ -67,6 +67,39 @@ pub(crate) fn translate<T, E>(text: &str, error: &ParseError<usize, T, E>) -> Op
     }
 }
 
+/// Leaves out what follows from an error before it rather than from the text.
+pub(crate) fn without_echoes(text: &str, base: u32, mut errors: Vec<SyntaxError>) -> Vec<SyntaxError> {
+    use SyntaxErrorKind::{BadCharacter, UnexpectedEnd, UnexpectedToken, UnterminatedComment, UnterminatedString};
+    errors.sort_by_key(|e| (e.span.start, e.span.end));
+    let endless = errors.iter().any(|e| matches!(e.kind, UnterminatedComment | UnterminatedString));
+    let between = |from: u32, to: u32| {
+        let at = |position: u32| usize::try_from(position.saturating_sub(base)).unwrap_or(usize::MAX);
+        text.get(at(from)..at(to)).unwrap_or_default()
+    };
+    let mut last: Option<SyntaxError> = None;
+    errors.retain(|error| {
+        let echo = last.as_ref().is_some_and(|last| {
+            let gap = between(last.span.end, error.span.start);
+            match (&error.kind, &last.kind) {
+                // What a bad character or string has left of the statement.
+                (UnexpectedToken { .. }, BadCharacter(_) | UnterminatedString) => gap.trim().is_empty(),
+                // The rest of a line that is no probe.
+                (BadCharacter(_), UnexpectedToken { .. }) => !gap.contains('\n'),
+                // Recovery has skipped the brace's partner.
+                (UnexpectedToken { found, .. }, _) => found == "}",
+                _ => false,
+            }
+        }) || endless && matches!(error.kind, UnexpectedEnd { .. });
+        if !echo || matches!(error.kind, BadCharacter(_)) {
+            let kind =
+                if echo { UnexpectedToken { found: String::new(), expected: Vec::new() } } else { error.kind.clone() };
+            last = Some(SyntaxError { span: error.span, kind });
+        }
+        !echo
+    });
+    errors
+}
+
 /// A token's text, shortened. An end of line that ends a statement has none.
 fn excerpt(text: &str, start: usize, end: usize) -> String {
     const MOST: usize = 40;
@@ -104,7 +137,8 @@ fn in_user_words(expected: &[String]) -> Vec<String> {
     if ty {
         add("a type");
     }
-    let mut operator = false;
+    // Between a declarator's name and its `;` nearly nothing is meant by accident.
+    let declarator = names().any(|n| n == "__attribute__");
     for name in names() {
         match name {
             "start of program" | "start of expression" => {}
@@ -119,8 +153,9 @@ fn in_user_words(expected: &[String]) -> Vec<String> {
                 if expression => {}
             "{" if statement => {}
             "+" | "-" | "*" | "%" | "&" | "|" | "^" | "<<" | ">>" | "&&" | "||" | "==" | "!=" | "<" | "<=" | ">"
-            | ">=" | "?" | "++" | "--" | "." | "->" | "[" | "/" => operator = true,
-            "+=" | "-=" | "*=" | "/=" | "%=" | "&=" | "|=" | "^=" | "<<=" | ">>=" => operator = true,
+            | ">=" | "?" | "++" | "--" | "." | "->" | "[" | "[key" | "/" => {}
+            "+=" | "-=" | "*=" | "/=" | "%=" | "&=" | "|=" | "^=" | "<<=" | ">>=" => {}
+            ":" | "(" | "__attribute__" if declarator => {}
             "predicate" | "predicate end" => add("`/`"),
             "ident" => add("a name"),
             "$var" => add("a `$variable`"),
@@ -131,11 +166,10 @@ fn in_user_words(expected: &[String]) -> Vec<String> {
             "cword" | "duration" | "preprocessor" | "if expression" => {}
             "block" => add("`{`"),
             "(type" => add("`(`"),
-            "[key" => operator = true,
             other => add(&format!("`{other}`")),
         }
     }
-    if operator {
+    if names().any(|n| n == "/") {
         add("an operator");
     }
     words

@@ -7,7 +7,7 @@
 //! no more than [`MAX_NESTING`] open brackets, no more than [`MAX_CHAIN`] operators in a statement.
 
 use crate::ast::Span;
-use crate::error::{SyntaxError, SyntaxErrorKind, translate};
+use crate::error::{SyntaxError, SyntaxErrorKind, translate, without_echoes};
 use crate::literal::{self, Number};
 use crate::scan::{self, Place};
 use crate::token::{Code, Fault, Tok, Top};
@@ -35,20 +35,31 @@ pub struct Context<'a> {
     text: &'a str,
     base: u32,
     errors: RefCell<Vec<SyntaxError>>,
+    /// Where each token so far ends.
+    ends: RefCell<Vec<usize>>,
 }
 
 impl<'a> Context<'a> {
     pub(crate) fn new(text: &'a str, base: u32) -> Context<'a> {
-        Context { text, base, errors: RefCell::default() }
+        Context { text, base, errors: RefCell::default(), ends: RefCell::default() }
     }
 
+    /// The span of a node. Its end as the parser knows it may be the next token's start, if what it
+    /// ends with is optional and missing: the node ends with its last token.
     pub(crate) fn span(&self, start: usize, end: usize) -> Span {
+        let ends = self.ends.borrow();
+        let known = ends.partition_point(|token| *token <= end);
+        let last = known.checked_sub(1).and_then(|at| ends.get(at)).copied();
+        self.raw_span(start, last.unwrap_or(end))
+    }
+
+    fn raw_span(&self, start: usize, end: usize) -> Span {
         let base = usize::try_from(self.base).unwrap_or(usize::MAX);
         Span::new(base.saturating_add(start), base.saturating_add(end.max(start)))
     }
 
     pub(crate) fn report(&self, start: usize, end: usize, kind: SyntaxErrorKind) {
-        self.report_at(self.span(start, end), kind);
+        self.report_at(self.raw_span(start, end), kind);
     }
 
     pub(crate) fn report_at(&self, span: Span, kind: SyntaxErrorKind) {
@@ -80,9 +91,7 @@ impl<'a> Context<'a> {
     }
 
     pub(crate) fn into_errors(self) -> Vec<SyntaxError> {
-        let mut errors = self.errors.into_inner();
-        errors.sort_by_key(|e| (e.span.start, e.span.end));
-        errors
+        without_echoes(self.text, self.base, self.errors.into_inner())
     }
 }
 
@@ -633,14 +642,19 @@ impl<'a> Iterator for Lexer<'a, '_> {
             return Some(Ok((0, start, 0)));
         }
         if let Some(queued) = self.queued.take() {
+            self.cx.ends.borrow_mut().push(queued.2);
             return Some(Ok(queued));
         }
         if self.cx.is_full() {
             return Some(Err(Stop));
         }
-        match self.mode.take()? {
+        let token = match self.mode.take()? {
             Mode::Top(lexer) => self.top(lexer).map(Ok),
             Mode::Code(lexer) => self.code(lexer).transpose(),
+        };
+        if let Some(Ok((_, _, end))) = &token {
+            self.cx.ends.borrow_mut().push(*end);
         }
+        token
     }
 }

@@ -79,6 +79,7 @@ pub(crate) fn opens_type(rest: &str, place: Place) -> bool {
     match (base, place) {
         (Base::Sure, _) => true,
         (Base::Named, Place::TypeOperator) => true,
+        (Base::Named, Place::Condition) if scan.at_brace() => stars,
         (Base::Named, Place::Operand | Place::Condition) => stars || bounds || scan.operand(true),
         (Base::Typeof, Place::TypeOperator) => true,
         (Base::Typeof | Base::Unknown, _) if stars => true,
@@ -148,6 +149,11 @@ impl<'a> Scan<'a> {
         }
     }
 
+    fn at_brace(&mut self) -> bool {
+        self.blank();
+        self.rest.starts_with('{')
+    }
+
     fn at_c_word(&self) -> bool {
         is_c_word(Scan { rest: self.rest }.type_word())
     }
@@ -206,7 +212,9 @@ impl<'a> Scan<'a> {
             Some(c) if c.is_ascii_alphanumeric() || c == '_' => true,
             Some('!') => !self.rest.starts_with('='),
             Some('-') => loose && !self.rest.starts_with(['=', '>']),
-            Some('+' | '*') => loose && !self.rest.starts_with('='),
+            // There is no unary plus.
+            Some('+') => loose && self.rest.starts_with('+'),
+            Some('*') => loose && !self.rest.starts_with('='),
             Some('&') => loose && !self.rest.starts_with(['=', '&']),
             Some('{') => loose,
             _ => false,
