@@ -23,6 +23,8 @@ pub const MAX_CHAIN: usize = 1000;
 /// Errors reported at most.
 pub const MAX_ERRORS: usize = 20;
 
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Ends the parse: what there is to say is in the [`Context`] already.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stop;
@@ -48,8 +50,8 @@ impl<'a> Context<'a> {
     /// ends with is optional and missing: the node ends with its last token.
     pub(crate) fn span(&self, start: usize, end: usize) -> Span {
         let ends = self.ends.borrow();
-        let known = ends.partition_point(|token| *token <= end);
-        let last = known.checked_sub(1).and_then(|at| ends.get(at)).copied();
+        // Nearly always one of the last two: the parser is one token ahead.
+        let last = ends.iter().rev().find(|token| **token <= end).copied();
         self.raw_span(start, last.unwrap_or(end))
     }
 
@@ -182,8 +184,10 @@ impl<'a, 'c> Lexer<'a, 'c> {
             Mode::Code(Code::lexer(text))
         } else {
             let mut top = Top::lexer(text);
-            if text.starts_with("#!") {
-                top.bump(text.find('\n').unwrap_or(text.len()));
+            let start = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+            top.bump(text.len().saturating_sub(start.len()));
+            if start.starts_with("#!") {
+                top.bump(start.find('\n').unwrap_or(start.len()));
             }
             Mode::Top(top)
         };

@@ -1,4 +1,7 @@
 //! Numbers and strings, from their text to their value.
+//!
+//! The lexer cuts anything that begins like a number as one word and hands it here, so that what is
+//! wrong with it can be said: nothing here reports, the caller knows the position.
 
 /// The value of a number's text.
 #[derive(Clone, Copy, Debug, PartialEq)]

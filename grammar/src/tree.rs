@@ -151,36 +151,32 @@ pub(crate) fn as_value(mut block: Block) -> Block {
     if block.value.is_some() {
         return block;
     }
-    let Some(last) = block.stmts.pop() else { return block };
-    let span = last.span;
-    let mut put_back = |kind| block.stmts.push(Stmt { kind, span });
-    match last.kind {
-        StmtKind::If { cond, then, otherwise: Some(otherwise) } => {
-            let (then, otherwise) = (as_value(then), as_value(otherwise));
-            if then.value.is_some() && otherwise.value.is_some() {
-                let kind = ExprKind::If { cond: Box::new(cond), then: Box::new(then), otherwise: Box::new(otherwise) };
-                block.value = Some(Box::new(Expr { kind, span }));
-            } else {
-                let (then, otherwise) = (as_body(then), Some(as_body(otherwise)));
-                put_back(StmtKind::If { cond, then, otherwise });
+    if !has_value(&block) {
+        return as_body(block);
+    }
+    if let Some(Stmt { kind, span }) = block.stmts.pop() {
+        let kind = match kind {
+            StmtKind::If { cond, then, otherwise: Some(otherwise) } => {
+                ExprKind::If { cond: Box::new(cond), then: boxed_value(then), otherwise: boxed_value(otherwise) }
             }
-        }
-        StmtKind::Block(inner) => {
-            let inner = as_value(inner);
-            if inner.value.is_some() {
-                block.value = Some(Box::new(Expr { kind: ExprKind::Block(Box::new(inner)), span }));
-            } else {
-                put_back(StmtKind::Block(inner));
+            StmtKind::Block(inner) => ExprKind::Block(boxed_value(inner)),
+            other => {
+                block.stmts.push(Stmt { kind: other, span });
+                return block;
             }
-        }
-        mut other => {
-            if let StmtKind::If { then, .. } = &mut other {
-                settle_block(then);
-            }
-            put_back(other);
-        }
+        };
+        block.value = Some(Box::new(Expr { kind, span }));
     }
     block
+}
+
+fn has_value(block: &Block) -> bool {
+    block.value.is_some()
+        || match block.stmts.last().map(|last| &last.kind) {
+            Some(StmtKind::If { then, otherwise: Some(otherwise), .. }) => has_value(then) && has_value(otherwise),
+            Some(StmtKind::Block(inner)) => has_value(inner),
+            _ => false,
+        }
 }
 
 pub(crate) fn boxed_value(block: Block) -> Box<Block> {

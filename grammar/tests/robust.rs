@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+use rtrace_grammar::dump::dump;
 use rtrace_grammar::lexer::{MAX_CHAIN, MAX_ERRORS, MAX_NESTING};
 use rtrace_grammar::{SyntaxErrorKind, parse, parse_expr};
 use std::time::{Duration, Instant};
@@ -95,9 +96,13 @@ fn chains() {
         ("let $x: int", "[1]", ""),
     ] {
         too_deep(&format!("BEGIN {{ {before}{}{after} }}", link.repeat(MANY)));
-        let fits = MAX_CHAIN / 4;
-        let text = format!("BEGIN {{ {before}{}{after} }}", link.repeat(fits));
-        assert!(parse(text.as_bytes(), 0).is_ok(), "{link}");
+        let operators = link.matches(|c: char| !c.is_ascii_digit() && c != ' ').count();
+        let fits = (MAX_CHAIN - 3) / operators;
+        let text = format!("macro m() {{ {before}{}{after} }}", link.repeat(fits));
+        match parse(text.as_bytes(), 0) {
+            Ok(program) => assert!(dump(&program.clone()).len() > fits),
+            Err(errors) => panic!("{link}: {errors:?}"),
+        }
     }
     too_deep(&format!("BEGIN {{ $x = {}", "a ? ".repeat(MANY)));
     // Chains in brackets add up over the levels.
@@ -287,6 +292,7 @@ fn damaged_scripts() {
 #[test]
 fn entry_points() {
     assert!(parse(b"", 0).is_ok_and(|p| p.items.is_empty()));
+    assert!(parse("\u{feff}#!/x\r\nBEGIN { }\r\n".as_bytes(), 0).is_ok_and(|p| p.items.len() == 1));
     assert!(parse(b"BEGIN { }", u32::MAX - 3).is_err_and(|e| e.len() == 1));
     assert!(parse_expr(b" 1 + 2 // c", 0).is_ok());
     assert!(parse_expr(b"(struct a *)x /* c */", 0).is_ok());
