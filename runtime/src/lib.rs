@@ -3,5 +3,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod attach;
+pub mod command;
+pub mod events;
 pub mod kernel;
+pub mod load;
+pub mod pcap;
+pub mod session;
 pub mod sys;

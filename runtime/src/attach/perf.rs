@@ -1,0 +1,118 @@
+//! Timers and counters: interval, profile and perf events of any type, on every CPU or in every thread of one
+//! process.
+
+use super::{Link, Reason};
+use crate::sys::{self, PerfAttr};
+use rtrace_lang::bundle::Sampling;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// `PERF_TYPE_SOFTWARE`, and its `PERF_COUNT_SW_CPU_CLOCK`: a high-resolution timer.
+const SOFTWARE: u32 = 1;
+const CPU_CLOCK: u64 = 0;
+
+/// A timer on one CPU. It is never tied to a process: a timer that stands still while the process sleeps
+/// would be of no use.
+pub(super) fn attach_interval(
+    program: BorrowedFd<'_>,
+    nanoseconds: u64,
+    cookie: Option<u64>,
+) -> Result<Vec<Link>, Reason> {
+    let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: nanoseconds.max(1), ..PerfAttr::default() };
+    let cpu = cpus()?.first().copied().unwrap_or(0);
+    open(&attr, -1, cpu as i32, program, cookie).map(|link| vec![link]).map_err(|e| reason(&e))
+}
+
+/// A timer on every CPU, or in every thread of a process while it runs.
+pub(super) fn attach_profile(
+    program: BorrowedFd<'_>,
+    sampling: Sampling,
+    pid: Option<u32>,
+    cookie: Option<u64>,
+) -> Result<Vec<Link>, Reason> {
+    let (sample, flags) = match sampling {
+        Sampling::Hertz(hertz) => (hertz, PerfAttr::FREQ),
+        Sampling::Nanoseconds(nanoseconds) => (nanoseconds, 0),
+    };
+    let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: sample.max(1), flags, ..PerfAttr::default() };
+    everywhere(attr, pid, program, cookie)
+}
+
+/// A perf event of the given type and config, every `period` occurrences.
+pub(super) fn attach_event(
+    program: BorrowedFd<'_>,
+    (kind, config): (u32, u64),
+    period: u64,
+    pid: Option<u32>,
+    cookie: Option<u64>,
+) -> Result<Vec<Link>, Reason> {
+    everywhere(PerfAttr { kind, config, sample: period.max(1), ..PerfAttr::default() }, pid, program, cookie)
+}
+
+fn everywhere(
+    attr: PerfAttr,
+    pid: Option<u32>,
+    program: BorrowedFd<'_>,
+    cookie: Option<u64>,
+) -> Result<Vec<Link>, Reason> {
+    let mut links = Vec::new();
+    match pid {
+        None => {
+            for cpu in cpus()? {
+                match open(&attr, -1, cpu as i32, program, cookie) {
+                    Ok(link) => links.push(link),
+                    // The CPU went offline after the list was read.
+                    Err(e) if e.raw_os_error() == Some(libc::ENODEV) && !links.is_empty() => {}
+                    Err(e) => return Err(reason(&e)),
+                }
+            }
+        }
+        Some(pid) => {
+            // Inheriting covers the threads that are yet to come.
+            let attr = PerfAttr { flags: attr.flags | PerfAttr::INHERIT, ..attr };
+            for thread in threads(pid) {
+                match open(&attr, thread, -1, program, cookie) {
+                    Ok(link) => links.push(link),
+                    // The thread ended meanwhile.
+                    Err(e) if e.raw_os_error() == Some(libc::ESRCH) && thread as u32 != pid => {}
+                    Err(e) => return Err(reason(&e)),
+                }
+            }
+        }
+    }
+    Ok(links)
+}
+
+fn open(attr: &PerfAttr, pid: i32, cpu: i32, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
+    // Started when the program is in place.
+    let attr = PerfAttr { flags: attr.flags | PerfAttr::DISABLED, ..*attr };
+    Link::event(sys::perf_event_open(&attr, pid, cpu)?, program, cookie)
+}
+
+fn cpus() -> Result<Vec<u32>, Reason> {
+    sys::online_cpus().map_err(|e| Reason(format!("cannot read the list of CPUs in /sys: {e}")))
+}
+
+/// The threads of a process; at least the first one.
+fn threads(pid: u32) -> Vec<i32> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let mut threads: Vec<i32> = entries.filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    if threads.is_empty() {
+        threads.push(pid as i32);
+    }
+    threads
+}
+
+fn reason(error: &io::Error) -> Reason {
+    Reason::of(
+        error,
+        &[
+            (libc::ENOENT, "this machine has no such event"),
+            (libc::ENODEV, "this machine has no such event"),
+            (libc::EOPNOTSUPP, "this machine (or the virtual machine) does not support the event"),
+            (libc::ESRCH, "there is no such process"),
+            (libc::EINVAL, "the kernel refuses these settings (kernel.perf_event_max_sample_rate bounds frequencies)"),
+            (libc::ENOSPC, "no free breakpoint register"),
+        ],
+    )
+}

@@ -1,0 +1,15 @@
+//! BEGIN and END: raw tracepoint programs that are never attached, run once through BPF_PROG_TEST_RUN. They
+//! run in our own process, so `pid` and `comm` are ours.
+
+use super::Reason;
+use crate::sys;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<()> {
+    sys::run_raw_tracepoint(program)
+}
+
+pub(super) fn reason(error: &io::Error) -> Reason {
+    Reason::of(error, &[(524, "this kernel cannot run it (it needs Linux 5.10)")])
+}

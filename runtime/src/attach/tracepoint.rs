@@ -1,0 +1,49 @@
+//! Tracepoints with a format: a perf event of the identifier that tracefs gives. Any number of programs may
+//! sit on one tracepoint; each has an event of its own.
+
+use super::{Link, Reason};
+use crate::sys::{self, PerfAttr};
+use std::os::fd::BorrowedFd;
+
+/// `PERF_TYPE_TRACEPOINT`
+const TRACEPOINT: u32 = 2;
+
+pub(super) fn attach(
+    program: BorrowedFd<'_>,
+    category: &str,
+    name: &str,
+    cookie: Option<u64>,
+) -> Result<Vec<Link>, Reason> {
+    let id = id(category, name)?;
+    // The program runs on all CPUs, whichever CPU the event is opened on.
+    let attr = PerfAttr { kind: TRACEPOINT, config: id, sample: 1, ..PerfAttr::default() };
+    sys::perf_event_open(&attr, -1, 0)
+        .and_then(|event| Link::event(event, program, cookie))
+        .map(|link| vec![link])
+        .map_err(|e| {
+            Reason::of(
+                &e,
+                &[
+                    (libc::EACCES, "its program reads beyond the tracepoint's record"),
+                    (libc::E2BIG, "64 programs are on it already"),
+                ],
+            )
+        })
+}
+
+/// The tracepoint's identifier.
+fn id(category: &str, name: &str) -> Result<u64, Reason> {
+    let mut mounted = false;
+    for tracefs in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
+        let events = format!("{tracefs}/events");
+        mounted |= std::path::Path::new(&events).exists();
+        if let Ok(text) = std::fs::read_to_string(format!("{events}/{category}/{name}/id")) {
+            return text.trim().parse().map_err(|_| Reason("its identifier in tracefs is no number".to_owned()));
+        }
+    }
+    Err(Reason(if mounted {
+        "the kernel has no such tracepoint".to_owned()
+    } else {
+        "tracefs is not readable: mount it (mount -t tracefs tracefs /sys/kernel/tracing) and be root".to_owned()
+    }))
+}

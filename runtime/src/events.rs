@@ -1,0 +1,207 @@
+//! Events on their way from the kernel: splitting a record into its fields, reading the ring buffer and the
+//! per-CPU buffers of packets. The other side of this is [`Sink`], which shows events to the user.
+//!
+//! Nothing that comes out of a buffer is trusted: a record whose lengths do not fit is reported as damaged
+//! and skipped.
+
+use crate::load::{Loaded, Maps};
+use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
+use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
+use rtrace_lang::bundle::{Action, Bundle, EventDef, PACKETS_SYMBOL, RINGBUF_SYMBOL};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// A field of an event. `data` is the type's inline representation for a fixed field, otherwise the variable
+/// data: a string without its NUL, a buffer's bytes, or a stack's `u64` frames. `extra` is the process of a
+/// user stack, else 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldBytes<'a> {
+    pub data: &'a [u8],
+    pub extra: u32,
+}
+
+/// Where events, maps and counts go: the output side of a run.
+pub trait Sink {
+    /// The probes are attached; events follow.
+    fn attached(&mut self, probes: usize) -> io::Result<()>;
+    /// An event for the user side, except those that the run handles itself (exit, clear, zero, packets).
+    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: &[FieldBytes<'_>], maps: &Maps) -> io::Result<()>;
+    /// The run is over; `maps` tells whether the maps are to be printed.
+    fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()>;
+    /// Something was lost since the last call: that many events found no room.
+    fn lost_events(&mut self, events: u64) -> io::Result<()>;
+    /// Something that the user should know, in a sentence.
+    fn warning(&mut self, text: &str) -> io::Result<()>;
+    /// Everything handed over so far must become visible.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+/// Splits a record of the ring buffer (without its index, which chose `event`) into fields. `None`: damaged.
+pub fn fields<'a>(event: &EventDef, record: &'a [u8]) -> Option<Vec<FieldBytes<'a>>> {
+    let mut variable = event.layout.fixed_size as usize;
+    let mut out = Vec::with_capacity(event.fields.len());
+    for (field, ty) in event.layout.fields.iter().zip(&event.fields) {
+        let offset = field.offset as usize;
+        if field.var_max == 0 {
+            let data = record.get(offset..offset.checked_add(ty.size() as usize)?)?;
+            out.push(FieldBytes { data, extra: 0 });
+        } else {
+            let length = number(record, offset)?;
+            if length > field.var_max {
+                return None;
+            }
+            let end = variable.checked_add(length as usize)?;
+            out.push(FieldBytes { data: record.get(variable..end)?, extra: number(record, offset.checked_add(4)?)? });
+            variable = end;
+        }
+    }
+    Some(out)
+}
+
+fn number(record: &[u8], offset: usize) -> Option<u32> {
+    record.get(offset..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
+}
+
+/// The event that a record belongs to, by the index at its start.
+pub fn event_of<'b>(bundle: &'b Bundle, record: &[u8]) -> Option<&'b EventDef> {
+    bundle.events.get(number(record, 0)? as usize)
+}
+
+/// A captured packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Index of its event.
+    pub event: u32,
+    /// Nanoseconds of `CLOCK_BOOTTIME`.
+    pub time: u64,
+    pub data: Vec<u8>,
+}
+
+impl Packet {
+    /// Reads a record of the packets map; the kernel pads it.
+    pub fn parse(record: &[u8]) -> Option<Packet> {
+        let length = number(record, 4)? as usize;
+        let time = record.get(8..)?.first_chunk().map(|b| u64::from_ne_bytes(*b))?;
+        let data = record.get(16..16usize.checked_add(length)?)?.to_vec();
+        Some(Packet { event: number(record, 0)?, time, data })
+    }
+}
+
+/// The reader of the events' ring buffer.
+pub struct Ring(RingBuf<MapData>);
+
+impl Ring {
+    /// `None` when the bundle has no events.
+    pub fn open(loaded: &Loaded) -> io::Result<Option<Ring>> {
+        let Some(fd) = loaded.maps.object_fd(RINGBUF_SYMBOL) else { return Ok(None) };
+        let data = MapData::from_fd(fd.try_clone_to_owned()?).map_err(io::Error::other)?;
+        Ok(Some(Ring(RingBuf::try_from(Map::RingBuf(data)).map_err(io::Error::other)?)))
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Hands over records until there are no more, `most` were read, or `each` fails. Returns how many.
+    pub fn drain<E>(&mut self, most: usize, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
+        let mut count = 0;
+        while count < most {
+            let Some(record) = self.0.next() else { break };
+            count += 1;
+            each(&record)?;
+        }
+        Ok(count)
+    }
+}
+
+/// The buffers of captured packets, one for each CPU.
+pub struct Packets(Vec<PerfEventArrayBuffer<MapData>>);
+
+/// Pages of each packet buffer; a packet is 64 KiB at most.
+const PACKET_PAGES: usize = 64;
+
+impl Packets {
+    /// Empty when the bundle captures no packets.
+    pub fn open(bundle: &Bundle, loaded: &Loaded) -> io::Result<Packets> {
+        let captures = bundle.events.iter().any(|e| matches!(e.action, Action::Packet { .. }));
+        let Some(fd) = loaded.maps.object_fd(PACKETS_SYMBOL).filter(|_| captures) else {
+            return Ok(Packets(Vec::new()));
+        };
+        let data = MapData::from_fd(fd.try_clone_to_owned()?).map_err(io::Error::other)?;
+        let mut array = PerfEventArray::try_from(Map::PerfEventArray(data)).map_err(io::Error::other)?;
+        let cpus = crate::sys::online_cpus()?;
+        let open = |cpu| array.open(cpu, Some(PACKET_PAGES)).map_err(io::Error::other);
+        Ok(Packets(cpus.into_iter().map(open).collect::<io::Result<_>>()?))
+    }
+
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().map(|b| b.as_fd())
+    }
+
+    /// All packets that wait, and how many the kernel dropped for lack of room.
+    pub fn drain(&mut self) -> (Vec<Packet>, u64) {
+        let mut packets = Vec::new();
+        let mut lost = 0;
+        for buffer in &mut self.0 {
+            buffer.for_each(|event| match event {
+                PerfEvent::Sample { head, tail: [] } => packets.extend(Packet::parse(head)),
+                PerfEvent::Sample { head, tail } => packets.extend(Packet::parse(&[head, tail].concat())),
+                PerfEvent::Lost { count } => lost += count,
+            });
+        }
+        packets.sort_by_key(|p| p.time);
+        (packets, lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtrace_lang::bundle::EventLayout;
+    use rtrace_lang::types::Type;
+
+    fn event(types: Vec<Type>) -> EventDef {
+        EventDef { action: Action::PrintValue, layout: EventLayout::new(&types), fields: types, span: (0, 0) }
+    }
+
+    #[test]
+    fn fixed_and_variable_fields() {
+        let event = event(vec![Type::U32, Type::String { cap: 128 }, Type::U64, Type::String { cap: 256 }]);
+        let mut record = vec![0; event.layout.fixed_size as usize];
+        let mut put = |n: usize, bytes: &[u8]| {
+            let at = event.layout.fields[n].offset as usize;
+            record[at..at + bytes.len()].copy_from_slice(bytes);
+        };
+        put(0, &7u32.to_ne_bytes());
+        put(1, &5u32.to_ne_bytes());
+        put(2, &9u64.to_ne_bytes());
+        put(3, &3u32.to_ne_bytes());
+        record.extend(b"helloabc");
+        let found = fields(&event, &record).unwrap();
+        let data: Vec<&[u8]> = found.iter().map(|f| f.data).collect();
+        assert_eq!(data, [&7u32.to_ne_bytes()[..], b"hello", &9u64.to_ne_bytes(), b"abc"]);
+
+        assert_eq!(fields(&event, &record[..record.len() - 1]), None, "cut off");
+        let at = event.layout.fields[1].offset as usize;
+        record[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
+        assert_eq!(fields(&event, &record), None, "a length beyond what the layout allows");
+    }
+
+    #[test]
+    fn an_event_without_fields_is_its_index() {
+        assert_eq!(fields(&event(Vec::new()), &[0; 8]), Some(Vec::new()));
+        assert_eq!(fields(&event(vec![Type::U64]), &[0; 8]), None);
+    }
+
+    #[test]
+    fn packets_are_bounded() {
+        let mut record = Vec::new();
+        record.extend(3u32.to_ne_bytes());
+        record.extend(2u32.to_ne_bytes());
+        record.extend(99u64.to_ne_bytes());
+        record.extend([0xaa, 0xbb, 0, 0]);
+        assert_eq!(Packet::parse(&record), Some(Packet { event: 3, time: 99, data: vec![0xaa, 0xbb] }));
+        assert_eq!(Packet::parse(&record[..17]), None);
+        assert_eq!(Packet::parse(b""), None);
+    }
+}

@@ -1,0 +1,334 @@
+//! The maps of a run as its users see them: entries of a script's map with all CPUs merged, whether the
+//! map lies in the globals or is a BPF map of its own; stacks by identifier; counters of what was lost.
+//! Creation is in [`super::object`].
+
+use super::merge::{merge, word};
+use crate::sys;
+use aya::maps::MapData;
+use rtrace_lang::bundle::{Bundle, Globals, MapDef, MapObject, STACKS_SYMBOL, Storage};
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::Ordering;
+
+/// `enum bpf_map_type`
+const ARRAY: u32 = 2;
+const PERCPU_HASH: u32 = 5;
+const PERCPU_ARRAY: u32 = 6;
+const LRU_PERCPU_HASH: u32 = 10;
+
+/// Elements asked for in one batch lookup.
+const BATCH: usize = 1024;
+
+#[derive(Debug, thiserror::Error)]
+pub enum MapsError {
+    #[error("there is no map {0} in the bundle")]
+    Unknown(usize),
+    #[error("cannot read map {map}: {source}")]
+    Read { map: String, source: io::Error },
+    #[error("cannot change map {map}: {source}")]
+    Write { map: String, source: io::Error },
+}
+
+/// A key and its value, in the inline representation of their types.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+#[derive(Debug)]
+struct BpfMap {
+    data: MapData,
+    def: MapObject,
+}
+
+/// All maps of a loaded bundle.
+#[derive(Debug)]
+pub struct Maps {
+    defs: Vec<MapDef>,
+    objects: Vec<BpfMap>,
+    stacks: Option<usize>,
+    memory: sys::SharedWords,
+    /// Keeps the descriptor that the code names open until it is loaded.
+    _globals: MapData,
+    layout: Globals,
+    cpus: usize,
+}
+
+impl Maps {
+    /// `created` are the bundle's map objects, in its order.
+    pub(super) fn new(bundle: &Bundle, created: Vec<MapData>, globals: MapData) -> io::Result<Maps> {
+        let objects: Vec<BpfMap> =
+            created.into_iter().zip(&bundle.map_objects).map(|(data, def)| BpfMap { data, def: def.clone() }).collect();
+        Ok(Maps {
+            defs: bundle.maps.clone(),
+            stacks: objects.iter().position(|o| o.def.symbol == STACKS_SYMBOL),
+            objects,
+            memory: sys::SharedWords::map(globals.fd().as_fd(), bundle.globals.size as usize)?,
+            _globals: globals,
+            layout: bundle.globals,
+            cpus: sys::possible_cpus()?,
+        })
+    }
+
+    pub fn def(&self, map: usize) -> Result<&MapDef, MapsError> {
+        self.defs.get(map).ok_or(MapsError::Unknown(map))
+    }
+
+    /// All entries of a script's map, merged over CPUs, in no order. A keyless map has one entry with an empty
+    /// key once it was written, none before. An entry deleted meanwhile is left out; none comes twice.
+    pub fn entries(&self, map: usize) -> Result<Vec<Entry>, MapsError> {
+        let def = self.def(map)?;
+        let read = |source| MapsError::Read { map: def.name.clone(), source };
+        if def.key.is_none() {
+            return Ok(self.lookup(map, &[])?.map(|value| (Vec::new(), value)).into_iter().collect());
+        }
+        let Some(object) = self.object_of(def) else { return Ok(Vec::new()) };
+        let raw = object.entries(self.cpus).map_err(read)?;
+        let key_size = def.key.as_ref().map_or(0, |k| k.size() as usize);
+        Ok(raw
+            .into_iter()
+            .map(|(mut key, value)| {
+                key.truncate(key_size);
+                (key, object.merge(def, &value))
+            })
+            .collect())
+    }
+
+    /// The value of a key, merged over CPUs; `None` when there is no such entry. The key of a keyless map is
+    /// empty.
+    pub fn lookup(&self, map: usize, key: &[u8]) -> Result<Option<Vec<u8>>, MapsError> {
+        let def = self.def(map)?;
+        if def.set_flag.is_some_and(|offset| self.load(offset) == 0) {
+            return Ok(None);
+        }
+        match (&def.storage, self.object_of(def)) {
+            (Storage::Global { offset, stripes, stride }, _) => {
+                let size = def.value.size();
+                let copies: Vec<Vec<u8>> =
+                    (0..*stripes).map(|n| self.bytes(offset.saturating_add(n.saturating_mul(*stride)), size)).collect();
+                Ok(Some(merge(&def.value, copies.iter().map(Vec::as_slice))))
+            }
+            (Storage::Map { .. }, Some(object)) => {
+                let key = object.key(key);
+                let mut value = vec![0; object.value_bytes(self.cpus)];
+                let found = sys::map_lookup(object.fd(), &key, &mut value)
+                    .map_err(|source| MapsError::Read { map: def.name.clone(), source })?;
+                Ok(found.then(|| object.merge(def, &value)))
+            }
+            (Storage::Map { .. }, None) => Ok(None),
+        }
+    }
+
+    /// Deletes all entries.
+    pub fn clear(&self, map: usize) -> Result<(), MapsError> {
+        self.reset(map, true)
+    }
+
+    /// Keeps the keys and sets all values to zero.
+    pub fn zero(&self, map: usize) -> Result<(), MapsError> {
+        self.reset(map, false)
+    }
+
+    fn reset(&self, map: usize, delete: bool) -> Result<(), MapsError> {
+        let def = self.def(map)?;
+        match (&def.storage, self.object_of(def)) {
+            (Storage::Global { offset, stripes, stride }, _) => {
+                for n in 0..*stripes {
+                    self.clear_bytes(offset.saturating_add(n.saturating_mul(*stride)), def.value.size());
+                }
+            }
+            (Storage::Map { .. }, Some(object)) => {
+                object.reset(self.cpus, delete).map_err(|source| MapsError::Write { map: def.name.clone(), source })?
+            }
+            (Storage::Map { .. }, None) => {}
+        }
+        if let (true, Some(flag)) = (delete, def.set_flag) {
+            self.store(flag, 0);
+        }
+        Ok(())
+    }
+
+    /// The frames of a stack, innermost first; `None` when it was not stored (or `id` is 0).
+    pub fn stack(&self, id: u64) -> Result<Option<Vec<u64>>, MapsError> {
+        let Some(object) = self.stacks.and_then(|i| self.objects.get(i)).filter(|_| id != 0) else {
+            return Ok(None);
+        };
+        let mut value = vec![0; object.def.value_size as usize];
+        let found = sys::map_lookup(object.fd(), &id.to_ne_bytes(), &mut value)
+            .map_err(|source| MapsError::Read { map: STACKS_SYMBOL.into(), source })?;
+        if !found {
+            return Ok(None);
+        }
+        let (head, frames) = value.split_at_checked(8).unwrap_or_default();
+        let count = head.first_chunk::<4>().map_or(0, |n| u32::from_ne_bytes(*n)) as usize;
+        Ok(Some(frames.chunks_exact(8).take(count).map(word).collect()))
+    }
+
+    /// Events that found no room in the ring buffer, so far.
+    pub fn lost_events(&self) -> u64 {
+        self.load(self.layout.lost_events)
+    }
+
+    /// Stacks that could not be stored, so far.
+    pub fn lost_stacks(&self) -> u64 {
+        self.load(self.layout.lost_stacks)
+    }
+
+    /// Updates of a map that failed, so far.
+    pub fn lost_updates(&self, map: usize) -> u64 {
+        self.defs.get(map).map_or(0, |def| self.load(def.lost))
+    }
+
+    /// Number of maps of the script.
+    pub fn len(&self) -> usize {
+        self.defs.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.defs.is_empty()
+    }
+
+    /// Where `elapsed` counts from, `CLOCK_MONOTONIC` nanoseconds.
+    pub(crate) fn set_start_time(&self, nanoseconds: u64) {
+        self.store(self.layout.start_time, nanoseconds);
+    }
+
+    /// The descriptor of a map of the object.
+    pub(crate) fn object_fd(&self, symbol: &str) -> Option<BorrowedFd<'_>> {
+        self.objects.iter().find(|o| o.def.symbol == symbol).map(BpfMap::fd)
+    }
+
+    fn object_of(&self, def: &MapDef) -> Option<&BpfMap> {
+        match def.storage {
+            Storage::Map { object, .. } => self.objects.get(object as usize),
+            Storage::Global { .. } => None,
+        }
+    }
+
+    fn load(&self, offset: u32) -> u64 {
+        self.memory.word(offset as usize).map_or(0, |w| w.load(Ordering::Relaxed))
+    }
+
+    fn store(&self, offset: u32, value: u64) {
+        if let Some(word) = self.memory.word(offset as usize) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of the globals, also when they do not start or end on a word.
+    fn bytes(&self, offset: u32, size: u32) -> Vec<u8> {
+        let start = (offset / 8) * 8;
+        let end = offset.saturating_add(size);
+        let words: Vec<u8> = (start..end).step_by(8).flat_map(|at| self.load(at).to_ne_bytes()).collect();
+        words.into_iter().skip((offset - start) as usize).take(size as usize).collect()
+    }
+
+    fn clear_bytes(&self, offset: u32, size: u32) {
+        let end = offset.saturating_add(size);
+        for at in ((offset / 8) * 8..end).step_by(8) {
+            // Neighbours in the same word keep their bytes.
+            let mut keep = [0u8; 8];
+            for (n, byte) in keep.iter_mut().enumerate() {
+                let position = at + n as u32;
+                *byte = if position < offset || position >= end { 0xff } else { 0 };
+            }
+            if let Some(word) = self.memory.word(at as usize) {
+                word.fetch_and(u64::from_ne_bytes(keep), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl BpfMap {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.data.fd().as_fd()
+    }
+
+    fn per_cpu(&self) -> bool {
+        matches!(self.def.map_type, PERCPU_HASH | PERCPU_ARRAY | LRU_PERCPU_HASH)
+    }
+
+    /// Bytes that the kernel copies for one element.
+    fn value_bytes(&self, cpus: usize) -> usize {
+        let size = self.def.value_size as usize;
+        if self.per_cpu() { size.next_multiple_of(8) * cpus } else { size }
+    }
+
+    fn merge(&self, def: &MapDef, value: &[u8]) -> Vec<u8> {
+        let stride = if self.per_cpu() { (self.def.value_size as usize).next_multiple_of(8) } else { value.len() };
+        merge(&def.value, value.chunks(stride.max(1)))
+    }
+
+    /// A key of the map's size.
+    fn key(&self, key: &[u8]) -> Vec<u8> {
+        let mut key = key.to_vec();
+        key.resize(self.def.key_size as usize, 0);
+        key
+    }
+
+    fn is_array(&self) -> bool {
+        matches!(self.def.map_type, ARRAY | PERCPU_ARRAY)
+    }
+
+    fn entries(&self, cpus: usize) -> io::Result<Vec<Entry>> {
+        match self.entries_batched(cpus) {
+            // EINVAL, ENOTSUPP (524): no batch operations for this map or on this kernel (before 5.6).
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | 524 | libc::EOPNOTSUPP)) => {
+                self.entries_one_by_one(cpus)
+            }
+            other => other,
+        }
+    }
+
+    fn entries_batched(&self, cpus: usize) -> io::Result<Vec<Entry>> {
+        let (key_size, value_size) = (self.def.key_size as usize, self.value_bytes(cpus));
+        let mut count = BATCH.min(self.def.max_entries.max(1) as usize);
+        let mut position = vec![0; key_size.max(8)];
+        let mut out = Vec::new();
+        let mut first = true;
+        loop {
+            let (mut keys, mut values) = (vec![0; key_size * count], vec![0; value_size * count]);
+            match sys::map_lookup_batch(self.fd(), first, &mut position, &mut keys, &mut values, count as u32) {
+                Ok((got, more)) => {
+                    let pairs = keys.chunks_exact(key_size.max(1)).zip(values.chunks_exact(value_size.max(1)));
+                    out.extend(pairs.take(got as usize).map(|(k, v)| (k.to_vec(), v.to_vec())));
+                    if !more {
+                        return Ok(out);
+                    }
+                    first = false;
+                }
+                // One bucket of the hash holds more than fits.
+                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && count < 1 << 20 => count *= 4,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn entries_one_by_one(&self, cpus: usize) -> io::Result<Vec<Entry>> {
+        let mut out = Vec::new();
+        // When the current key is deleted under us, the kernel starts over.
+        let mut seen = HashSet::new();
+        let mut key: Option<Vec<u8>> = None;
+        let mut steps = (self.def.max_entries as usize).saturating_mul(4).saturating_add(16);
+        let mut next = vec![0; self.def.key_size as usize];
+        let mut value = vec![0; self.value_bytes(cpus)];
+        while steps > 0 && sys::map_next_key(self.fd(), key.as_deref(), &mut next)? {
+            steps -= 1;
+            if seen.insert(next.clone()) && sys::map_lookup(self.fd(), &next, &mut value)? {
+                out.push((next.clone(), value.clone()));
+            }
+            key = Some(next.clone());
+        }
+        Ok(out)
+    }
+
+    fn reset(&self, cpus: usize, delete: bool) -> io::Result<()> {
+        let zeros = vec![0; self.value_bytes(cpus)];
+        for (key, _) in self.entries(cpus)? {
+            if delete && !self.is_array() {
+                sys::map_delete(self.fd(), &key)?;
+            } else {
+                sys::map_update(self.fd(), &key, &zeros)?;
+            }
+        }
+        Ok(())
+    }
+}

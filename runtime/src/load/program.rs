@@ -1,0 +1,157 @@
+//! Loading of single programs: the attributes for each program type, the probe identifier patched into the
+//! code, and the second try with a log when the kernel refuses.
+
+use super::LoadError;
+use super::object::{Code, Loaded};
+use super::verifier::VerifierError;
+use crate::sys;
+use rtrace_lang::bundle::{PROBE_ID_MAGIC, ProgType, ProgramDef};
+use rtrace_lang::source::SourceMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What differs between the copies of a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Variant<'a> {
+    /// Replaces [`PROBE_ID_MAGIC`].
+    pub probe: Option<u32>,
+    /// Function or tracepoint of a tracing program, with its module's BTF.
+    pub btf_id: u32,
+    pub btf_module: Option<BorrowedFd<'a>>,
+    /// Load for a multi link instead of single ones.
+    pub multi: Option<Multi>,
+}
+
+/// Kinds of multi links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Multi {
+    Kprobe,
+    Uprobe,
+}
+
+/// Verifier logs grow to this size; what is longer is reported without its reason.
+const MOST_LOG: usize = 64 << 20;
+
+/// `LD | IMM | DW`: the first half of an instruction that loads 64 bits.
+const LD_IMM64: u64 = 0x18;
+
+/// `enum bpf_prog_type` and the expected attach type.
+fn kernel_types(prog_type: ProgType, multi: Option<Multi>) -> (u32, u32) {
+    match (prog_type, multi) {
+        (ProgType::Kprobe, None) => (2, 0),
+        (ProgType::Kprobe, Some(Multi::Kprobe)) => (2, sys::TRACE_KPROBE_MULTI),
+        (ProgType::Kprobe, Some(Multi::Uprobe)) => (2, sys::TRACE_UPROBE_MULTI),
+        (ProgType::Tracepoint, _) => (5, 0),
+        (ProgType::PerfEvent, _) => (7, 0),
+        (ProgType::RawTracepoint, _) => (17, 0),
+        (ProgType::BtfTracepoint, _) => (26, sys::TRACE_RAW_TP),
+        (ProgType::Fentry, _) => (26, sys::TRACE_FENTRY),
+        (ProgType::Fexit, _) => (26, sys::TRACE_FEXIT),
+    }
+}
+
+/// Loads one copy of a program.
+pub fn load(
+    loaded: &Loaded,
+    def: &ProgramDef,
+    variant: Variant<'_>,
+    sources: &SourceMap,
+) -> Result<OwnedFd, LoadError> {
+    let code =
+        loaded.code.get(&def.symbol).ok_or_else(|| LoadError::Object(format!("it has no program {}", def.symbol)))?;
+    let patched = variant.probe.map(|probe| patch(&code.instructions, u64::from(probe)));
+    let (prog_type, expected_attach_type) = kernel_types(def.prog_type, variant.multi);
+    let mut request = sys::ProgLoad {
+        prog_type,
+        expected_attach_type,
+        name: &def.symbol,
+        license: &loaded.license,
+        instructions: patched.as_deref().unwrap_or(&code.instructions),
+        btf: loaded.btf.as_ref().map(|btf| sys::BtfInfo {
+            fd: btf.fd.as_fd(),
+            func_info: &code.func_info,
+            line_info: &code.line_info,
+        }),
+        attach_btf_id: variant.btf_id,
+        attach_btf_module: variant.btf_module,
+    };
+    // An object without BTF for functions cannot offer line numbers either.
+    request.btf = request.btf.filter(|btf| !btf.func_info.is_empty());
+    match sys::prog_load(&request, 0, &mut []) {
+        Ok(fd) => Ok(fd),
+        Err(first) => explain(first, &request, code, loaded, def, sources),
+    }
+}
+
+/// Loads again with a log, to say why the kernel refused.
+fn explain(
+    first: io::Error,
+    request: &sys::ProgLoad<'_>,
+    code: &Code,
+    loaded: &Loaded,
+    def: &ProgramDef,
+    sources: &SourceMap,
+) -> Result<OwnedFd, LoadError> {
+    let mut size = 256 << 10;
+    loop {
+        let mut log = vec![0u8; size];
+        let error = match sys::prog_load(request, 1, &mut log) {
+            // The cause is gone: a signal, or memory that is there again.
+            Ok(fd) => return Ok(fd),
+            Err(e) => e,
+        };
+        if error.raw_os_error() == Some(libc::ENOSPC) && size < MOST_LOG {
+            size *= 8;
+            continue;
+        }
+        let end = log.iter().position(|b| *b == 0).unwrap_or(log.len());
+        let text = String::from_utf8_lossy(log.get(..end).unwrap_or_default()).into_owned();
+        let program = || def.symbol.clone();
+        return Err(match first.raw_os_error() {
+            Some(libc::EPERM) if text.trim().is_empty() => LoadError::Privileges { source: first },
+            _ if text.trim().is_empty() => LoadError::Program { program: program(), span: def.span, source: first },
+            _ => {
+                let error = VerifierError::new(&def.symbol, text, code, loaded.btf.as_ref(), sources);
+                LoadError::Verifier { span: def.span, error: Box::new(error) }
+            }
+        });
+    }
+}
+
+/// The instructions with [`PROBE_ID_MAGIC`] replaced wherever a 64-bit constant is loaded.
+fn patch(instructions: &[u64], probe: u64) -> Vec<u64> {
+    let (low, high) = (PROBE_ID_MAGIC << 32, PROBE_ID_MAGIC >> 32 << 32);
+    let mut out = instructions.to_vec();
+    let mut halves = out.iter_mut().peekable();
+    while let Some(first) = halves.next() {
+        // Opcode LD_IMM64 with source register 0: a plain constant.
+        if *first & 0xf0ff != LD_IMM64 {
+            continue;
+        }
+        let Some(second) = halves.next() else { break };
+        if *first & !0xffff_ffff == low && *second & !0xffff_ffff == high {
+            *first = (*first & 0xffff_ffff) | probe << 32;
+            *second = (*second & 0xffff_ffff) | probe >> 32 << 32;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_magic_constant_is_patched() {
+        let load = |value: u64, register: u64| [LD_IMM64 | register << 8 | value << 32, value >> 32 << 32];
+        let mut code = vec![0xb7];
+        code.extend(load(PROBE_ID_MAGIC, 3));
+        code.extend(load(PROBE_ID_MAGIC + 1, 3));
+        // A map descriptor (source register 1) is left alone whatever its bytes.
+        code.extend(load(PROBE_ID_MAGIC, 0x10 | 2));
+        let patched = patch(&code, 0x1_0000_0007);
+        assert_eq!(patched.get(1..3), Some(&load(0x1_0000_0007, 3)[..]));
+        assert_eq!(patched.get(3..), code.get(3..));
+        assert_eq!(patched.len(), code.len());
+    }
+}

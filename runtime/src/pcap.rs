@@ -1,0 +1,152 @@
+//! Capture files of `skboutput`: the classic pcap format, microseconds, link type RAW (packets begin with their
+//! IPv4 or IPv6 header), as the reference writes and every reader knows.
+//!
+//! What a socket buffer's data begins with depends on where it is caught: at `napi_gro_receive` the
+//! link-layer header is pulled already, at `dev_queue_xmit` it is there. The script may say how many bytes to
+//! leave out; where it does not, an Ethernet header in front of an IP packet is recognised and left out, packet
+//! by packet. Packets of other protocols (ARP, …) have no place in a RAW file and are counted instead.
+
+use crate::sys;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+
+/// `LINKTYPE_RAW`
+const RAW: u32 = 101;
+const MAGIC: u32 = 0xa1b2_c3d4;
+const LARGEST: u32 = 262_144;
+
+/// The capture files of a run, opened when their first packet comes.
+#[derive(Debug)]
+pub struct Captures {
+    files: HashMap<String, BufWriter<File>>,
+    /// What to add to `CLOCK_BOOTTIME` for the time of day.
+    boot_offset: i128,
+    /// Packets that were not IP.
+    pub skipped: u64,
+}
+
+impl Default for Captures {
+    fn default() -> Captures {
+        let (now, boot) = (sys::clock_ns(libc::CLOCK_REALTIME), sys::clock_ns(libc::CLOCK_BOOTTIME));
+        Captures { files: HashMap::new(), boot_offset: i128::from(now) - i128::from(boot), skipped: 0 }
+    }
+}
+
+impl Captures {
+    /// Appends a packet caught at `time` (`CLOCK_BOOTTIME` nanoseconds) to a file, which is truncated when the
+    /// run first writes to it.
+    pub fn write(&mut self, path: &str, offset: u32, time: u64, data: &[u8]) -> io::Result<()> {
+        let Some(packet) = ip_packet(data.get(offset as usize..).unwrap_or_default()) else {
+            self.skipped += 1;
+            return Ok(());
+        };
+        let nanoseconds = u64::try_from(i128::from(time) + self.boot_offset).unwrap_or(0);
+        let file = match self.files.entry(path.to_owned()) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let mut file = BufWriter::new(File::create(path)?);
+                write_header(&mut file)?;
+                entry.insert(file)
+            }
+        };
+        write_packet(file, nanoseconds, packet)
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.files.values_mut().try_for_each(BufWriter::flush)
+    }
+}
+
+fn write_header(out: &mut impl Write) -> io::Result<()> {
+    out.write_all(&MAGIC.to_ne_bytes())?;
+    // Version 2.4; time zone and accuracy are always 0.
+    for half in [2u16, 4, 0, 0, 0, 0] {
+        out.write_all(&half.to_ne_bytes())?;
+    }
+    out.write_all(&LARGEST.to_ne_bytes())?;
+    out.write_all(&RAW.to_ne_bytes())
+}
+
+fn write_packet(out: &mut impl Write, nanoseconds: u64, packet: &[u8]) -> io::Result<()> {
+    let captured = packet.len().min(LARGEST as usize);
+    let seconds = nanoseconds / 1_000_000_000;
+    let microseconds = nanoseconds % 1_000_000_000 / 1000;
+    for word in [seconds as u32, microseconds as u32, captured as u32, packet.len() as u32] {
+        out.write_all(&word.to_ne_bytes())?;
+    }
+    out.write_all(packet.get(..captured).unwrap_or_default())
+}
+
+/// The IP packet in captured bytes, without an Ethernet header (and VLAN tags) in front of it.
+fn ip_packet(data: &[u8]) -> Option<&[u8]> {
+    let inner = behind_ethernet(data);
+    match data.first().map(|b| b >> 4) {
+        // A hardware address may begin like an IP header; the checksum tells.
+        Some(4) if inner.is_none() || checksum_holds(data) => Some(data),
+        Some(6) if inner.is_none() => Some(data),
+        _ => inner,
+    }
+}
+
+fn behind_ethernet(data: &[u8]) -> Option<&[u8]> {
+    let mut at = 12;
+    loop {
+        let kind = data.get(at..)?.first_chunk::<2>().map(|b| u16::from_be_bytes(*b))?;
+        let rest = data.get(at + 2..)?;
+        match (kind, rest.first().map(|b| b >> 4)) {
+            (0x0800, Some(4)) | (0x86dd, Some(6)) => return Some(rest),
+            // One or two VLAN tags.
+            (0x8100 | 0x88a8, _) if at < 20 => at += 4,
+            _ => return None,
+        }
+    }
+}
+
+/// Whether an IPv4 header sums up to what it should (RFC 791).
+fn checksum_holds(data: &[u8]) -> bool {
+    let length = data.first().map_or(0, |b| usize::from(b & 15) * 4);
+    let Some(header) = data.get(..length).filter(|h| h.len() >= 20) else { return false };
+    let sum: u32 =
+        header.chunks_exact(2).filter_map(|c| c.first_chunk::<2>()).map(|c| u32::from(u16::from_be_bytes(*c))).sum();
+    (sum & 0xffff) + (sum >> 16) == 0xffff
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IP4: [u8; 20] = [0x45, 0, 0, 20, 0, 0, 0x40, 0, 0x40, 0x11, 0x7c, 0xd6, 127, 0, 0, 1, 127, 0, 0, 1];
+
+    #[test]
+    fn a_file_is_a_header_and_records() {
+        let mut out = Vec::new();
+        write_header(&mut out).unwrap();
+        write_packet(&mut out, 1_500_000_123_456_789_000, &IP4).unwrap();
+        assert_eq!(out.len(), 24 + 16 + 20);
+        let word = |at: usize| u32::from_ne_bytes(out[at..at + 4].try_into().unwrap());
+        assert_eq!([word(0), word(20)], [MAGIC, RAW]);
+        assert_eq!([word(24), word(28), word(32), word(36)], [1_500_000_123, 456_789, 20, 20]);
+        assert_eq!(out[40..], IP4);
+    }
+
+    #[test]
+    fn ethernet_in_front_is_left_out() {
+        let with = |head: &[u8]| [head, &IP4].concat();
+        let plain = with(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
+        let tagged = with(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 5, 8, 0]);
+        // A destination address that begins like an IPv4 header.
+        let tricky = with(&[0x45, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
+        for frame in [plain, tagged, tricky, IP4.to_vec()] {
+            assert_eq!(ip_packet(&frame), Some(&IP4[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_not_ip_is_no_packet() {
+        let arp = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0];
+        assert_eq!(ip_packet(&arp), None);
+        assert_eq!(ip_packet(&[]), None);
+        assert_eq!(ip_packet(&[0x60, 1]), Some(&[0x60, 1][..]));
+    }
+}

@@ -1,0 +1,423 @@
+//! A run from beginning to end: load, `BEGIN`, attach, events, detach, `END`, maps, what was lost. Everything
+//! attached belongs to values in [`run`]; however it returns, nothing stays attached.
+
+use crate::attach::{self, AttachError, Attached, Context, Programs};
+use crate::command::{self, Child, CommandError, Ended};
+use crate::events::{self, Packets, Ring, Sink};
+use crate::load::{Loaded, MapsError};
+use crate::pcap::Captures;
+use crate::sys::{self, Epoll, SignalFd};
+use rtrace_lang::bundle::{Action, Bundle, MissingProbes, Target};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// Records read in one go before signals and ended processes are looked at.
+const BATCH: usize = 32 * 1024;
+/// Milliseconds of sleep between two reads of a busy buffer. Being woken for every event would cost the traced
+/// programs more than the events do; longer sleeps fill the buffer.
+const NAP: i32 = 1;
+const LONG_NAP: i32 = 4;
+/// Fewer records than this in a nap: the buffer is not busy.
+const BUSY: usize = 16;
+/// How often the counter of lost events is read.
+const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a user may ask of a run.
+#[derive(Clone, Debug, Default)]
+pub struct RunOptions {
+    /// `-c`: run this command, trace until it ends.
+    pub command: Option<String>,
+    /// `-p`: trace until this process ends; tie probes to it that can be.
+    pub pid: Option<u32>,
+    /// `-v`: say how the child ended, name probes that are missing.
+    pub verbose: bool,
+    /// Load and attach, then end without running anything.
+    pub dry_run: bool,
+    /// Print this line on standard output when everything is attached.
+    pub notify: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    #[error(transparent)]
+    Maps(#[from] MapsError),
+    /// The output failed; a closed pipe is not worth a message ([`RunError::is_quiet`]).
+    #[error("cannot write the output: {0}")]
+    Output(io::Error),
+    #[error("cannot write {path}: {source}")]
+    Capture { path: String, source: io::Error },
+    #[error("cannot {action}: {source}")]
+    System { action: &'static str, source: io::Error },
+}
+
+impl RunError {
+    /// The place in the bundle's sources that the error is about.
+    pub fn span(&self) -> Option<(u32, u32)> {
+        match self {
+            RunError::Attach(error) => error.span(),
+            _ => None,
+        }
+    }
+
+    /// Advice, when there is any.
+    pub fn advice(&self) -> Option<&'static str> {
+        self.verifier().and_then(|error| error.advice)
+    }
+
+    /// The verifier's log, for `-v`.
+    pub fn log(&self) -> Option<&str> {
+        self.verifier().map(|error| error.log.as_str())
+    }
+
+    /// The reader of our output went away: end without a word.
+    pub fn is_quiet(&self) -> bool {
+        matches!(self, RunError::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    fn verifier(&self) -> Option<&crate::load::VerifierError> {
+        match self {
+            RunError::Attach(AttachError::Load(crate::load::LoadError::Verifier { error, .. })) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |source| RunError::System { action, source }
+}
+
+/// Runs a bundle to its end. Returns the exit status that the script chose, 0 when it chose none.
+pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result<i32, RunError> {
+    let watched = options.pid.map(command::watch).transpose()?;
+    let loaded = attach::load_object(bundle)?;
+    let context = Context::new(bundle, &loaded, options.pid);
+    let programs = attach::load_programs(&context)?;
+    loaded.maps.set_start_time(sys::clock_ns(libc::CLOCK_MONOTONIC));
+    let child = options.command.as_deref().map(Child::start).transpose()?;
+    let mut session = Session {
+        bundle,
+        loaded: &loaded,
+        sink,
+        ring: Ring::open(&loaded).map_err(system("open the ring buffer"))?,
+        packets: Packets::open(bundle, &loaded).map_err(system("open the packet buffers"))?,
+        captures: Captures::default(),
+        exit: None,
+        lost_seen: 0,
+        lost_checked: Instant::now(),
+    };
+    if options.dry_run {
+        let attached = programs.attach(&context)?;
+        session.warn_missing(&attached, options)?;
+        return Ok(0);
+    }
+    session.run(&context, &programs, options, child, watched)
+}
+
+struct Session<'a> {
+    bundle: &'a Bundle,
+    loaded: &'a Loaded,
+    sink: &'a mut dyn Sink,
+    ring: Option<Ring>,
+    packets: Packets,
+    captures: Captures,
+    /// The script asked to end, with this status. What comes after in the buffer is not shown.
+    exit: Option<i32>,
+    lost_seen: u64,
+    lost_checked: Instant,
+}
+
+/// What woke the loop.
+mod token {
+    pub const SIGNAL: u64 = 0;
+    pub const CHILD: u64 = 1;
+    pub const PROCESS: u64 = 2;
+    pub const EVENTS: u64 = 3;
+}
+
+impl Session<'_> {
+    fn run(
+        &mut self,
+        context: &Context<'_>,
+        programs: &Programs,
+        options: &RunOptions,
+        mut child: Option<Child>,
+        watched: Option<OwnedFd>,
+    ) -> Result<i32, RunError> {
+        // What BEGIN prints comes after the line that says how many probes are attached, which is known later.
+        programs.run_special(context, &Target::Begin)?;
+        let begin = self.take_records();
+        let mut attached =
+            if self.exits(&begin) { Attached::uncalled(self.bundle) } else { programs.attach(context)? };
+        // From here on Ctrl-C means the end of the script, not of the process.
+        let signals = SignalFd::new(&[libc::SIGINT, libc::SIGTERM]).map_err(system("take signals"))?;
+        self.warn_missing(&attached, options)?;
+        self.sink.attached(attached.count).map_err(RunError::Output)?;
+        if let Some(line) = &options.notify {
+            self.sink.flush().map_err(RunError::Output)?;
+            println_flushed(line).map_err(RunError::Output)?;
+        }
+        for record in &begin {
+            self.record(record)?;
+        }
+        if self.exit.is_none() {
+            if let Some(child) = &mut child {
+                child.release()?;
+            }
+            self.events(&signals, &mut child, watched.as_ref(), options)?;
+        }
+
+        attached.stop();
+        self.drain_all()?;
+        // Events that END asks for are shown even when exit() had its way before.
+        let status = self.exit.take();
+        programs.run_special(context, &Target::End)?;
+        self.drain_all()?;
+        let status = status.or(self.exit).unwrap_or(0);
+        self.report_losses(true)?;
+        self.sink
+            .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit)
+            .and_then(|()| self.sink.flush())
+            .map_err(RunError::Output)?;
+        Ok(status)
+    }
+
+    /// The loop: until the script, the user or a process that ends says that it is over.
+    fn events(
+        &mut self,
+        signals: &SignalFd,
+        child: &mut Option<Child>,
+        watched: Option<&OwnedFd>,
+        options: &RunOptions,
+    ) -> Result<(), RunError> {
+        // One set for naps, which new events must not cut short, and one for waiting.
+        let control = Epoll::new().map_err(system("wait for events"))?;
+        let all = Epoll::new().map_err(system("wait for events"))?;
+        let add = |epoll: &Epoll, fd: BorrowedFd<'_>, token| epoll.add(fd, token).map_err(system("wait for events"));
+        for epoll in [&control, &all] {
+            add(epoll, signals.as_fd(), token::SIGNAL)?;
+            if let Some(child) = child.as_ref() {
+                add(epoll, child.fd(), token::CHILD)?;
+            }
+            if let Some(process) = watched {
+                add(epoll, process.as_fd(), token::PROCESS)?;
+            }
+        }
+        for fd in self.ring.iter().map(Ring::fd).chain(self.packets.fds()) {
+            add(&all, fd, token::EVENTS)?;
+        }
+
+        let mut nap = NAP;
+        let mut count = 0;
+        while self.exit.is_none() {
+            let woken = if count >= BATCH {
+                control.wait(0)
+            } else if count >= BUSY {
+                control.wait(nap)
+            } else {
+                all.wait(LOSS_INTERVAL.as_millis() as i32)
+            };
+            for token in woken.map_err(system("wait for events"))? {
+                match token {
+                    token::SIGNAL if signals.next().is_some() => {
+                        // The next one ends the process at once.
+                        sys::unblock_signals(&[libc::SIGINT, libc::SIGTERM]);
+                        return Ok(());
+                    }
+                    token::CHILD => {
+                        if let Some(ended) = child.as_mut().and_then(Child::ended) {
+                            self.child_ended(ended, options)?;
+                            return Ok(());
+                        }
+                    }
+                    token::PROCESS => return Ok(()),
+                    _ => {}
+                }
+            }
+            count = self.drain()?;
+            // A full batch means that the reader is behind; many records, that it may sleep longer.
+            nap = if count > 8 * BUSY { LONG_NAP } else { NAP };
+            self.report_losses(false)?;
+            self.sink.flush().map_err(RunError::Output)?;
+        }
+        Ok(())
+    }
+
+    fn child_ended(&mut self, ended: Ended, options: &RunOptions) -> Result<(), RunError> {
+        if !options.verbose {
+            return Ok(());
+        }
+        let text = match ended {
+            Ended::Code(code) => format!("the command ended with status {code}"),
+            Ended::Signal(signal) => format!("the command was killed by signal {signal}"),
+        };
+        self.sink.warning(&text).map_err(RunError::Output)
+    }
+
+    /// Reads what is in the buffers, at most a batch. Returns the number of records.
+    fn drain(&mut self) -> Result<usize, RunError> {
+        let mut ring = self.ring.take();
+        let result = match &mut ring {
+            Some(ring) => ring.drain(BATCH, |record| self.record(record)),
+            None => Ok(0),
+        };
+        self.ring = ring;
+        Ok(result? + self.drain_packets()?)
+    }
+
+    /// Reads until the buffers are empty. Used when nothing fills them any more.
+    fn drain_all(&mut self) -> Result<(), RunError> {
+        while self.drain()? > 0 {}
+        Ok(())
+    }
+
+    fn drain_packets(&mut self) -> Result<usize, RunError> {
+        let (packets, lost) = self.packets.drain();
+        for packet in &packets {
+            let Some(Action::Packet { path, offset }) =
+                self.bundle.events.get(packet.event as usize).map(|e| &e.action)
+            else {
+                continue;
+            };
+            self.captures
+                .write(path, *offset, packet.time, &packet.data)
+                .map_err(|source| RunError::Capture { path: path.clone(), source })?;
+        }
+        if !packets.is_empty() {
+            self.captures
+                .flush()
+                .map_err(|source| RunError::Capture { path: "the capture file".to_owned(), source })?;
+        }
+        if lost > 0 {
+            self.sink
+                .warning(&format!("{lost} packets found no room in the packet buffers"))
+                .map_err(RunError::Output)?;
+        }
+        Ok(packets.len())
+    }
+
+    /// All waiting records, unread.
+    fn take_records(&mut self) -> Vec<Vec<u8>> {
+        let mut records = Vec::new();
+        if let Some(ring) = &mut self.ring {
+            let keep = |record: &[u8]| -> Result<(), std::convert::Infallible> {
+                records.push(record.to_vec());
+                Ok(())
+            };
+            match ring.drain(usize::MAX, keep) {
+                Ok(_) => {}
+            }
+        }
+        records
+    }
+
+    /// Whether the script ends in one of these records.
+    fn exits(&self, records: &[Vec<u8>]) -> bool {
+        records.iter().any(|r| events::event_of(self.bundle, r).is_some_and(|e| e.action == Action::Exit))
+    }
+
+    /// One record of the ring buffer.
+    fn record(&mut self, record: &[u8]) -> Result<(), RunError> {
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        let bundle = self.bundle;
+        let decoded = events::event_of(bundle, record).and_then(|e| Some((e, events::fields(e, record)?)));
+        let Some((event, fields)) = decoded else {
+            return self.sink.warning("an event from the kernel is damaged and was skipped").map_err(RunError::Output);
+        };
+        let maps = &self.loaded.maps;
+        match &event.action {
+            Action::Exit => self.exit = Some(fields.first().map_or(0, |f| exit_status(f.data))),
+            Action::Clear { map } => maps.clear(*map as usize)?,
+            Action::Zero { map } => maps.zero(*map as usize)?,
+            Action::Packet { .. } => {}
+            _ => self.sink.event(bundle, event, &fields, maps).map_err(RunError::Output)?,
+        }
+        Ok(())
+    }
+
+    fn warn_missing(&mut self, attached: &Attached, options: &RunOptions) -> Result<(), RunError> {
+        let Some(first) = attached.missing.first() else { return Ok(()) };
+        if self.bundle.config.missing_probes == MissingProbes::Ignore {
+            return Ok(());
+        }
+        let count = attached.missing.len();
+        let mut warn = |text: &str| self.sink.warning(text).map_err(RunError::Output);
+        if options.verbose || count == 1 {
+            attached.missing.iter().try_for_each(|m| warn(&format!("cannot attach {}: {}", m.name, m.reason)))
+        } else {
+            warn(&format!("cannot attach {count} probes (-v names them); {}: {}", first.name, first.reason))
+        }
+    }
+
+    /// Tells about events lost since the last time; at the end also about maps and stacks.
+    fn report_losses(&mut self, end: bool) -> Result<(), RunError> {
+        if !end && self.lost_checked.elapsed() < LOSS_INTERVAL {
+            return Ok(());
+        }
+        self.lost_checked = Instant::now();
+        let maps = &self.loaded.maps;
+        let lost = maps.lost_events();
+        if lost > self.lost_seen {
+            self.sink.lost_events(lost - self.lost_seen).map_err(RunError::Output)?;
+            self.lost_seen = lost;
+        }
+        if !end {
+            return Ok(());
+        }
+        let mut warn = |text: String| self.sink.warning(&text).map_err(RunError::Output);
+        for (n, def) in self.bundle.maps.iter().enumerate() {
+            let failed = maps.lost_updates(n);
+            if failed > 0 {
+                let name = &def.name;
+                warn(format!(
+                    "{failed} updates of map {name} failed; it holds {} entries at most (config max_map_keys)",
+                    def.max_entries
+                ))?;
+            }
+        }
+        let stacks = maps.lost_stacks();
+        if stacks > 0 {
+            warn(format!("{stacks} stacks could not be stored"))?;
+        }
+        if self.captures.skipped > 0 {
+            let skipped = self.captures.skipped;
+            warn(format!("{skipped} packets that are not IP were left out of the capture files"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The status of `exit(n)`: the field is an integer of any size.
+fn exit_status(bytes: &[u8]) -> i32 {
+    let mut value = [0u8; 8];
+    for (to, from) in value.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    // As exit(3): the low 8 bits, whatever the sign.
+    (u64::from_le_bytes(value) & 0xff) as i32
+}
+
+fn println_flushed(line: &str) -> io::Result<()> {
+    use std::io::Write;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses() {
+        assert_eq!(exit_status(&3i32.to_le_bytes()), 3);
+        assert_eq!(exit_status(&(-1i64).to_le_bytes()), 255);
+        assert_eq!(exit_status(&[]), 0);
+    }
+}
