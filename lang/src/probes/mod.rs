@@ -19,6 +19,8 @@ mod trampoline;
 mod tracepoint;
 mod uprobe;
 
+pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
+
 /// One kind of probe.
 pub struct ProbeKind {
     pub name: &'static str,

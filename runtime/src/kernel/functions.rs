@@ -23,6 +23,8 @@ const BLACKLIST: &str = "/sys/kernel/debug/kprobes/blacklist";
 #[derive(Default)]
 pub struct Functions {
     blacklist: OnceCell<HashSet<Vec<u8>>>,
+    /// `available_filter_functions`, kept for a command that goes through it several times.
+    kept: OnceCell<Vec<u8>>,
     addresses: RefCell<HashMap<String, Option<u64>>>,
 }
 
@@ -83,10 +85,11 @@ fn kallsyms_line(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
     }
 }
 
-/// Names that the files hold but that stand for no function one could mean: places of weak functions that
-/// the linker left out, and parts of functions that the compiler split off.
-fn is_noise(name: &[u8]) -> bool {
-    name.starts_with(b"__ftrace_invalid_address__") || memchr::memmem::find(name, b".part.").is_some()
+/// Names that patterns leave out, as bpftrace does: places of weak functions that the linker left out, parts of
+/// functions that the compiler split off, BPF dispatchers, and RCU's internals, where a probe may hang the machine.
+fn is_left_out(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 3] = [b"rcu_", b"__ftrace_invalid_address__", b"bpf_dispatcher_"];
+    PREFIXES.iter().any(|p| name.starts_with(p)) || memchr::memmem::find(name, b".part.").is_some()
 }
 
 impl Functions {
@@ -100,11 +103,19 @@ impl Functions {
         let blacklist = self.blacklist();
         let mut offer = |line: &[u8]| {
             let (name, module) = name_and_module(line);
-            if is_noise(name) || (!blacklist.is_empty() && blacklist.contains(name)) {
+            if is_left_out(name) || (!blacklist.is_empty() && blacklist.contains(name)) {
                 return ControlFlow::Continue(());
             }
             each(name, module)
         };
+        if let Some(kept) = self.kept.get() {
+            for line in kept.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
+                if offer(line).is_break() {
+                    break;
+                }
+            }
+            return Ok(());
+        }
         let root = tracefs.root();
         if let Ok(root) = &root {
             let path = root.join("available_filter_functions");
@@ -116,6 +127,15 @@ impl Functions {
             Some((_, b't' | b'T' | b'w' | b'W', name)) => offer(name),
             _ => ControlFlow::Continue(()),
         })
+    }
+
+    /// Reads the list of functions once for the passes that follow. Failing, each pass tries for itself.
+    pub fn keep(&self, tracefs: &Tracefs) {
+        if let Ok(root) = tracefs.root()
+            && let Ok(text) = std::fs::read(root.join("available_filter_functions"))
+        {
+            self.kept.get_or_init(|| text);
+        }
     }
 
     /// Functions marked NOKPROBE; empty where debugfs cannot be read.
@@ -155,8 +175,31 @@ impl Functions {
             }
             ControlFlow::Continue(())
         })?;
+        if found.is_empty()
+            && let Some(name) = names.exact()
+        {
+            found.extend(self.in_kallsyms(name, modules.as_ref())?);
+        }
         found.sort();
         found.dedup();
+        Ok(found)
+    }
+
+    /// A function that ftrace does not reach: kprobes may go there all the same.
+    fn in_kallsyms(&self, name: &str, module: Option<&Glob<'_>>) -> Result<Option<FunctionName>, KernelError> {
+        let mut found = None;
+        each_line(Path::new(KALLSYMS), &mut |line| {
+            if let Some((_, b't' | b'T' | b'w' | b'W', rest)) = kallsyms_line(line)
+                && let (candidate, of) = name_and_module(rest)
+                && candidate == name.as_bytes()
+                && module.is_none_or(|m| m.matches(of.unwrap_or(b"vmlinux")))
+            {
+                let module = of.map(|m| String::from_utf8_lossy(m).into_owned());
+                found = Some(FunctionName { name: name.to_owned(), module });
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(found)
     }
 
@@ -222,10 +265,10 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_no_functions() {
-        assert!(is_noise(b"__ftrace_invalid_address___60"));
-        assert!(is_noise(b"__clk_lookup_subtree.part.0.isra.0"));
-        assert!(!is_noise(b"partition_sched_domains"));
+    fn names_that_patterns_leave_out() {
+        assert!(is_left_out(b"__ftrace_invalid_address___60"));
+        assert!(is_left_out(b"__clk_lookup_subtree.part.0.isra.0"));
+        assert!(!is_left_out(b"partition_sched_domains"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod tracefs;
 mod user;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use rtrace_lang::kernel::{
@@ -39,6 +39,11 @@ pub struct LiveKernel {
 impl LiveKernel {
     pub fn new() -> LiveKernel {
         LiveKernel::default()
+    }
+
+    /// Whether the kernel describes its types (BTF).
+    pub fn has_btf(&self) -> bool {
+        self.btf.available()
     }
 }
 
@@ -175,8 +180,13 @@ impl Kernel for LiveKernel {
     }
 }
 
-/// What the listing needs beyond the trait: streams, not lists.
+/// What the listing needs beyond the trait: streams instead of lists, types as C writes them.
 impl LiveKernel {
+    /// Keeps the list of functions, for several passes over it.
+    pub(crate) fn keep_functions(&self) {
+        self.functions.keep(&self.tracefs);
+    }
+
     /// See [`functions::Functions::each_traceable`].
     pub(crate) fn each_traceable(
         &self,
@@ -193,21 +203,40 @@ impl LiveKernel {
         each: &mut dyn FnMut(&[u8], Option<&str>),
     ) -> Result<(), KernelError> {
         let modules = module.map(Glob::new);
-        let wanted = |name: &str| modules.as_ref().is_none_or(|m| m.matches(name.as_bytes()));
-        // What ftrace reaches, by module: BTF has one function of each name for each.
-        let mut reachable: HashMap<Option<Vec<u8>>, std::collections::HashSet<Vec<u8>>> = HashMap::new();
+        let wanted = |name: &[u8]| modules.as_ref().is_none_or(|m| m.matches(name));
+        // `MODULE NAME` of what ftrace reaches, one after the other; a set of slices costs no allocation each.
+        let (mut text, mut ends) = (Vec::new(), vec![0]);
         self.each_traceable(&mut |name, module| {
-            if names.matches(name) {
-                reachable.entry(module.map(<[u8]>::to_vec)).or_default().insert(name.to_vec());
+            let module = module.unwrap_or(VMLINUX);
+            if names.matches(name) && wanted(module) {
+                for part in [module, b" ", name] {
+                    text.extend_from_slice(part);
+                }
+                ends.push(text.len());
             }
             ControlFlow::Continue(())
         })?;
+        let ranges = ends.iter().zip(ends.iter().skip(1));
+        let reachable: HashSet<&[u8]> = ranges.filter_map(|(start, end)| text.get(*start..*end)).collect();
+        if reachable.is_empty() {
+            return Ok(());
+        }
         let in_modules = self.btf.module_names();
         let all = std::iter::once(None).chain(in_modules.iter().map(|m| Some(m.as_str())));
-        for module in all.filter(|m| wanted(m.unwrap_or("vmlinux"))) {
-            let Some(here) = reachable.get(&module.map(|m| m.as_bytes().to_vec())) else { continue };
+        let mut key = Vec::new();
+        for module in all {
+            let prefix = module.map_or(VMLINUX, str::as_bytes);
+            // A module without a function that matches stays closed.
+            let of_module = |k: &&[u8]| k.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(b" "));
+            if !wanted(prefix) || (module.is_some() && !reachable.iter().any(|k| of_module(&k))) {
+                continue;
+            }
             self.btf.each_name(btf::Kind::Func, module, &mut |name| {
-                if here.contains(name) {
+                key.clear();
+                for part in [prefix, b" ", name] {
+                    key.extend_from_slice(part);
+                }
+                if reachable.contains(key.as_slice()) {
                     each(name, module);
                 }
             })?;
@@ -227,8 +256,32 @@ impl LiveKernel {
     pub(crate) fn tracepoint_format(&self, category: &str, name: &str) -> Result<Option<String>, KernelError> {
         self.tracefs.format(category, name)
     }
+
+    /// A function's prototype as C writes it; `module` `None` is vmlinux.
+    pub(crate) fn prototype(&self, name: &str, module: Option<&str>) -> Option<Prototype> {
+        self.btf.prototype(name, module).ok().flatten()
+    }
+
+    /// A raw tracepoint's prototype as C writes it.
+    pub(crate) fn raw_prototype(&self, name: &str) -> Option<Prototype> {
+        self.btf.raw_prototype(name).ok().flatten()
+    }
+
+    /// The names of vmlinux's types of one kind that match.
+    pub(crate) fn type_names(&self, kind: TypeKind, names: &Glob<'_>) -> Result<Vec<String>, KernelError> {
+        self.btf.type_names(kind, names)
+    }
+
+    /// A type's definition as C writes it, after its module's name.
+    pub(crate) fn definition(&self, kind: TypeKind, name: &str) -> Result<Option<String>, KernelError> {
+        self.btf.definition(kind, name)
+    }
 }
 
+/// What lists call the module of functions that are in none.
+const VMLINUX: &[u8] = b"vmlinux";
+
+pub(crate) use btf::{Prototype, keyword};
 pub(crate) use tracefs::fields as format_fields;
 
 /// Keeps the candidate nearest to a word, for "did you mean".

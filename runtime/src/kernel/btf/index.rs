@@ -17,7 +17,6 @@ pub enum Kind {
     Enum = 6,
     Typedef = 8,
     Func = 12,
-    Float = 16,
     Enum64 = 19,
 }
 

@@ -5,6 +5,7 @@
 //! `convert.rs` turns BTF types into the language's. Nothing is opened before the first question.
 
 mod convert;
+mod declare;
 mod index;
 
 use std::cell::{OnceCell, RefCell};
@@ -23,6 +24,7 @@ use rtrace_lang::types::{Type, TypeId};
 use super::glob::Glob;
 use index::{Bytes, Index};
 
+pub use declare::{Prototype, keyword};
 pub use index::Kind;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -309,6 +311,24 @@ impl Facts {
                     && pattern.matches(name)
                 {
                     found.push((module.map(str::to_owned), String::from_utf8_lossy(name).into_owned()));
+                }
+            })?;
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Names of vmlinux's types of one kind that match, sorted. An exact name is looked up, in modules too.
+    pub fn type_names(&self, kind: TypeKind, pattern: &Glob<'_>) -> Result<Vec<String>, KernelError> {
+        if let Some(name) = pattern.exact() {
+            return Ok(self.find(name, kinds(kind))?.map(|_| name.to_owned()).into_iter().collect());
+        }
+        let mut found = Vec::new();
+        for kind in kinds(kind) {
+            self.each_name(*kind, None, &mut |name| {
+                if !name.is_empty() && pattern.matches(name) {
+                    found.push(String::from_utf8_lossy(name).into_owned());
                 }
             })?;
         }

@@ -1,0 +1,527 @@
+//! `rtrace -l`: the probes that there are on this machine, as attach points that a script can use.
+//!
+//! Owns the patterns of `-l` (comma lists, `KIND:TARGET`, a bare word for all kinds, `struct NAME`), the order and
+//! form of the lines, and what `-lv` adds. Lines of one kind are collected in one buffer, sorted and written;
+//! nothing is allocated for a line, as there are about 45,000 kernel functions.
+
+use std::io::{BufWriter, Write};
+use std::ops::ControlFlow;
+
+use rtrace_lang::kernel::{Kernel, KernelError, TypeKind};
+use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SOFTWARE_EVENTS};
+
+use crate::kernel::{Glob, LiveKernel, Prototype, format_fields, is_glob, keyword};
+
+/// Why nothing could be listed.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    #[error("unknown kind of probe: `{word}`")]
+    UnknownKind {
+        word: String,
+        /// The kinds there are, for a note.
+        kinds: Vec<&'static str>,
+    },
+    #[error("{}", .0.message)]
+    Kernel(KernelError),
+    #[error("cannot write the list: {0}")]
+    Write(std::io::Error),
+}
+
+impl ListError {
+    /// What to do about it, if there is something.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ListError::UnknownKind { kinds, .. } => Some(format!("kinds: {}", kinds.join(", "))),
+            ListError::Kernel(error) => error.help.clone(),
+            ListError::Write(_) => None,
+        }
+    }
+}
+
+impl From<KernelError> for ListError {
+    fn from(error: KernelError) -> ListError {
+        ListError::Kernel(error)
+    }
+}
+
+/// What a pattern without a kind looks through: each place once, in the order of the lines. Returns have the
+/// targets of entries, and uprobes need a file.
+const EVERYWHERE: [&str; 6] = ["fentry", "hardware", "kprobe", "rawtracepoint", "software", "tracepoint"];
+
+/// Writes what matches a pattern, one attach point to a line, sorted within each kind; with `verbose`, arguments
+/// follow, indented. Returns the number of attach points. A reader that closes the pipe has seen enough:
+/// that is no error.
+pub fn list(kernel: &LiveKernel, pattern: &str, verbose: bool, out: &mut dyn Write) -> Result<usize, ListError> {
+    let mut lister = Lister { kernel, verbose, out: BufWriter::with_capacity(64 << 10, out), count: 0 };
+    let result = lister.patterns(pattern).and_then(|()| lister.out.flush().map_err(ListError::Write));
+    // What the buffer could not write is lost with the reader, not tried again.
+    let Lister { out, count, .. } = lister;
+    let _ = out.into_parts();
+    match result {
+        Err(ListError::Write(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(count),
+        other => other.map(|()| count),
+    }
+}
+
+/// What to say when a pattern matched nothing.
+pub fn nothing_found(kernel: &LiveKernel, pattern: &str) -> String {
+    let near = match parse(pattern.trim()) {
+        Query::Probes { kinds, target } if kinds.len() == 1 && !target.iter().any(|t| is_glob(t)) => {
+            let name = target.last().map_or("", String::as_str);
+            match kinds.first() {
+                Some(&"tracepoint") => kernel
+                    .nearest_tracepoint(target.first().map_or("", String::as_str), name)
+                    .map(|(c, n)| format!("tracepoint:{c}:{n}")),
+                Some(kind @ (&"kprobe" | &"kretprobe" | &"fentry" | &"fexit")) => {
+                    kernel.nearest_function(name).map(|n| format!("{kind}:{n}"))
+                }
+                Some(kind @ (&"uprobe" | &"uretprobe")) => {
+                    let path = target.first().map_or("", String::as_str);
+                    kernel.nearest_user_symbol(path, name).map(|n| format!("{kind}:{path}:{n}"))
+                }
+                _ => None,
+            }
+        }
+        Query::Type { kind, name } => kernel.nearest_type(kind, name.trim()).map(|n| format!("{} {n}", keyword(kind))),
+        _ => None,
+    };
+    match near {
+        Some(near) => format!("nothing matches `{pattern}`; did you mean `{near}`?"),
+        None => format!("nothing matches `{pattern}`"),
+    }
+}
+
+/// A pattern taken apart.
+#[derive(Debug, PartialEq)]
+enum Query {
+    Probes { kinds: Vec<&'static str>, target: Vec<String> },
+    Type { kind: TypeKind, name: String },
+    Unknown(String),
+}
+
+fn parse(pattern: &str) -> Query {
+    for kind in [TypeKind::Struct, TypeKind::Union, TypeKind::Enum] {
+        if let Some(name) = pattern.strip_prefix(keyword(kind)).and_then(|rest| rest.strip_prefix(' ')) {
+            return Query::Type { kind, name: name.trim().to_owned() };
+        }
+    }
+    let mut parts = split(pattern, ':');
+    let word = parts.remove(0);
+    if word == "*" && !parts.is_empty() {
+        return Query::Probes { kinds: EVERYWHERE.to_vec(), target: parts };
+    }
+    if let Some(kind) = probes::find(&word) {
+        return Query::Probes { kinds: vec![kind.name], target: parts };
+    }
+    if parts.is_empty() {
+        return Query::Probes { kinds: EVERYWHERE.to_vec(), target: vec![word] };
+    }
+    let glob = Glob::new(&word);
+    let mut kinds: Vec<&str> = KINDS.iter().map(|k| k.name).filter(|name| glob.matches(name.as_bytes())).collect();
+    kinds.sort_unstable();
+    if kinds.is_empty() { Query::Unknown(word) } else { Query::Probes { kinds, target: parts } }
+}
+
+/// Splits outside of double quotes, which are removed. At least one part.
+fn split(text: &str, at: char) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut part = String::new();
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c == at && !quoted => parts.push(std::mem::take(&mut part)),
+            c => part.push(c),
+        }
+    }
+    parts.push(part);
+    parts
+}
+
+/// Lines of one kind, without the kind.
+#[derive(Default)]
+struct Lines {
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn push(&mut self, parts: &[&[u8]]) {
+        for (i, part) in parts.iter().enumerate() {
+            if i > 0 {
+                self.text.push(b':');
+            }
+            self.text.extend_from_slice(part);
+        }
+        self.ends.push(self.text.len());
+    }
+
+    /// The lines, sorted, each once.
+    fn sorted(&self) -> Vec<&[u8]> {
+        let mut start = 0;
+        let mut lines: Vec<&[u8]> = Vec::with_capacity(self.ends.len());
+        for end in &self.ends {
+            lines.extend(self.text.get(start..*end));
+            start = *end;
+        }
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+}
+
+struct Lister<'a> {
+    kernel: &'a LiveKernel,
+    verbose: bool,
+    out: BufWriter<&'a mut dyn Write>,
+    count: usize,
+}
+
+type Done = Result<(), ListError>;
+
+impl Lister<'_> {
+    fn patterns(&mut self, patterns: &str) -> Done {
+        let queries: Vec<Query> = split(patterns, ',').iter().map(|p| parse(p.trim())).collect();
+        let of_functions = |q: &Query| match q {
+            Query::Probes { kinds, .. } => {
+                kinds.iter().filter(|k| matches!(**k, "kprobe" | "kretprobe" | "fentry" | "fexit")).count()
+            }
+            _ => 0,
+        };
+        if queries.iter().map(of_functions).sum::<usize>() > 1 {
+            self.kernel.keep_functions();
+        }
+        for query in queries {
+            match query {
+                Query::Unknown(word) => {
+                    return Err(ListError::UnknownKind { word, kinds: KINDS.iter().map(|k| k.name).collect() });
+                }
+                Query::Type { kind, name } => self.types(kind, &name)?,
+                Query::Probes { kinds, target } => {
+                    let several = kinds.len() > 1;
+                    let mut first_error = None;
+                    let before = self.count;
+                    for kind in kinds {
+                        match self.kind(kind, &target) {
+                            // Looking everywhere, what cannot be read (no BTF, no tracefs) is passed over.
+                            Err(ListError::Kernel(e)) if several => first_error = first_error.or(Some(e)),
+                            other => other?,
+                        }
+                    }
+                    if let Some(error) = first_error
+                        && self.count == before
+                    {
+                        return Err(error.into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn kind(&mut self, kind: &'static str, target: &[String]) -> Done {
+        match kind {
+            "kprobe" | "kretprobe" => self.functions(kind, target),
+            "fentry" | "fexit" => self.btf_functions(kind, target),
+            "tracepoint" => self.tracepoints(target),
+            "rawtracepoint" => self.raw_tracepoints(target),
+            "uprobe" | "uretprobe" => self.user_functions(kind, target),
+            "interval" | "profile" => self.words(kind, &["hz", "ms", "s", "us"], target),
+            "software" => self.perf_events(kind, SOFTWARE_EVENTS, target),
+            "hardware" => self.perf_events(kind, HARDWARE_EVENTS, target),
+            // Without a target: the kind is all there is.
+            _ => self.line(kind, b""),
+        }
+    }
+
+    fn line(&mut self, kind: &str, rest: &[u8]) -> Done {
+        self.count += 1;
+        let mut write = || {
+            self.out.write_all(kind.as_bytes())?;
+            if !rest.is_empty() {
+                self.out.write_all(b":")?;
+                self.out.write_all(rest)?;
+            }
+            self.out.write_all(b"\n")
+        };
+        write().map_err(ListError::Write)
+    }
+
+    fn argument(&mut self, ty: &str, name: &str) -> Done {
+        let gap = if name.is_empty() { "" } else { " " };
+        writeln!(self.out, "    {ty}{gap}{name}").map_err(ListError::Write)
+    }
+
+    fn functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+        let (module, name) = module_and_name(target);
+        let names = Glob::new(name);
+        let modules = module.map(Glob::new);
+        let mut lines = Lines::default();
+        if names.exact().is_some() {
+            // Patterns leave functions out that can be asked for by name.
+            for f in self.kernel.traceable_functions(module, name)? {
+                let of = f.module.as_deref().unwrap_or("vmlinux");
+                let shown: &[&[u8]] =
+                    if module.is_some() { &[of.as_bytes(), f.name.as_bytes()] } else { &[f.name.as_bytes()] };
+                lines.push(shown);
+            }
+        } else {
+            self.kernel.each_traceable(&mut |name, of| {
+                if names.matches(name) {
+                    match &modules {
+                        None => lines.push(&[name]),
+                        Some(m) if m.matches(of.unwrap_or(b"vmlinux")) => lines.push(&[of.unwrap_or(b"vmlinux"), name]),
+                        Some(_) => {}
+                    }
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        for line in lines.sorted() {
+            self.line(kind, line)?;
+            if self.verbose {
+                let text = String::from_utf8_lossy(line);
+                let (module, name) = text.split_once(':').map_or((None, &*text), |(m, n)| (Some(m), n));
+                let Some(prototype) = self.kernel.prototype(name, module) else { continue };
+                if kind == "kretprobe" {
+                    self.return_value(&prototype)?;
+                } else {
+                    for (i, (_, ty)) in prototype.params.iter().enumerate() {
+                        self.argument(ty, &format!("arg{i}"))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn return_value(&mut self, prototype: &Prototype) -> Done {
+        if prototype.ret == "void" { Ok(()) } else { self.argument(&prototype.ret, "retval") }
+    }
+
+    fn btf_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+        let (module, name) = module_and_name(target);
+        let mut lines = Lines::default();
+        if is_glob(name) || module.is_some_and(is_glob) {
+            self.kernel.each_btf_function(module, &Glob::new(name), &mut |name, module| {
+                lines.push(&[module.unwrap_or("vmlinux").as_bytes(), name]);
+            })?;
+        } else {
+            for f in self.kernel.btf_functions(module, name)? {
+                lines.push(&[f.module.as_deref().unwrap_or("vmlinux").as_bytes(), f.name.as_bytes()]);
+            }
+        }
+        for line in lines.sorted() {
+            self.line(kind, line)?;
+            if self.verbose
+                && let Some((module, name)) = String::from_utf8_lossy(line).split_once(':')
+                && let Some(prototype) = self.kernel.prototype(name, Some(module))
+            {
+                for (name, ty) in &prototype.params {
+                    self.argument(ty, name)?;
+                }
+                if kind == "fexit" {
+                    self.return_value(&prototype)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tracepoints(&mut self, target: &[String]) -> Done {
+        let found = match target {
+            [] => self.kernel.tracepoints("*", "*")?,
+            [name] => self.kernel.tracepoints("*", name)?,
+            [category, name, ..] => self.kernel.tracepoints(category, or_all(name))?,
+        };
+        for (category, name) in found {
+            self.line("tracepoint", format!("{category}:{name}").as_bytes())?;
+            if self.verbose
+                && let Some(format) = self.kernel.tracepoint_format(&category, &name)?
+            {
+                for field in format_fields(&format) {
+                    self.argument(field.text, "")?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn raw_tracepoints(&mut self, target: &[String]) -> Done {
+        let (module, name) = module_and_name(target);
+        let modules = Glob::new(module.unwrap_or("*"));
+        for (of, name) in self.kernel.raw_tracepoints_by_module(&Glob::new(name))? {
+            let of = of.as_deref().unwrap_or("vmlinux");
+            if !modules.matches(of.as_bytes()) {
+                continue;
+            }
+            self.line("rawtracepoint", format!("{of}:{name}").as_bytes())?;
+            if self.verbose
+                && let Some(prototype) = self.kernel.raw_prototype(&name)
+            {
+                for (name, ty) in &prototype.params {
+                    self.argument(ty, name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn user_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+        let (file, name) = match target {
+            [] => return Ok(()),
+            [file] => (file.as_str(), "*"),
+            // A language tag between them says how to demangle.
+            [file, .., name] => (file.as_str(), or_all(name)),
+        };
+        for path in self.kernel.executables(file)? {
+            let symbols = match self.kernel.user_symbols(&path, name) {
+                // Of many files, those that are no executables are passed over.
+                Err(_) if is_glob(file) => continue,
+                other => other?,
+            };
+            let mut lines = Lines::default();
+            for symbol in &symbols {
+                lines.push(&[path.as_bytes(), symbol.name.as_bytes()]);
+            }
+            for line in lines.sorted() {
+                self.line(kind, line)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kinds whose targets are a few words; the number that follows the last colon is the script's.
+    fn words(&mut self, kind: &'static str, words: &[&str], target: &[String]) -> Done {
+        let names = Glob::new(target.first().map_or("*", |t| or_all(t)));
+        for word in words.iter().filter(|w| names.matches(w.as_bytes())) {
+            self.line(kind, format!("{word}:").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn perf_events(&mut self, kind: &'static str, events: &[PerfEvent], target: &[String]) -> Done {
+        let mut words: Vec<&str> = events.iter().flat_map(|e| [e.0, e.1]).filter(|w| !w.is_empty()).collect();
+        // As the lines sort: the colon after a name counts.
+        words.sort_by(|a, b| format!("{a}:").cmp(&format!("{b}:")));
+        self.words(kind, &words, target)
+    }
+
+    fn types(&mut self, kind: TypeKind, pattern: &str) -> Done {
+        for name in self.kernel.type_names(kind, &Glob::new(pattern))? {
+            self.count += 1;
+            let text = match self.verbose {
+                true => self.kernel.definition(kind, &name)?.map(|text| text + "\n"),
+                false => None,
+            };
+            let text = text.unwrap_or_else(|| format!("{} {name}", keyword(kind)));
+            writeln!(self.out, "{text}").map_err(ListError::Write)?;
+        }
+        Ok(())
+    }
+}
+
+fn or_all(word: &str) -> &str {
+    if word.is_empty() { "*" } else { word }
+}
+
+/// `[MODULE:]NAME` as it follows a kind.
+fn module_and_name(target: &[String]) -> (Option<&str>, &str) {
+    match target {
+        [] => (None, "*"),
+        [name] => (None, or_all(name)),
+        [module, name, ..] => (Some(module), or_all(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(pattern: &str, verbose: bool) -> (usize, String) {
+        let mut out = Vec::new();
+        let count = list(&LiveKernel::new(), pattern, verbose, &mut out).expect("a list");
+        (count, String::from_utf8(out).expect("text"))
+    }
+
+    #[test]
+    fn patterns_are_taken_apart() {
+        let probes = |kinds: &[&'static str], target: &[&str]| Query::Probes {
+            kinds: kinds.to_vec(),
+            target: target.iter().map(|t| (*t).to_owned()).collect(),
+        };
+        assert_eq!(parse("kprobe:*skb*"), probes(&["kprobe"], &["*skb*"]));
+        assert_eq!(parse("k:nf_tables:*"), probes(&["kprobe"], &["nf_tables", "*"]));
+        assert_eq!(parse("*execve*"), probes(&EVERYWHERE, &["*execve*"]));
+        assert_eq!(parse("*:vfs_read"), probes(&EVERYWHERE, &["vfs_read"]));
+        assert_eq!(parse("kprobe"), probes(&["kprobe"], &[]));
+        assert_eq!(parse("k*:vfs_read"), probes(&["kprobe", "kretprobe"], &["vfs_read"]));
+        assert_eq!(parse("u:/bin/bash:\"a:b\""), probes(&["uprobe"], &["/bin/bash", "a:b"]));
+        assert_eq!(parse("struct path"), Query::Type { kind: TypeKind::Struct, name: "path".to_owned() });
+        assert_eq!(parse("nosuch:*"), Query::Unknown("nosuch".to_owned()));
+    }
+
+    #[test]
+    fn events_of_the_processor_and_the_kernel() {
+        let (count, text) = listed("software:*", false);
+        assert_eq!(count, text.lines().count());
+        assert!(text.starts_with("software:alignment-faults:\nsoftware:bpf-output:\n"), "{text}");
+        assert!(text.contains("software:cpu-migrations:\nsoftware:cpu:\nsoftware:cs:\n"), "{text}");
+        assert_eq!(
+            listed("interval:*,profile:h*", false).1,
+            "interval:hz:\ninterval:ms:\ninterval:s:\ninterval:us:\nprofile:hz:\n"
+        );
+    }
+
+    #[test]
+    fn unknown_kinds_name_the_known_ones() {
+        let error = list(&LiveKernel::new(), "nosuch:*", false, &mut Vec::new()).expect_err("an error");
+        assert_eq!(error.to_string(), "unknown kind of probe: `nosuch`");
+        assert!(error.help().is_some_and(|h| h.contains("kprobe, kretprobe, fentry")));
+    }
+
+    #[test]
+    fn functions_of_executables() {
+        let own = std::env::current_exe().expect("a path").display().to_string();
+        let (count, text) = listed(&format!("uprobe:{own}:main"), false);
+        assert_eq!((count, text), (1, format!("uprobe:{own}:main\n")));
+    }
+
+    #[test]
+    fn arguments_as_c_declares_them() {
+        if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+            eprintln!("skipped: no /sys/kernel/btf/vmlinux on this machine");
+            return;
+        }
+        let (_, text) = listed("fexit:vfs_read", true);
+        assert_eq!(
+            text,
+            "fexit:vmlinux:vfs_read\n    struct file * file\n    char * buf\n    size_t count\n    loff_t * pos\n    ssize_t retval\n"
+        );
+        assert_eq!(
+            listed("kprobe:vfs_write", true).1,
+            "kprobe:vfs_write\n    struct file * arg0\n    const char * arg1\n    size_t arg2\n    loff_t * arg3\n"
+        );
+        let (_, text) = listed("struct path,enum pid_type", true);
+        assert!(
+            text.starts_with("vmlinux: struct path {\n\tstruct vfsmount *mnt;\n\tstruct dentry *dentry;\n};\n\n"),
+            "{text}"
+        );
+        assert!(text.contains("vmlinux: enum pid_type {\n\tPIDTYPE_PID = 0,\n"), "{text}");
+        assert!(listed("struct *sk_buff*", false).1.contains("struct sk_buff_head\n"));
+    }
+
+    #[test]
+    fn a_closed_pipe_ends_quietly() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(list(&LiveKernel::new(), "software:*", false, &mut Closed).is_ok());
+    }
+}
