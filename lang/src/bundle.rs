@@ -246,7 +246,7 @@ pub struct EventDef {
 /// offset, then the variable parts one after the other, unaligned, in field order.
 ///
 /// A fixed field holds the type's inline representation. A variable field (strings and buffers
-/// above [`EventLayout::FIXED_LIMIT`] bytes, and stacks) holds `u32` length in bytes and `u32`
+/// above [`EventLayout::FIXED_LIMIT`] bytes, and stacks not stored before) holds `u32` length in bytes and `u32`
 /// extra (the process for user stacks, else 0); its data is in the variable part: a string without
 /// its NUL, a buffer's bytes, or a stack's `u64` frames.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -277,7 +277,7 @@ impl EventLayout {
         for ty in types {
             let var_max = match ty {
                 Type::String { cap } | Type::Buffer { cap } if *cap > Self::FIXED_LIMIT => *cap,
-                Type::Stack(s) => u32::from(s.depth) * 8,
+                Type::Stack(s) if !s.stored => u32::from(s.depth) * 8,
                 _ => 0,
             };
             let (size, align) = if var_max > 0 { (8, 4) } else { (ty.size(), ty.align()) };
@@ -299,28 +299,52 @@ impl EventLayout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Action {
     /// `printf`, `errorf`, `warnf`, and `join` alone: fields are the arguments.
-    Printf { format: Format, stream: Stream },
+    Printf {
+        format: Format,
+        stream: Stream,
+    },
     /// `print(value)`: one field.
     PrintValue,
     /// `print(@map)`, `print(@map, top, div)`; 0 means not given. No fields.
-    PrintMap { map: u32, top: u32, div: u64 },
+    PrintMap {
+        map: u32,
+        top: u32,
+        div: u64,
+    },
     /// `print(@map[key])`: the field is the key.
-    PrintEntry { map: u32, top: u32, div: u64 },
+    PrintEntry {
+        map: u32,
+        top: u32,
+        div: u64,
+    },
     /// `clear(@map)`. No fields.
-    Clear { map: u32 },
+    Clear {
+        map: u32,
+    },
     /// `zero(@map)`. No fields.
-    Zero { map: u32 },
+    Zero {
+        map: u32,
+    },
     /// `exit(code)`: one integer field.
     Exit,
     /// `time(format)`: no fields.
-    Time { format: String },
+    Time {
+        format: String,
+    },
     /// `system(format, …)` and `cat(format, …)`: fields are the arguments.
-    System { format: Format },
-    Cat { format: Format },
+    System {
+        format: Format,
+    },
+    Cat {
+        format: Format,
+    },
     /// A packet written by `skboutput` to the packets map, not the ring buffer; the record starts with
     /// `u32` index of the event, `u32` bytes captured, `u64` `bpf_ktime_get_boot_ns`, then the bytes. No fields.
     /// `offset` bytes of them are left out of the file.
-    Packet { path: String, offset: u32 },
+    Packet {
+        path: String,
+        offset: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -89,11 +89,8 @@ pub fn render(diagnostics: &[Diagnostic], sources: &SourceMap, color: bool) -> S
             Severity::Error => Report::error(),
             Severity::Warning => Report::warning(),
         };
-        let report = report
-            .with_code(d.code.name())
-            .with_message(&d.message)
-            .with_labels(labels.collect())
-            .with_notes(notes);
+        let report =
+            report.with_code(d.code.name()).with_message(&d.message).with_labels(labels.collect()).with_notes(notes);
         let files = SourceFiles(sources);
         let rendered = if color {
             let mut buffer = term::termcolor::Buffer::ansi();

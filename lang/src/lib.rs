@@ -6,16 +6,21 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod arch;
 pub mod builtins;
 pub mod bundle;
-pub mod check;
+mod check;
 pub mod codes;
+pub mod config;
 pub mod constants;
 pub mod diag;
+pub mod driver;
 pub mod format;
 pub mod hist;
 pub mod kernel;
+mod layout;
 pub mod probes;
+mod resolve;
 pub mod source;
 pub mod typed;
 pub mod types;

@@ -67,25 +67,64 @@ pub struct Stmt {
 pub enum StmtKind {
     /// Evaluated for its effect.
     Expr(Expr),
-    SetLocal { local: LocalId, value: Expr },
+    SetLocal {
+        local: LocalId,
+        value: Expr,
+    },
     /// `@m[k] = v`; the value has the map's type.
-    SetMap { map: MapId, key: Option<Expr>, value: Expr },
+    SetMap {
+        map: MapId,
+        key: Option<Expr>,
+        value: Expr,
+    },
     /// `@m[k] op= v` on an integer map, atomic for `+ - & | ^`; a missing entry counts as zero.
-    UpdateMap { map: MapId, key: Option<Expr>, op: BinOp, value: Expr },
+    UpdateMap {
+        map: MapId,
+        key: Option<Expr>,
+        op: BinOp,
+        value: Expr,
+    },
     /// `@m[k] = count()`, `sum(v)`, …; the map's type says which. `weight` multiplies `hist`/`count`
     /// style increments where given.
-    Aggregate { map: MapId, key: Option<Expr>, value: Option<Expr> },
+    Aggregate {
+        map: MapId,
+        key: Option<Expr>,
+        value: Option<Expr>,
+    },
     /// Deletes an entry; no effect when there is none.
-    Delete { map: MapId, key: Option<Expr> },
+    Delete {
+        map: MapId,
+        key: Option<Expr>,
+    },
     /// Sends an event; the arguments have the event's field types.
-    Event { event: EventId, args: Vec<Expr> },
-    If { cond: Expr, then: Vec<Stmt>, otherwise: Vec<Stmt> },
+    Event {
+        event: EventId,
+        args: Vec<Expr>,
+    },
+    If {
+        cond: Expr,
+        then: Vec<Stmt>,
+        otherwise: Vec<Stmt>,
+    },
     /// A loop whose bound the verifier sees: at most `limit` rounds.
-    While { cond: Expr, body: Vec<Stmt>, limit: u32 },
+    While {
+        cond: Expr,
+        body: Vec<Stmt>,
+        limit: u32,
+    },
     /// `for ($i : start..end)`; the local is an `int64`.
-    ForRange { local: LocalId, start: Expr, end: Expr, body: Vec<Stmt> },
+    ForRange {
+        local: LocalId,
+        start: Expr,
+        end: Expr,
+        body: Vec<Stmt>,
+    },
     /// `for ($kv : @m)`; the local is a tuple of key and value.
-    ForMap { local: LocalId, map: MapId, body: Vec<Stmt> },
+    ForMap {
+        local: LocalId,
+        map: MapId,
+        body: Vec<Stmt>,
+    },
     Break,
     Continue,
     /// Ends the program.
@@ -108,24 +147,44 @@ pub enum ExprKind {
     Bytes(Vec<u8>),
     Local(LocalId),
     /// A map entry's value; zero when there is none.
-    MapGet { map: MapId, key: Option<Box<Expr>> },
+    MapGet {
+        map: MapId,
+        key: Option<Box<Expr>>,
+    },
     /// Whether a map has the key. Bool.
-    MapHas { map: MapId, key: Box<Expr> },
+    MapHas {
+        map: MapId,
+        key: Box<Expr>,
+    },
     /// A per-CPU or striped aggregation read in the program: `int64`. Sums over CPUs are not visible in
     /// BPF for per-CPU maps, so this is the sum of what this kernel lets a program see.
-    AggGet { map: MapId, key: Option<Box<Expr>> },
+    AggGet {
+        map: MapId,
+        key: Option<Box<Expr>>,
+    },
     /// Number of entries of a map.
-    MapLen { map: MapId },
+    MapLen {
+        map: MapId,
+    },
     /// A word of the program's context: bytes `offset .. offset + ty.size()`, loaded directly.
-    Ctx { offset: u32 },
+    Ctx {
+        offset: u32,
+    },
     /// Address of context memory as a kernel pointer: for arrays in tracepoint records.
-    CtxAddr { offset: u32 },
+    CtxAddr {
+        offset: u32,
+    },
     /// Address of `__data_loc` data: context address + low 16 bits of the `u32` at `offset`.
-    CtxDataLoc { offset: u32 },
+    CtxDataLoc {
+        offset: u32,
+    },
     /// The identifier of the attach point that fired: type ProbeName or FuncName.
     ProbeId,
     /// A builtin or function that code generation lowers, found by the row's name.
-    Call { builtin: &'static Builtin, args: Vec<Expr> },
+    Call {
+        builtin: &'static Builtin,
+        args: Vec<Expr>,
+    },
     /// `-x` and `~x`: integer types.
     Neg(Box<Expr>),
     BitNot(Box<Expr>),
@@ -134,36 +193,82 @@ pub enum ExprKind {
     /// Arithmetic, bit operations and shifts: both sides have this expression's type (64-bit integer,
     /// or a pointer plus `uint64`). Signed division and remainder truncate toward zero; by zero gives zero
     /// (remainder: the dividend). Shift counts are masked to 63.
-    Arith { op: BinOp, left: Box<Expr>, right: Box<Expr> },
+    Arith {
+        op: BinOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// Comparison of two scalars of the same type; signed when `signed`. Bool.
-    Compare { op: BinOp, signed: bool, left: Box<Expr>, right: Box<Expr> },
+    Compare {
+        op: BinOp,
+        signed: bool,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// Equality of two aggregates of the same type: the first `len` bytes of the inline
     /// representations, for strings up to and including the first NUL. Bool.
-    Equal { negate: bool, len: u32, left: Box<Expr>, right: Box<Expr> },
+    Equal {
+        negate: bool,
+        len: u32,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     /// Short-circuit `&&`, `||`: Bool from Bools.
     And(Box<Expr>, Box<Expr>),
     Or(Box<Expr>, Box<Expr>),
-    Ternary { cond: Box<Expr>, then: Box<Expr>, otherwise: Box<Expr> },
+    Ternary {
+        cond: Box<Expr>,
+        then: Box<Expr>,
+        otherwise: Box<Expr>,
+    },
     /// Scalar to scalar: truncation, or extension by the operand's sign; to Bool: is not zero.
     Convert(Box<Expr>),
     /// Aggregate of another capacity (string to string): truncated or zero-extended.
     Resize(Box<Expr>),
     /// Memory at `ptr + offset` in the pointer's address space; `ty` says how much. A failed read gives zero.
-    Load { ptr: Box<Expr>, offset: i64, space: Space, bits: Option<Bits> },
+    Load {
+        ptr: Box<Expr>,
+        offset: i64,
+        space: Space,
+        bits: Option<Bits>,
+    },
     /// `ptr + offset` as a pointer: array members and `&`.
-    Address { ptr: Box<Expr>, offset: i64 },
+    Address {
+        ptr: Box<Expr>,
+        offset: i64,
+    },
     /// Part of an aggregate value (tuple element, record member, array element) at a constant offset
     /// of its inline representation.
-    Part { base: Box<Expr>, offset: u32, bits: Option<Bits> },
+    Part {
+        base: Box<Expr>,
+        offset: u32,
+        bits: Option<Bits>,
+    },
     /// Element of an array value at a computed index; out of bounds gives zero.
-    Element { base: Box<Expr>, index: Box<Expr>, len: u32 },
+    Element {
+        base: Box<Expr>,
+        index: Box<Expr>,
+        len: u32,
+    },
     /// A tuple built from its elements (types as in `ty`).
     Tuple(Vec<Expr>),
     /// `++`/`--` on a local or an integer map entry (atomic): the value before or after.
-    StepLocal { local: LocalId, delta: i64, before: bool },
-    StepMap { map: MapId, key: Option<Box<Expr>>, delta: i64, before: bool },
+    StepLocal {
+        local: LocalId,
+        delta: i64,
+        before: bool,
+    },
+    StepMap {
+        map: MapId,
+        key: Option<Box<Expr>>,
+        delta: i64,
+        before: bool,
+    },
     /// Statements, then a value.
-    Block { stmts: Vec<Stmt>, value: Box<Expr> },
+    Block {
+        stmts: Vec<Stmt>,
+        value: Box<Expr>,
+    },
 }
 
 /// A bit-field within the bytes that its load takes: value = (word >> shift) & (2^width - 1), sign-

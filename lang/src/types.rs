@@ -102,6 +102,8 @@ pub struct StackType {
     pub mode: StackMode,
     /// Most frames kept.
     pub depth: u16,
+    /// A stack that was kept in a variable or map: an event carries its inline representation, not the frames.
+    pub stored: bool,
 }
 
 /// How a stack is printed.

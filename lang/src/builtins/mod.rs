@@ -5,7 +5,7 @@
 //! One file per family; [`find`] looks a name up in all of them.
 
 use crate::bundle::ProgType;
-use crate::check::{CallCheck, Checker};
+use crate::check::{AggregateCheck, CallCheck};
 use crate::kernel::Version;
 
 mod aggregation;
@@ -17,6 +17,17 @@ mod strings;
 mod symbols;
 mod time;
 
+static FAMILIES: &[&[Builtin]] = &[
+    process::ROWS,
+    time::ROWS,
+    symbols::ROWS,
+    strings::ROWS,
+    network::ROWS,
+    output::ROWS,
+    maps::ROWS,
+    aggregation::ROWS,
+];
+
 /// One builtin or function.
 pub struct Builtin {
     pub name: &'static str,
@@ -27,7 +38,7 @@ pub struct Builtin {
     /// A complete script.
     pub example: &'static str,
     pub side: Side,
-    /// Fewest and most arguments; `(0, 0)` for builtins that need no parentheses.
+    /// Fewest and most arguments; a builtin that takes none needs no parentheses.
     pub arity: (usize, usize),
     /// Where it may be used.
     pub allowed: Allowed,
@@ -35,8 +46,15 @@ pub struct Builtin {
     pub helper: Option<Helper>,
     /// Needs `--unsafe`.
     pub unsafe_: bool,
-    /// Checks a call and gives the typed expression or statement.
-    pub check: CallCheck,
+    pub(crate) check: Check,
+}
+
+/// How a row's calls are checked.
+pub(crate) enum Check {
+    /// Gives the typed expression.
+    Value(CallCheck),
+    /// Gives what an assignment to a map makes of it.
+    Aggregate(AggregateCheck),
 }
 
 /// Where the work is done.
@@ -64,6 +82,42 @@ pub struct Helper {
 pub enum Allowed {
     Everywhere,
     In(&'static [ProgType]),
+}
+
+/// What most rows share; a row gives the rest.
+pub(crate) const COMMON: Builtin = Builtin {
+    name: "",
+    signatures: &[],
+    doc: "",
+    example: "",
+    side: Side::Kernel,
+    arity: (0, 0),
+    allowed: Allowed::Everywhere,
+    helper: None,
+    unsafe_: false,
+    check: Check::Value(|c, call| Ok(c.effect(Vec::new(), call.span))),
+};
+
+pub(crate) const fn helper(name: &'static str, id: u32, since: Version) -> Option<Helper> {
+    Some(Helper { name, id, since })
+}
+
+/// All rows.
+pub fn all() -> impl Iterator<Item = &'static Builtin> {
+    FAMILIES.iter().flat_map(|f| f.iter())
+}
+
+/// All names, for suggestions.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    all().map(|b| b.name)
+}
+
+/// The row of a name; `arg0`, `arg1`, … share the row `argN`.
+pub fn find(name: &str) -> Option<&'static Builtin> {
+    let numbered =
+        name.strip_prefix("arg").is_some_and(|n| !n.is_empty() && n.len() < 3 && n.bytes().all(|b| b.is_ascii_digit()));
+    let name = if numbered { "argN" } else { name };
+    all().find(|b| b.name == name)
 }
 
 impl std::fmt::Debug for Builtin {

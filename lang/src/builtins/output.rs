@@ -1,1 +1,200 @@
-//! Rows.
+//! Printing and ending.
+
+use super::{Builtin, COMMON, Check, Side};
+use crate::bundle::{Action, Conversion, Format, FormatSpec, Piece, Stream};
+use crate::check::{Call, Checker};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::format;
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
+use crate::types::{Agg, Type};
+use rtrace_grammar::ast;
+
+pub(super) static ROWS: &[Builtin] = &[
+    Builtin {
+        name: "printf",
+        signatures: &["printf(\"format\", …)"],
+        doc: "Prints values by a format string, as in C; %s prints every type.",
+        example: "kprobe:vfs_read { printf(\"%s %d\\n\", comm, pid) }",
+        side: Side::User,
+        arity: (1, usize::MAX),
+        check: Check::Value(|c, call| formatted(c, call, |format| Action::Printf { format, stream: Stream::Out })),
+        ..COMMON
+    },
+    Builtin {
+        name: "errorf",
+        signatures: &["errorf(\"format\", …)"],
+        doc: "Prints an error message with its place in the script.",
+        example: "begin { errorf(\"bad value %d\\n\", 1); exit(1) }",
+        side: Side::User,
+        arity: (1, usize::MAX),
+        check: Check::Value(|c, call| formatted(c, call, |format| Action::Printf { format, stream: Stream::Error })),
+        ..COMMON
+    },
+    Builtin {
+        name: "warnf",
+        signatures: &["warnf(\"format\", …)"],
+        doc: "Prints a warning with its place in the script.",
+        example: "begin { warnf(\"odd value %d\\n\", 1); exit() }",
+        side: Side::User,
+        arity: (1, usize::MAX),
+        check: Check::Value(|c, call| formatted(c, call, |format| Action::Printf { format, stream: Stream::Warning })),
+        ..COMMON
+    },
+    Builtin {
+        name: "system",
+        signatures: &["system(\"format\", …)"],
+        doc: "Runs a shell command.",
+        example: "interval:s:1 { system(\"date\") }",
+        side: Side::User,
+        arity: (1, usize::MAX),
+        unsafe_: true,
+        check: Check::Value(|c, call| formatted(c, call, |format| Action::System { format })),
+        ..COMMON
+    },
+    Builtin {
+        name: "cat",
+        signatures: &["cat(\"format\", …)"],
+        doc: "Prints a file.",
+        example: "begin { cat(\"/proc/loadavg\"); exit() }",
+        side: Side::User,
+        arity: (1, usize::MAX),
+        check: Check::Value(|c, call| formatted(c, call, |format| Action::Cat { format })),
+        ..COMMON
+    },
+    Builtin {
+        name: "print",
+        signatures: &["print(value)", "print(@m [, top [, divisor]])", "print(@m[key])"],
+        doc: "Prints a value or a map; of a map the `top` largest entries, divided by `divisor`.",
+        example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { print(@, 5); clear(@) }",
+        side: Side::User,
+        arity: (1, 3),
+        check: Check::Value(print),
+        ..COMMON
+    },
+    Builtin {
+        name: "exit",
+        signatures: &["exit()", "exit(code)"],
+        doc: "Ends tracing; end probes run and maps are printed.",
+        example: "interval:s:5 { exit() }",
+        side: Side::User,
+        arity: (0, 1),
+        check: Check::Value(exit),
+        ..COMMON
+    },
+];
+
+/// A call with a format string and values.
+fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action) -> Result<Expr> {
+    let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let text = c.literal(first, "a format")?;
+    let parsed = format::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
+    let specs: Vec<FormatSpec> = parsed.specs().cloned().collect();
+    let given = call.args.len() - 1;
+    if specs.len() != given {
+        let message = format!("the format has {} conversions, and {given} values are given", specs.len());
+        return Err(Diagnostic::error(Code::BadFormat, call.span, message));
+    }
+    let mut args = Vec::new();
+    for (spec, arg) in specs.iter().zip(call.args.iter().skip(1)) {
+        let e = c.expr(arg)?;
+        let e = match (&e.ty, spec.conversion) {
+            (Type::Ptr { .. }, Conversion::Str) => c.stringify(e)?,
+            (Type::Agg(a), _) if !matches!(a, Agg::Hist { .. } | Agg::Lhist { .. }) => {
+                c.integer(e, "what is printed")?
+            }
+            _ => e,
+        };
+        let fits = spec.accepts(&e.ty) || (spec.conversion != Conversion::Str && is_number(&e.ty));
+        if !fits {
+            let error = Diagnostic::error(
+                Code::BadFormat,
+                arg.span,
+                format!("{} cannot print a value of type `{}`", spec.name(), e.ty),
+            )
+            .label(format!("this has type `{}`", e.ty));
+            return Err(if e.ty.is_scalar() { error.help("use %d or %s") } else { error.help("use %s") });
+        }
+        args.push(e);
+    }
+    Ok(c.send(action(parsed), args, call.span))
+}
+
+/// Scalars that print as numbers where a number is asked for.
+fn is_number(ty: &Type) -> bool {
+    matches!(ty, Type::Username | Type::Ksym | Type::CgroupPath | Type::Timestamp { .. })
+}
+
+fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let top = number(c, call.arg(1), "the number of entries")? as u32;
+    let div = number(c, call.arg(2), "the divisor")?;
+    if let ast::ExprKind::Map { name, key } = &first.kind {
+        return match key {
+            None => {
+                let map = c.map_id(name, first.span);
+                Ok(c.send(Action::PrintMap { map, top, div }, Vec::new(), call.span))
+            }
+            Some(key) => {
+                let (map, key) = c.map_place(name, Some(key), first.span)?;
+                Ok(c.send(Action::PrintEntry { map, top, div }, key.into_iter().collect(), call.span))
+            }
+        };
+    }
+    if let Some(extra) = call.arg(1) {
+        return Err(Diagnostic::error(Code::WrongArgumentCount, extra.span, "only maps are printed in part"));
+    }
+    let e = c.expr(first)?;
+    if e.ty == Type::Void {
+        return Err(Diagnostic::error(Code::WrongType, first.span, "this gives no value to print"));
+    }
+    Ok(c.send(Action::PrintValue, vec![e], call.span))
+}
+
+fn number(c: &mut Checker<'_>, arg: Option<&ast::Expr>, what: &str) -> Result<u64> {
+    match arg {
+        Some(a) => {
+            let n = c.constant(a, what)?;
+            u64::try_from(n).map_err(|_| Diagnostic::error(Code::BadValue, a.span, format!("{what} cannot be {n}")))
+        }
+        None => Ok(0),
+    }
+}
+
+fn exit(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let code = match call.arg(0) {
+        Some(a) => {
+            let e = c.expr(a)?;
+            c.integer(e, "an exit code")?
+        }
+        None => Expr::int(0, Type::I64, call.span),
+    };
+    let code = c.coerce(code, &Type::I64)?;
+    let fields = vec![Type::I64];
+    let event = c.event(Action::Exit, fields, call.span);
+    let span = call.span;
+    let stmts =
+        vec![Stmt { kind: StmtKind::Event { event, args: vec![code] }, span }, Stmt { kind: StmtKind::Return, span }];
+    Ok(c.effect(stmts, span))
+}
+
+impl Checker<'_> {
+    /// Prints a string and a new line: what `join` alone does.
+    pub(crate) fn print_line(&mut self, e: Expr, span: Span) -> Expr {
+        let spec = FormatSpec {
+            minus: false,
+            plus: false,
+            space: false,
+            zero: false,
+            alternate: false,
+            width: None,
+            precision: None,
+            length_bits: 0,
+            conversion: Conversion::Str,
+        };
+        let format = Format(vec![Piece::Spec(spec), Piece::Text(b"\n".to_vec())]);
+        debug_assert!(!matches!(e.kind, ExprKind::Block { .. }));
+        self.send(Action::Printf { format, stream: Stream::Out }, vec![e], span)
+    }
+}

@@ -1,1 +1,172 @@
-//! Rows.
+//! Strings and buffers.
+
+use super::{Builtin, COMMON, Check, helper};
+use crate::check::{Call, Checker};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Version;
+use crate::typed::{Expr, ExprKind};
+use crate::types::{Space, Type};
+use rtrace_grammar::ast;
+
+pub(super) static ROWS: &[Builtin] = &[
+    Builtin {
+        name: "str",
+        signatures: &["str(pointer [, length])", "str($1)"],
+        doc: "The string at an address, up to the configured length; a positional parameter as text.",
+        example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)) }",
+        arity: (1, 2),
+        helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
+        check: Check::Value(str),
+        ..COMMON
+    },
+    Builtin {
+        name: "buf",
+        signatures: &["buf(pointer, length)", "buf(array)"],
+        doc: "Bytes at an address, printed with %r.",
+        example: "tracepoint:syscalls:sys_enter_write { printf(\"%r\\n\", buf(args.buf, args.count)) }",
+        arity: (1, 2),
+        helper: helper("bpf_probe_read_user", 112, Version(5, 5)),
+        check: Check::Value(buf),
+        ..COMMON
+    },
+    Builtin {
+        name: "join",
+        signatures: &["join(argv [, \"separator\"])"],
+        doc: "An array of strings ended by a null pointer, as one string; alone it is printed with a new line.",
+        example: "tracepoint:syscalls:sys_enter_execve { @[tid] = join(args.argv) }",
+        arity: (1, 2),
+        helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
+        check: Check::Value(join),
+        ..COMMON
+    },
+];
+
+fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    if let ast::ExprKind::Param(n) = arg.kind {
+        let text = (n as usize).checked_sub(1).and_then(|i| c.options.params.get(i)).cloned().unwrap_or_default();
+        return Ok(crate::check::string(text.as_bytes(), call.span));
+    }
+    let e = c.expr(arg)?;
+    let mut cap = c.options.max_strlen;
+    let mut args = Vec::new();
+    let e = match e.ty.clone() {
+        Type::String { .. } if call.args.len() == 1 => return Ok(e),
+        // A character array in memory: its address.
+        Type::String { .. } | Type::Array { .. } => match e.kind {
+            ExprKind::Load { .. } => c.address_of(e, call.span)?,
+            _ => return Ok(e),
+        },
+        Type::Ptr { .. } => e,
+        Type::Int { .. } | Type::Ksym => {
+            let e = c.integer(e, "an address")?;
+            let ty = Type::Ptr { to: Box::new(Type::I8), space: c.default_space() };
+            Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span }
+        }
+        other => {
+            return Err(Diagnostic::error(
+                Code::WrongType,
+                arg.span,
+                format!("`str` takes an address, not a `{other}`"),
+            ));
+        }
+    };
+    args.push(e);
+    if let Some(len) = call.arg(1) {
+        let len = c.expr(len)?;
+        let len = c.integer(len, "the length of a string")?;
+        match len.constant() {
+            // The length counts the NUL, as in the reference.
+            Some(n) if (1..=i64::from(cap)).contains(&n) => cap = n as u32,
+            Some(n) if n > i64::from(cap) => {}
+            Some(n) => {
+                return Err(Diagnostic::error(
+                    Code::BadValue,
+                    len.span,
+                    format!("a string of {n} bytes is not possible"),
+                ));
+            }
+            None => args.push(len),
+        }
+    }
+    Ok(call.lowered(args, Type::String { cap }))
+}
+
+fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    let e = c.expr(arg)?;
+    let most = c.options.max_strlen.max(4) - 4;
+    let length = call.arg(1).map(|l| c.expr(l).and_then(|l| c.integer(l, "the length of a buffer"))).transpose()?;
+    let whole = match &e.ty {
+        Type::Array { .. } | Type::String { .. } | Type::Record(_) => Some(e.ty.size()),
+        Type::Ptr { .. } | Type::Int { .. } => None,
+        other => {
+            return Err(Diagnostic::error(
+                Code::WrongType,
+                arg.span,
+                format!("`buf` takes an address or an array, not a `{other}`"),
+            ));
+        }
+    };
+    let cap = match (length.as_ref().and_then(Expr::constant), whole) {
+        (Some(n), _) if n < 0 => {
+            return Err(Diagnostic::error(Code::BadValue, call.span, format!("a buffer of {n} bytes is not possible")));
+        }
+        (Some(n), _) => u32::try_from(n).unwrap_or(most).min(most),
+        (None, Some(size)) => size.min(most),
+        (None, None) if length.is_none() => {
+            return Err(Diagnostic::error(Code::WrongArgumentCount, call.span, "`buf` needs a length for an address")
+                .help("buf(pointer, length)"));
+        }
+        (None, None) => most,
+    };
+    let e = match (&e.ty, &e.kind) {
+        (Type::Ptr { .. }, _) => e,
+        (Type::Int { .. }, _) => {
+            let e = c.integer(e, "an address")?;
+            let ty = Type::Ptr { to: Box::new(Type::U8), space: c.default_space() };
+            Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span }
+        }
+        (_, ExprKind::Load { .. }) => c.address_of(e, call.span)?,
+        _ => e,
+    };
+    let length = length.unwrap_or_else(|| Expr::int(i64::from(cap), Type::U64, call.span));
+    Ok(call.lowered(vec![e, length], Type::Buffer { cap: cap.max(1) }))
+}
+
+fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    let e = c.expr(arg)?;
+    let argv = match &e.ty {
+        Type::Ptr { .. } => e,
+        Type::Int { .. } => {
+            let e = c.integer(e, "an address")?;
+            let inner = Type::Ptr { to: Box::new(Type::I8), space: Space::User };
+            let ty = Type::Ptr { to: Box::new(inner), space: Space::User };
+            Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span }
+        }
+        other => {
+            return Err(Diagnostic::error(
+                Code::WrongType,
+                arg.span,
+                format!("`join` takes an array of strings, not a `{other}`"),
+            ));
+        }
+    };
+    let separator = match call.arg(1) {
+        Some(s) => {
+            let text = c.literal(s, "the separator")?;
+            crate::check::string(&text, s.span)
+        }
+        None => crate::check::string(b" ", call.span),
+    };
+    if separator.ty.size() > 9 {
+        return Err(Diagnostic::error(Code::BadValue, separator.span, "a separator has at most 8 bytes"));
+    }
+    let joined = call.lowered(vec![argv, separator], Type::String { cap: c.options.max_strlen });
+    if call.statement {
+        return Ok(c.print_line(joined, call.span));
+    }
+    Ok(joined)
+}

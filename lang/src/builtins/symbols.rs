@@ -1,1 +1,150 @@
-//! Rows.
+//! Stacks, symbols, and the names of probes and functions.
+
+use super::{Builtin, COMMON, Check, Side, helper};
+use crate::check::{Call, Checker};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Version;
+use crate::typed::{Expr, ExprKind};
+use crate::types::{StackMode, StackType, Type};
+use rtrace_grammar::ast;
+
+/// Frames kept unless a script says otherwise: what the kernel gives by default.
+const DEPTH: u16 = 127;
+
+pub(super) static ROWS: &[Builtin] = &[
+    Builtin {
+        name: "kstack",
+        signatures: &["kstack", "kstack(limit)", "kstack(mode [, limit])"],
+        doc: "The kernel stack; modes: bpftrace, perf, raw.",
+        example: "kprobe:vfs_read { @[kstack] = count() }",
+        arity: (0, 2),
+        helper: helper("bpf_get_stack", 67, Version(4, 18)),
+        check: Check::Value(|c, call| stack(c, call, false)),
+        ..COMMON
+    },
+    Builtin {
+        name: "ustack",
+        signatures: &["ustack", "ustack(limit)", "ustack(mode [, limit])"],
+        doc: "The user stack of the running process; modes: bpftrace, perf, raw.",
+        example: "profile:hz:99 { @[ustack] = count() }",
+        arity: (0, 2),
+        helper: helper("bpf_get_stack", 67, Version(4, 18)),
+        check: Check::Value(|c, call| stack(c, call, true)),
+        ..COMMON
+    },
+    Builtin {
+        name: "ksym",
+        signatures: &["ksym(address)"],
+        doc: "The kernel symbol at an address, printed by name.",
+        example: "kprobe:vfs_read { @[ksym(reg(\"ip\"))] = count() }",
+        arity: (1, 1),
+        check: Check::Value(ksym),
+        ..COMMON
+    },
+    Builtin {
+        name: "usym",
+        signatures: &["usym(address)"],
+        doc: "The symbol at an address of the running process, printed by name.",
+        example: "uprobe:/bin/bash:readline { @[usym(reg(\"ip\"))] = count() }",
+        arity: (1, 1),
+        check: Check::Value(usym),
+        ..COMMON
+    },
+    Builtin {
+        name: "kaddr",
+        signatures: &["kaddr(\"symbol\")"],
+        doc: "The address of a kernel symbol.",
+        example: "interval:s:1 { printf(\"%d\\n\", *kaddr(\"jiffies\")) }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(kaddr),
+        ..COMMON
+    },
+    Builtin {
+        name: "probe",
+        signatures: &["probe"],
+        doc: "The full name of the attach point that fired.",
+        example: "tracepoint:sched:sched_* { @[probe] = count() }",
+        check: Check::Value(|c, call| {
+            c.probe.uses_id = true;
+            Ok(Expr { kind: ExprKind::ProbeId, ty: Type::ProbeName, span: call.span })
+        }),
+        ..COMMON
+    },
+    Builtin {
+        name: "func",
+        signatures: &["func"],
+        doc: "The name of the traced function.",
+        example: "kprobe:vfs_* { @[func] = count() }",
+        check: Check::Value(func),
+        ..COMMON
+    },
+];
+
+fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
+    let mut mode = c.options.stack_mode;
+    let mut depth = DEPTH;
+    for (i, arg) in call.args.iter().enumerate() {
+        if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
+            && let Some(m) = mode_of(word)
+        {
+            mode = m;
+            continue;
+        }
+        let n = c.constant(arg, "the number of frames")?;
+        depth = u16::try_from(n).ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| {
+            Diagnostic::error(Code::BadValue, arg.span, format!("a stack has 1 to 1024 frames, not {n}"))
+        })?;
+    }
+    Ok(call.lowered(Vec::new(), Type::Stack(StackType { user, mode, depth, stored: false })))
+}
+
+fn mode_of(word: &str) -> Option<StackMode> {
+    match word {
+        "bpftrace" => Some(StackMode::Bpftrace),
+        "perf" => Some(StackMode::Perf),
+        "raw" => Some(StackMode::Raw),
+        _ => None,
+    }
+}
+
+fn ksym(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Ksym, call.span)) };
+    let e = c.expr(arg)?;
+    let e = c.integer(e, "an address")?;
+    Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Ksym, span: call.span })
+}
+
+fn usym(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Ksym, call.span)) };
+    let e = c.expr(arg)?;
+    let e = c.integer(e, "an address")?;
+    Ok(call.lowered(vec![e], Type::Usym))
+}
+
+fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let name = c.literal_text(arg, "the name of a symbol")?;
+    match c.kernel.symbol_address(&name) {
+        Some(address) => {
+            let ty = Type::kptr(Type::U64);
+            Ok(Expr::int(address as i64, ty, call.span))
+        }
+        None => Err(Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
+            .note("addresses come from /proc/kallsyms and need privileges")),
+    }
+}
+
+fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    if c.probe.function.is_empty() {
+        return Err(Diagnostic::error(
+            Code::NotAllowedHere,
+            call.span,
+            format!("a {} probe has no function", c.probe.kind),
+        )
+        .help("`probe` is the name of the attach point"));
+    }
+    c.probe.uses_id = true;
+    Ok(Expr { kind: ExprKind::ProbeId, ty: Type::FuncName, span: call.span })
+}

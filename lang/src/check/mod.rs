@@ -1,6 +1,516 @@
-//! Placeholder while the pass is written.
-use crate::builtins::Builtin;
-use crate::diag::Result;
-use crate::typed::Expr;
-pub struct Checker;
-pub type CallCheck = fn(&mut Checker, &'static Builtin) -> Result<Expr>;
+//! The check pass: names to meanings, types to every expression, one typed program per probe.
+//!
+//! A map has one type in the whole script and a variable one in its clause, inferred from all uses.
+//! So the script is walked until the types of maps and variables no longer change, and then once more
+//! to make the result; only that last walk reports errors.
+//!
+//! A clause is checked once for all its attach points when nothing in it depends on which one fired,
+//! and once for each when it does (`args`, `retval`); equal results are merged into one program.
+
+mod access;
+mod args;
+mod call;
+mod convert;
+mod expr;
+mod mend;
+mod stmt;
+mod type_names;
+
+pub(crate) use call::{AggregateCheck, Call, CallCheck};
+pub(crate) use expr::string;
+
+use crate::bundle::{Action, AttachPoint, EventDef, EventLayout, ProbeIdSource, ProbeInfo, ProgType, Target};
+use crate::codes::Code;
+use crate::config::Options;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::{Feature, Kernel, TypeKind};
+use crate::probes::{Context, Resolved};
+use crate::resolve::ResolvedScript;
+use crate::source::{SourceMap, Span};
+use crate::typed::{EventId, Expr, ExprKind, Local, LocalId, MapId, Program, Stmt, StmtKind};
+use crate::types::Type;
+use rtrace_grammar::ast;
+use std::collections::HashMap;
+
+/// A map while its type is being found out.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MapInfo {
+    /// Without the `@`.
+    pub name: String,
+    /// `None` until the first use; `Some(None)` for a keyless map.
+    pub key: Option<Option<Type>>,
+    pub value: Option<Type>,
+    /// First use, for messages.
+    pub span: Span,
+    pub max_entries: Option<u32>,
+    /// Evicts the least recently used entry when full.
+    pub lru: bool,
+}
+
+/// What the check pass gives: programs, and the tables they refer to.
+#[derive(Debug, Default)]
+pub(crate) struct Checked {
+    pub programs: Vec<Program>,
+    pub probes: Vec<ProbeInfo>,
+    pub maps: Vec<MapInfo>,
+    pub events: Vec<EventDef>,
+    pub time_formats: Vec<String>,
+}
+
+/// The attach point that a body is being checked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ProbeState {
+    pub kind: &'static str,
+    pub prog_type: ProgType,
+    pub context: Context,
+    /// Full name and function of the attach point.
+    pub name: String,
+    pub function: String,
+    /// The result depends on which attach point this is.
+    pub specific: bool,
+    pub uses_id: bool,
+    /// The clause, for mended lines.
+    pub clause: Option<ast::Probe>,
+}
+
+/// The state of the walk. Rows of the builtin table work through its methods.
+pub(crate) struct Checker<'a> {
+    pub kernel: &'a dyn Kernel,
+    pub options: &'a Options,
+    pub sources: &'a SourceMap,
+    pub probe: ProbeState,
+    pub maps: Vec<MapInfo>,
+    map_ids: HashMap<String, MapId>,
+    events: Vec<EventDef>,
+    pub time_formats: Vec<String>,
+    locals: Vec<Local>,
+    scopes: Vec<HashMap<String, LocalId>>,
+    /// Types of variables found so far, by clause and order of first use.
+    local_types: HashMap<(usize, u32), Type>,
+    clause: usize,
+    loops: u32,
+    changed: bool,
+    errors: Vec<Diagnostic>,
+}
+
+/// More rounds than any sensible script needs; each round can only widen types.
+const MAX_ROUNDS: usize = 16;
+
+/// Checks a script whose probes are resolved.
+pub(crate) fn check(
+    script: &ResolvedScript,
+    options: &Options,
+    sources: &SourceMap,
+    kernel: &dyn Kernel,
+) -> std::result::Result<Checked, Vec<Diagnostic>> {
+    let nothing = ProbeState {
+        kind: "begin",
+        prog_type: ProgType::RawTracepoint,
+        context: Context::Nothing,
+        name: String::new(),
+        function: String::new(),
+        specific: false,
+        uses_id: false,
+        clause: None,
+    };
+    let mut checker = Checker {
+        kernel,
+        options,
+        sources,
+        probe: nothing,
+        maps: Vec::new(),
+        map_ids: HashMap::new(),
+        events: Vec::new(),
+        time_formats: Vec::new(),
+        locals: Vec::new(),
+        scopes: Vec::new(),
+        local_types: HashMap::new(),
+        clause: 0,
+        loops: 0,
+        changed: false,
+        errors: Vec::new(),
+    };
+    for decl in &script.map_decls {
+        checker.declare_map(decl);
+    }
+    for _ in 0..MAX_ROUNDS {
+        checker.walk(script);
+        if !std::mem::take(&mut checker.changed) {
+            break;
+        }
+    }
+    let (programs, probes) = checker.walk(script);
+    for map in &checker.maps {
+        if map.value.is_none() && checker.errors.is_empty() {
+            checker.errors.push(
+                *Diagnostic::error(Code::Unset, map.span, format!("nothing is ever assigned to `@{}`", map.name))
+                    .help("assign to it in some probe, or remove this use"),
+            );
+        }
+    }
+    if !checker.errors.is_empty() {
+        checker.errors.dedup();
+        return Err(checker.errors);
+    }
+    Ok(Checked { programs, probes, maps: checker.maps, events: checker.events, time_formats: checker.time_formats })
+}
+
+impl Checker<'_> {
+    /// Walks the whole script once.
+    fn walk(&mut self, script: &ResolvedScript) -> (Vec<Program>, Vec<ProbeInfo>) {
+        self.errors.clear();
+        self.events.clear();
+        self.time_formats.clear();
+        let mut programs = Vec::new();
+        let mut probes = Vec::new();
+        for (index, clause) in script.clauses.iter().enumerate() {
+            self.clause = index;
+            for program in self.clause(clause) {
+                let number = programs.len();
+                programs.push(self.finish(program, clause, number, &mut probes));
+            }
+        }
+        (programs, probes)
+    }
+
+    /// Checks a clause for all its attach points; each result lists the targets that share it.
+    fn clause<'c>(&mut self, clause: &'c crate::resolve::ResolvedClause) -> Vec<Draft<'c>> {
+        let mut drafts: Vec<Draft<'c>> = Vec::new();
+        for (target, span) in &clause.targets {
+            // A body that asks nothing of its attach point serves all of one program type.
+            if let Some(d) = drafts.iter_mut().find(|d| !d.specific && d.shares_with(target)) {
+                d.targets.push((target, *span));
+                continue;
+            }
+            let errors_before = self.errors.len();
+            let mut draft = self.body(clause, target, *span);
+            if self.errors.len() > errors_before {
+                // The other attach points would mostly repeat the same errors.
+                self.errors.truncate(errors_before.max(1).max(errors_before + 8));
+                drafts.push(draft);
+                break;
+            }
+            match drafts.iter_mut().find(|d| d.shares_with(target) && d.body == draft.body && d.locals == draft.locals)
+            {
+                Some(d) => d.targets.append(&mut draft.targets),
+                None => drafts.push(draft),
+            }
+        }
+        drafts
+    }
+
+    fn body<'c>(&mut self, clause: &'c crate::resolve::ResolvedClause, target: &'c Resolved, span: Span) -> Draft<'c> {
+        self.probe = ProbeState {
+            kind: if target.prog_type == ProgType::Fexit { "fexit" } else { kind_of(&target.target) },
+            prog_type: target.prog_type,
+            context: target.context.clone(),
+            name: target.name.clone(),
+            function: target.function.clone(),
+            specific: false,
+            uses_id: false,
+            clause: Some(clause.probe.clone()),
+        };
+        self.locals.clear();
+        self.scopes = vec![HashMap::new()];
+        self.loops = 0;
+        let mut body = self.block(&clause.probe.body);
+        if let Some(predicate) = &clause.probe.predicate {
+            let at = predicate.span;
+            match self.expr(predicate).and_then(|e| self.truth(e)) {
+                Ok(cond) if cond.constant() == Some(0) => body.clear(),
+                Ok(cond) if cond.constant().is_some() => {}
+                Ok(cond) => {
+                    body = vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span: at }];
+                }
+                Err(e) => self.errors.push(*e),
+            }
+        }
+        if let Some(pid) = self.options.pid
+            && !matches!(target.target, Target::Begin | Target::End | Target::Interval { .. })
+        {
+            body = self.only_process(pid, body, clause.probe.span);
+        }
+        Draft {
+            body,
+            locals: std::mem::take(&mut self.locals),
+            specific: self.probe.specific,
+            uses_id: self.probe.uses_id,
+            targets: vec![(target, span)],
+        }
+    }
+
+    /// `if (pid == PID) { body }`, for `-p`.
+    fn only_process(&mut self, pid: u32, body: Vec<Stmt>, span: Span) -> Vec<Stmt> {
+        let call = Call::bare("pid", span);
+        match call.map(|c| self.call(&c)) {
+            Some(Ok(current)) => {
+                let wanted = Expr::int(i64::from(pid), current.ty.clone(), span);
+                let cond = Expr {
+                    kind: ExprKind::Compare {
+                        op: ast::BinOp::Eq,
+                        signed: false,
+                        left: Box::new(current),
+                        right: Box::new(wanted),
+                    },
+                    ty: Type::Bool,
+                    span,
+                };
+                vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span }]
+            }
+            _ => body,
+        }
+    }
+
+    /// Gives a draft its name, its attach points and the way it learns which one fired.
+    fn finish(
+        &mut self,
+        draft: Draft<'_>,
+        clause: &crate::resolve::ResolvedClause,
+        number: usize,
+        probes: &mut Vec<ProbeInfo>,
+    ) -> Program {
+        let first = draft.targets.first().map(|(t, _)| t.name.as_str()).unwrap_or_default();
+        let clean: String = first.chars().take(40).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let prog_type = draft.targets.first().map_or(ProgType::RawTracepoint, |(t, _)| t.prog_type);
+        let many = draft.targets.len() > 1;
+        let trampoline = matches!(prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint);
+        let probe_id = match (draft.uses_id, many && !trampoline && self.kernel.has(Feature::AttachCookie)) {
+            (false, _) => ProbeIdSource::Unused,
+            (true, true) => ProbeIdSource::Cookie,
+            (true, false) => ProbeIdSource::Patch,
+        };
+        let multi = many && draft.targets.iter().all(|(t, _)| t.multi) && probe_id != ProbeIdSource::Patch;
+        let attach = draft
+            .targets
+            .iter()
+            .map(|(target, span)| {
+                probes.push(ProbeInfo { name: target.name.clone(), function: target.function.clone() });
+                AttachPoint {
+                    probe: probes.len() as u32 - 1,
+                    target: target.target.clone(),
+                    span: (span.start, span.end),
+                }
+            })
+            .collect();
+        Program {
+            symbol: format!("{clean}_{number}"),
+            prog_type,
+            probe_id,
+            multi,
+            attach,
+            locals: draft.locals,
+            body: draft.body,
+            span: clause.probe.span,
+        }
+    }
+
+    fn declare_map(&mut self, decl: &ast::MapDecl) {
+        const KINDS: [&str; 4] = ["hash", "lruhash", "percpuhash", "percpulruhash"];
+        if !KINDS.contains(&decl.kind.text.as_str()) {
+            let message = format!("there is no kind of map `{}`", decl.kind.text);
+            self.errors.push(
+                *Diagnostic::error(Code::BadMapUse, decl.kind.span, message)
+                    .note(format!("kinds: {}", KINDS.join(", "))),
+            );
+        }
+        match self.constant(&decl.size, "the size of a map") {
+            Ok(n) if (1..=1 << 30).contains(&n) => {
+                let id = self.map_id(&decl.name.text, decl.span);
+                if let Some(m) = self.maps.get_mut(id as usize) {
+                    m.max_entries = Some(n as u32);
+                    m.lru = decl.kind.text.contains("lru");
+                }
+            }
+            Ok(n) => {
+                self.errors.push(*Diagnostic::error(Code::BadValue, decl.size.span, format!("{n} is no map size")))
+            }
+            Err(e) => self.errors.push(*e),
+        }
+    }
+
+    /// The id of a map by name, made at first use.
+    pub(crate) fn map_id(&mut self, name: &str, span: Span) -> MapId {
+        if let Some(id) = self.map_ids.get(name) {
+            return *id;
+        }
+        let id = self.maps.len() as MapId;
+        self.maps.push(MapInfo { name: name.to_owned(), key: None, value: None, span, max_entries: None, lru: false });
+        self.map_ids.insert(name.to_owned(), id);
+        self.changed = true;
+        id
+    }
+
+    pub(crate) fn map(&self, id: MapId) -> Result<&MapInfo> {
+        self.maps
+            .get(id as usize)
+            .ok_or_else(|| Diagnostic::error(Code::UnknownName, Span::default(), "internal: a map without a number"))
+    }
+
+    /// Widens a map's key by a use, or says why it cannot be used so.
+    pub(crate) fn use_key(&mut self, id: MapId, key: Option<&Type>, span: Span) -> Result<()> {
+        let map = self.map(id)?.clone();
+        let new = match (&map.key, key) {
+            (None, k) => k.map(convert::kept),
+            (Some(None), None) => None,
+            (Some(Some(old)), Some(k)) => {
+                let wide = convert::unify(old, &convert::kept(k)).ok_or_else(|| {
+                    Diagnostic::error(
+                        Code::BadMapUse,
+                        span,
+                        format!("the key of `@{}` is `{old}`, and here it is `{k}`", map.name),
+                    )
+                    .label(format!("this has type `{k}`"))
+                    .also(map.span, "first used here")
+                })?;
+                Some(wide)
+            }
+            (Some(None), Some(_)) => {
+                return Err(Diagnostic::error(
+                    Code::BadMapUse,
+                    span,
+                    format!("`@{}` is used with and without a key", map.name),
+                )
+                .label("with a key here")
+                .also(map.span, "without a key here"));
+            }
+            (Some(Some(_)), None) => {
+                return Err(Diagnostic::error(
+                    Code::BadMapUse,
+                    span,
+                    format!("`@{}` is used with and without a key", map.name),
+                )
+                .label("without a key here")
+                .also(map.span, "with a key here"));
+            }
+        };
+        let new = Some(new);
+        if let Some(m) = self.maps.get_mut(id as usize)
+            && m.key != new
+        {
+            m.key = new;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// Widens a map's value by an assignment.
+    pub(crate) fn use_value(&mut self, id: MapId, value: &Type, span: Span) -> Result<()> {
+        let map = self.map(id)?.clone();
+        let new = convert::kept(value);
+        let new = match &map.value {
+            None => new,
+            Some(old) => convert::unify(old, &new).ok_or_else(|| {
+                convert::mismatch(span, &format!("`@{}`", map.name), old, value).also(map.span, "first used here")
+            })?,
+        };
+        if let Some(m) = self.maps.get_mut(id as usize)
+            && m.value.as_ref() != Some(&new)
+        {
+            m.value = Some(new);
+            self.changed = true;
+        }
+        Ok(())
+    }
+
+    /// A new variable in the innermost scope.
+    pub(crate) fn new_local(&mut self, name: &str, ty: &Type) -> LocalId {
+        let id = self.locals.len() as LocalId;
+        let ty = match self.local_types.get(&(self.clause, id)) {
+            Some(known) => convert::unify(known, ty).unwrap_or_else(|| ty.clone()),
+            None => ty.clone(),
+        };
+        self.locals.push(Local { name: name.to_owned(), ty: ty.clone() });
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name.to_owned(), id);
+        }
+        self.note_local(id, ty);
+        id
+    }
+
+    fn note_local(&mut self, id: LocalId, ty: Type) {
+        if self.local_types.get(&(self.clause, id)) != Some(&ty) {
+            self.local_types.insert((self.clause, id), ty.clone());
+            self.changed = true;
+        }
+        if let Some(local) = self.locals.get_mut(id as usize) {
+            local.ty = ty;
+        }
+    }
+
+    pub(crate) fn find_local(&self, name: &str) -> Option<LocalId> {
+        self.scopes.iter().rev().find_map(|s| s.get(name)).copied()
+    }
+
+    pub(crate) fn local_type(&self, id: LocalId) -> Type {
+        self.locals.get(id as usize).map_or(Type::Void, |l| l.ty.clone())
+    }
+
+    /// The number of an event, one for each call and combination of types.
+    pub(crate) fn event(&mut self, action: Action, fields: Vec<Type>, span: Span) -> EventId {
+        let layout = EventLayout::new(&fields);
+        let event = EventDef { action, fields, layout, span: (span.start, span.end) };
+        if let Some(i) = self.events.iter().position(|e| *e == event) {
+            return i as EventId;
+        }
+        self.events.push(event);
+        self.events.len() as EventId - 1
+    }
+
+    /// The expression of a statement-like call: sends an event.
+    pub(crate) fn send(&mut self, action: Action, args: Vec<Expr>, span: Span) -> Expr {
+        let fields = args.iter().map(|a| a.ty.clone()).collect();
+        let event = self.event(action, fields, span);
+        self.effect(vec![Stmt { kind: StmtKind::Event { event, args }, span }], span)
+    }
+
+    /// Statements as an expression without a value.
+    pub(crate) fn effect(&self, stmts: Vec<Stmt>, span: Span) -> Expr {
+        let value = Box::new(Expr::int(0, Type::Void, span));
+        Expr { kind: ExprKind::Block { stmts, value }, ty: Type::Void, span }
+    }
+
+    /// A type that the script itself defines.
+    pub(crate) fn script_type(&self, _kind: TypeKind, _name: &str) -> Option<Type> {
+        None
+    }
+}
+
+/// A checked body and the targets that share it.
+struct Draft<'c> {
+    body: Vec<Stmt>,
+    locals: Vec<Local>,
+    specific: bool,
+    uses_id: bool,
+    targets: Vec<(&'c Resolved, Span)>,
+}
+
+impl Draft<'_> {
+    /// Whether the target can run the same program.
+    fn shares_with(&self, other: &Resolved) -> bool {
+        self.targets.first().is_some_and(|(t, _)| {
+            t.prog_type == other.prog_type
+                && t.multi == other.multi
+                && kind_of(&t.target) == kind_of(&other.target)
+                && !matches!(t.target, Target::Begin | Target::End)
+        })
+    }
+}
+
+/// The kind's name of a target.
+pub(crate) fn kind_of(target: &Target) -> &'static str {
+    match target {
+        Target::Begin => "begin",
+        Target::End => "end",
+        Target::Kprobe { ret: false, .. } => "kprobe",
+        Target::Kprobe { .. } => "kretprobe",
+        Target::Trampoline { .. } => "fentry",
+        Target::Tracepoint { .. } => "tracepoint",
+        Target::RawTracepoint { .. } => "rawtracepoint",
+        Target::Uprobe { ret: false, .. } => "uprobe",
+        Target::Uprobe { .. } => "uretprobe",
+        Target::Interval { .. } => "interval",
+        Target::Profile { .. } => "profile",
+        Target::PerfEvent { perf_type: 1, .. } => "software",
+        Target::PerfEvent { .. } => "hardware",
+    }
+}

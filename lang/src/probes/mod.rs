@@ -15,8 +15,8 @@ mod perf;
 mod raw_tracepoint;
 mod special;
 mod timer;
-mod trampoline;
 mod tracepoint;
+mod trampoline;
 mod uprobe;
 
 pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
@@ -84,12 +84,21 @@ pub enum Context {
     /// No arguments.
     Nothing,
     /// `struct pt_regs` at the entry of a kernel function; types from BTF when asked for.
-    KernelEntry { function: String, module: Option<String> },
-    KernelReturn { function: String, module: Option<String> },
+    KernelEntry {
+        function: String,
+        module: Option<String>,
+    },
+    KernelReturn {
+        function: String,
+        module: Option<String>,
+    },
     UserEntry,
     UserReturn,
     /// `u64` words, one per parameter; then the return value for fexit.
-    Trampoline { function: Rc<Function>, ret: bool },
+    Trampoline {
+        function: Rc<Function>,
+        ret: bool,
+    },
     Tracepoint(Rc<Tracepoint>),
     /// `u64` words; parameters known when BTF has the tracepoint.
     RawTracepoint(Option<Rc<Function>>),

@@ -66,9 +66,12 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
         [n, c] => (n, Some(c.parse::<u64>().ok().filter(|c| *c > 0).ok_or_else(|| spec.malformed())?)),
         _ => return Err(spec.malformed()),
     };
-    let Some(&(full, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name)) else {
+    let Some(&(full, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name))
+    else {
         let names: Vec<&str> = events.iter().map(|e| e.0).collect();
-        return Err(spec.missing(format!("there is no {} event `{name}`", spec.kind)).note(format!("events: {}", names.join(", "))));
+        return Err(spec
+            .missing(format!("there is no {} event `{name}`", spec.kind))
+            .note(format!("events: {}", names.join(", "))));
     };
     let period = count.unwrap_or(default);
     Ok(vec![Resolved {

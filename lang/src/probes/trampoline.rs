@@ -43,7 +43,11 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     if is_pattern(function) || module.is_some_and(is_pattern) {
         let names = kernel.btf_functions(module, function).map_err(|e| spec.unknowable(e))?;
         if names.len() > spec.max_probes as usize {
-            let message = format!("`{function}` matches {} functions; at most {} are attached at once", names.len(), spec.max_probes);
+            let message = format!(
+                "`{function}` matches {} functions; at most {} are attached at once",
+                names.len(),
+                spec.max_probes
+            );
             return Err(Diagnostic::error(Code::TooManyTargets, spec.span, message)
                 .help("narrow the pattern, or use kprobe, whose wildcards attach through one link"));
         }
@@ -62,7 +66,9 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 let error = spec.missing(format!("the kernel has no function `{function}` that fentry can trace"));
                 return Err(match kernel.nearest_function(function) {
                     Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
-                    None => error.help(format!("rtrace -l 'fentry:*{function}*' lists functions with type information")),
+                    None => {
+                        error.help(format!("rtrace -l 'fentry:*{function}*' lists functions with type information"))
+                    }
                 });
             }
         }

@@ -71,8 +71,9 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         let symbols = kernel.user_symbols(&path, name).map_err(|e| spec.unknowable(e))?;
         for s in &symbols {
             if plus > 0 && plus >= s.size && s.size > 0 {
-                return Err(spec
-                    .missing(format!("offset {plus} lies outside of `{}`, which has {} bytes", s.name, s.size)));
+                return Err(
+                    spec.missing(format!("offset {plus} lies outside of `{}`, which has {} bytes", s.name, s.size))
+                );
             }
             let shown = if plus > 0 { format!("{}+{plus}", s.name) } else { s.name.clone() };
             add(shown, s.file_offset + plus);

@@ -1,0 +1,62 @@
+//! Processor facts: where `struct pt_regs` keeps arguments and the return value. Offsets in bytes,
+//! from each architecture's `asm/ptrace.h`.
+
+/// Architectures that programs can be compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arch {
+    X86_64,
+    Aarch64,
+}
+
+impl Arch {
+    /// Offset of argument `n` (from 0) in `pt_regs`; `None` when it is passed on the stack.
+    pub fn argument(self, n: u32) -> Option<u32> {
+        match self {
+            // di, si, dx, cx, r8, r9
+            Arch::X86_64 => [112u32, 104, 96, 88, 72, 64].get(n as usize).copied(),
+            Arch::Aarch64 => (n < 8).then_some(n * 8),
+        }
+    }
+
+    /// Bytes from the stack pointer at function entry to argument `n` passed on the stack.
+    pub fn stack_argument(self, n: u32) -> u32 {
+        match self {
+            // The return address comes first.
+            Arch::X86_64 => 8 + n.saturating_sub(6) * 8,
+            Arch::Aarch64 => n.saturating_sub(8) * 8,
+        }
+    }
+
+    pub fn stack_pointer(self) -> u32 {
+        match self {
+            Arch::X86_64 => 152,
+            Arch::Aarch64 => 248,
+        }
+    }
+
+    pub fn return_value(self) -> u32 {
+        match self {
+            Arch::X86_64 => 80,
+            Arch::Aarch64 => 0,
+        }
+    }
+
+    /// Offset of a register by name, for `reg("ip")`.
+    pub fn register(self, name: &str) -> Option<u32> {
+        match self {
+            Arch::X86_64 => {
+                let names = [
+                    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
+                    "orig_ax", "ip", "cs", "flags", "sp", "ss",
+                ];
+                names.iter().position(|n| *n == name).map(|i| i as u32 * 8)
+            }
+            Arch::Aarch64 => match name {
+                "sp" => Some(248),
+                "pc" => Some(256),
+                "pstate" => Some(264),
+                _ => name.strip_prefix('r')?.parse::<u32>().ok().filter(|n| *n < 31).map(|n| n * 8),
+            },
+        }
+    }
+}

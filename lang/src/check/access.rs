@@ -1,0 +1,274 @@
+//! Reaching into things: members, elements, pointers.
+//!
+//! A chain such as `$skb->dev->name` becomes loads; members of records embedded in records only add to
+//! an offset, so that each pointer is followed by one read.
+
+use super::Checker;
+use super::args::nearest;
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Member;
+use crate::source::Span;
+use crate::typed::{Bits, Expr, ExprKind};
+use crate::types::{Record, Space, Type};
+use rtrace_grammar::ast::{self, BinOp};
+
+impl Checker<'_> {
+    pub(crate) fn field(&mut self, base: &ast::Expr, name: &ast::Name, span: Span) -> Result<Expr> {
+        if matches!(&base.kind, ast::ExprKind::Ident(n) if n == "args") {
+            return self.args_field(&name.text, span);
+        }
+        let base = self.expr(base)?;
+        match base.ty.clone() {
+            Type::Ptr { to, space } => match *to {
+                Type::Record(r) => {
+                    let m = self.member(&r, name)?;
+                    Ok(load_member(base, 0, &m, space, span))
+                }
+                Type::Void => {
+                    Err(Diagnostic::error(Code::WrongType, name.span, "this is a pointer to nothing in particular")
+                        .help(format!("cast it to the type it points to: ((struct NAME *)x)->{}", name.text)))
+                }
+                Type::Ptr { .. } => {
+                    Err(Diagnostic::error(Code::WrongType, name.span, format!("`{}` points to a pointer", base.ty))
+                        .help("follow the first pointer: (*x)->member, or x[0]->member"))
+                }
+                other => Err(Diagnostic::error(Code::WrongType, name.span, format!("`{other}` has no members"))),
+            },
+            Type::Record(r) => {
+                let m = self.member(&r, name)?;
+                match base.kind {
+                    ExprKind::Load { ptr, offset, space, bits: None } => Ok(load_member(*ptr, offset, &m, space, span)),
+                    _ => {
+                        let (start, bits) = place(&m);
+                        Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset: start, bits }, ty: m.ty, span })
+                    }
+                }
+            }
+            Type::NamedTuple(list) => {
+                let found =
+                    base.ty.elements().zip(&list).find(|(_, (n, _))| *n == name.text).map(|((o, t), _)| (o, t.clone()));
+                match found {
+                    Some((offset, ty)) => {
+                        Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset, bits: None }, ty, span })
+                    }
+                    None => Err(self.no_member(
+                        &base.ty.to_string(),
+                        &name.text,
+                        &list.iter().map(|l| l.0.clone()).collect::<Vec<_>>(),
+                        name.span,
+                    )),
+                }
+            }
+            Type::Int { .. } => {
+                Err(Diagnostic::error(Code::WrongType, base.span, format!("a number has no member `{}`", name.text))
+                    .label(format!("this has type `{}`", base.ty))
+                    .help(format!(
+                        "cast it to a pointer: ((struct NAME *){})->{}",
+                        super::mend::show(&self.text_of(base.span)),
+                        name.text
+                    )))
+            }
+            other => {
+                Err(Diagnostic::error(Code::WrongType, base.span, format!("a value of type `{other}` has no members")))
+            }
+        }
+    }
+
+    /// A member of a record, or the error with the nearest name.
+    fn member(&self, record: &Record, name: &ast::Name) -> Result<Member> {
+        if let Some(m) = self.kernel.member(record.id, &name.text) {
+            return Ok(m);
+        }
+        let mut names = Vec::new();
+        self.member_names(record, &mut names, 0);
+        Err(self.no_member(&record.name, &name.text, &names, name.span))
+    }
+
+    fn member_names(&self, record: &Record, names: &mut Vec<String>, depth: u32) {
+        for m in self.kernel.members(record.id) {
+            match (&m.ty, m.name.is_empty()) {
+                (Type::Record(inner), true) if depth < 8 => self.member_names(inner, names, depth + 1),
+                (_, false) => names.push(m.name),
+                _ => {}
+            }
+        }
+    }
+
+    fn no_member(&self, record: &str, name: &str, names: &[String], span: Span) -> Box<Diagnostic> {
+        let error = Diagnostic::error(Code::UnknownField, span, format!("`{record}` has no member `{name}`"));
+        match nearest(name, names.iter().map(String::as_str)) {
+            Some(n) => error.help(format!("did you mean `{n}`?")),
+            None if names.len() <= 24 && !names.is_empty() => error.note(format!("it has: {}", names.join(", "))),
+            None => error.note(format!("it has {} members; none is spelt like this", names.len())),
+        }
+    }
+
+    /// `tuple.0`
+    pub(crate) fn tuple_field(&mut self, base: &ast::Expr, index: u32, span: Span) -> Result<Expr> {
+        let base = self.expr(base)?;
+        self.tuple_part(base, index, span)
+    }
+
+    fn tuple_part(&self, base: Expr, index: u32, span: Span) -> Result<Expr> {
+        let found = base.ty.elements().nth(index as usize).map(|(o, t)| (o, t.clone()));
+        match found {
+            Some((offset, ty)) => {
+                Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset, bits: None }, ty, span })
+            }
+            None if matches!(base.ty, Type::Tuple(_) | Type::NamedTuple(_)) => Err(Diagnostic::error(
+                Code::UnknownField,
+                span,
+                format!("`{}` has {} elements, so there is no `.{index}`", base.ty, base.ty.elements().count()),
+            )),
+            None => Err(Diagnostic::error(Code::WrongType, span, format!("a value of type `{}` is no tuple", base.ty))),
+        }
+    }
+
+    /// `base[index]`
+    pub(crate) fn index(&mut self, base: &ast::Expr, index: &ast::Expr, span: Span) -> Result<Expr> {
+        let base = self.expr(base)?;
+        let index = self.expr(index)?;
+        let (elem, len) = match &base.ty {
+            Type::Array { elem, len } => ((**elem).clone(), Some(*len)),
+            Type::String { cap } => (Type::I8, Some(*cap)),
+            Type::Ptr { to, .. } if **to != Type::Void => ((**to).clone(), None),
+            Type::Tuple(_) | Type::NamedTuple(_) => {
+                return match index.constant().and_then(|i| u32::try_from(i).ok()) {
+                    Some(i) => self.tuple_part(base, i, span),
+                    None => {
+                        Err(Diagnostic::error(Code::WrongType, index.span, "a tuple's element is chosen by a constant"))
+                    }
+                };
+            }
+            other => {
+                return Err(Diagnostic::error(
+                    Code::WrongType,
+                    base.span,
+                    format!("a value of type `{other}` has no elements"),
+                ));
+            }
+        };
+        let index = self.integer(index, "an index")?;
+        if let (Some(i), Some(len)) = (index.constant(), len)
+            && len > 0
+            && !(0..i64::from(len)).contains(&i)
+        {
+            return Err(Diagnostic::error(
+                Code::BadValue,
+                index.span,
+                format!("index {i} is outside of `{}`", base.ty),
+            ));
+        }
+        let size = i64::from(elem.size());
+        match base.kind {
+            ExprKind::Load { ptr, offset, space, bits: None } if !matches!(base.ty, Type::Ptr { .. }) => {
+                let ptr = match index.constant() {
+                    Some(i) => return Ok(load(*ptr, offset + i * size, elem, space, span)),
+                    None => add(*ptr, scale(index, size), span),
+                };
+                Ok(load(ptr, offset, elem, space, span))
+            }
+            _ => match base.ty.clone() {
+                Type::Ptr { space, .. } => match index.constant() {
+                    Some(i) => Ok(load(base, i * size, elem, space, span)),
+                    None => {
+                        let ptr = add(base, scale(index, size), span);
+                        Ok(load(ptr, 0, elem, space, span))
+                    }
+                },
+                _ => match index.constant() {
+                    Some(i) => {
+                        let offset = (i * size) as u32;
+                        Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset, bits: None }, ty: elem, span })
+                    }
+                    None => {
+                        let kind =
+                            ExprKind::Element { base: Box::new(base), index: Box::new(index), len: len.unwrap_or(0) };
+                        Ok(Expr { kind, ty: elem, span })
+                    }
+                },
+            },
+        }
+    }
+
+    /// `*x`
+    pub(crate) fn dereference(&mut self, e: Expr, span: Span) -> Result<Expr> {
+        match e.ty.clone() {
+            Type::Ptr { to, space } if *to != Type::Void => Ok(load(e, 0, *to, space, span)),
+            // Addresses from `kaddr` and registers: a word of memory.
+            Type::Int { .. } => {
+                let space = self.default_space();
+                Ok(load(e, 0, Type::U64, space, span))
+            }
+            other => {
+                Err(Diagnostic::error(Code::WrongType, e.span, format!("a value of type `{other}` cannot be followed"))
+                    .help("cast it to a pointer to something: *(uint64 *)x"))
+            }
+        }
+    }
+
+    /// `&x`
+    pub(crate) fn address_of(&mut self, e: Expr, span: Span) -> Result<Expr> {
+        match e.kind {
+            ExprKind::Load { ptr, offset, space, bits: None } => {
+                let ty = Type::Ptr { to: Box::new(e.ty), space };
+                Ok(Expr { kind: ExprKind::Address { ptr, offset }, ty, span })
+            }
+            ExprKind::Load { .. } => Err(Diagnostic::error(Code::WrongType, span, "a bit-field has no address")),
+            _ => Err(Diagnostic::error(
+                Code::UnsupportedSyntax,
+                span,
+                "only members and elements behind a pointer have an address",
+            )),
+        }
+    }
+}
+
+/// `ptr->member`, as a value of the member's type.
+fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, span: Span) -> Expr {
+    let (start, bits) = place(m);
+    // What a user-space structure points to is in user space too.
+    let ty = match (&m.ty, space) {
+        (Type::Ptr { to, .. }, Space::User) => Type::Ptr { to: to.clone(), space },
+        (ty, _) => ty.clone(),
+    };
+    Expr { kind: ExprKind::Load { ptr: Box::new(ptr), offset: offset + i64::from(start), space, bits }, ty, span }
+}
+
+/// Byte offset of a member, and how to take a bit-field out of the bytes there.
+fn place(m: &Member) -> (u32, Option<Bits>) {
+    let Some(width) = m.bits else { return (m.bit_offset / 8, None) };
+    let unit = m.ty.size().clamp(1, 8) * 8;
+    let start = m.bit_offset / unit * unit;
+    let shift = m.bit_offset - start;
+    if shift + u32::from(width) <= unit {
+        return (start / 8, Some(Bits { bytes: (unit / 8) as u8, shift: shift as u8, width }));
+    }
+    // A packed field across its type's boundary.
+    let start = m.bit_offset / 8;
+    (start, Some(Bits { bytes: 8, shift: (m.bit_offset % 8) as u8, width }))
+}
+
+fn load(ptr: Expr, offset: i64, ty: Type, space: Space, span: Span) -> Expr {
+    Expr { kind: ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None }, ty, span }
+}
+
+fn add(ptr: Expr, bytes: Expr, span: Span) -> Expr {
+    let ty = ptr.ty.clone();
+    Expr { kind: ExprKind::Arith { op: BinOp::Add, left: Box::new(ptr), right: Box::new(bytes) }, ty, span }
+}
+
+/// `index * size`, in the type that address arithmetic takes.
+pub(super) fn scale(index: Expr, size: i64) -> Expr {
+    let span = index.span;
+    let index = Expr { ty: Type::U64, ..index };
+    if size == 1 {
+        return index;
+    }
+    if let Some(i) = index.constant() {
+        return Expr::int(i.wrapping_mul(size), Type::U64, span);
+    }
+    let right = Box::new(Expr::int(size, Type::U64, span));
+    Expr { kind: ExprKind::Arith { op: BinOp::Mul, left: Box::new(index), right }, ty: Type::U64, span }
+}

@@ -1,0 +1,239 @@
+//! What a probe hands to its program: `args`, `argN`, `retval`, `reg`, by kind of context.
+
+use super::Checker;
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Function;
+use crate::probes::{Context, no_facts};
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind};
+use crate::types::{Space, Type};
+
+impl Context {
+    /// Whether addresses in it are the traced program's.
+    pub(crate) fn is_user(&self) -> bool {
+        matches!(self, Context::UserEntry | Context::UserReturn)
+    }
+}
+
+impl Checker<'_> {
+    /// `args.name`
+    pub(crate) fn args_field(&mut self, name: &str, span: Span) -> Result<Expr> {
+        self.probe.specific = true;
+        match self.probe.context.clone() {
+            Context::Tracepoint(tracepoint) => {
+                let Some(field) = tracepoint.fields.iter().find(|f| f.name == name) else {
+                    let names: Vec<&str> = tracepoint.fields.iter().map(|f| f.name.as_str()).collect();
+                    return Err(self.no_argument(name, &names, span));
+                };
+                let offset = field.offset;
+                let kind = if field.data_loc {
+                    ExprKind::CtxDataLoc { offset }
+                } else if field.ty.is_scalar() {
+                    ExprKind::Ctx { offset }
+                } else {
+                    let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(field.ty.clone()), span };
+                    ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None }
+                };
+                Ok(Expr { kind, ty: field.ty.clone(), span })
+            }
+            Context::Trampoline { function, .. } => self.word_argument(&function, name, span),
+            Context::RawTracepoint(Some(function)) => self.word_argument(&function, name, span),
+            Context::KernelEntry { function, module } => {
+                let found = self.kernel.function(&function, module.as_deref()).map_err(|e| no_facts(e, span))?;
+                let Some(f) = found else {
+                    return Err(Diagnostic::error(
+                        Code::UnknownField,
+                        span,
+                        format!("the kernel's type information does not describe `{function}`"),
+                    )
+                    .help("use arg0, arg1, … and cast them"));
+                };
+                let Some(n) = f.params.iter().position(|p| p.0 == name) else {
+                    let names: Vec<&str> = f.params.iter().map(|p| p.0.as_str()).collect();
+                    return Err(self.no_argument(name, &names, span));
+                };
+                let ty = f.params.get(n).map_or(Type::U64, |p| p.1.clone());
+                let word = self.register_argument(n as u32, span);
+                Ok(narrow(word, ty))
+            }
+            Context::KernelReturn { function, .. } => Err(Diagnostic::error(
+                Code::UnknownField,
+                span,
+                "a kretprobe has no arguments: they are gone when the function returns",
+            )
+            .help(format!("fexit:{function} has both the arguments and the return value"))),
+            Context::UserEntry | Context::UserReturn => {
+                Err(Diagnostic::error(Code::UnknownField, span, "the arguments of user functions have no names here")
+                    .help("use arg0, arg1, … and cast them"))
+            }
+            Context::RawTracepoint(None) => Err(Diagnostic::error(
+                Code::UnknownField,
+                span,
+                "the kernel's type information does not describe this raw tracepoint",
+            )
+            .help("use arg0, arg1, … and cast them")),
+            Context::Nothing => Err(Diagnostic::error(
+                Code::UnknownField,
+                span,
+                format!("a {} probe has no arguments", self.probe.kind),
+            )),
+        }
+    }
+
+    /// The parameter of a context of `u64` words.
+    fn word_argument(&mut self, function: &Function, name: &str, span: Span) -> Result<Expr> {
+        let Some(n) = function.params.iter().position(|p| p.0 == name) else {
+            let names: Vec<&str> = function.params.iter().map(|p| p.0.as_str()).collect();
+            return Err(self.no_argument(name, &names, span));
+        };
+        let ty = function.params.get(n).map_or(Type::U64, |p| p.1.clone());
+        Ok(context_word(n as u32 * 8, ty, span))
+    }
+
+    fn no_argument(&self, name: &str, names: &[&str], span: Span) -> Box<Diagnostic> {
+        let error =
+            Diagnostic::error(Code::UnknownField, span, format!("`{}` has no argument `{name}`", self.probe.name))
+                .note(if names.is_empty() {
+                    "it has none".to_owned()
+                } else {
+                    format!("it has: {}", names.join(", "))
+                });
+        match nearest(name, names.iter().copied()) {
+            Some(n) => error.help(format!("did you mean `args.{n}`?")),
+            None => error,
+        }
+    }
+
+    /// `argN`
+    pub(crate) fn numbered_argument(&mut self, n: u32, span: Span) -> Result<Expr> {
+        match self.probe.context.clone() {
+            Context::KernelEntry { .. } | Context::UserEntry => Ok(self.register_argument(n, span)),
+            Context::RawTracepoint(_) => Ok(context_word(n * 8, Type::U64, span)),
+            Context::Trampoline { function, .. } => {
+                self.probe.specific = true;
+                match function.params.get(n as usize) {
+                    Some((_, ty)) => Ok(context_word(n * 8, ty.clone(), span)),
+                    None => Err(Diagnostic::error(
+                        Code::UnknownField,
+                        span,
+                        format!("`{}` has {} arguments, so there is no arg{n}", function.name, function.params.len()),
+                    )),
+                }
+            }
+            Context::KernelReturn { .. } | Context::UserReturn => Err(Diagnostic::error(
+                Code::NotAllowedHere,
+                span,
+                format!("a {} has no arguments: they are gone when the function returns", self.probe.kind),
+            )
+            .help("keep them in a map at entry: kprobe:f { @arg[tid] = arg0 } kretprobe:f { … @arg[tid] … }")),
+            Context::Tracepoint(_) => {
+                Err(Diagnostic::error(Code::NotAllowedHere, span, "a tracepoint's fields have names, not numbers")
+                    .help(format!("use args.NAME; rtrace -lv '{}' lists them", self.probe.name)))
+            }
+            Context::Nothing => Err(Diagnostic::error(
+                Code::NotAllowedHere,
+                span,
+                format!("a {} probe has no arguments", self.probe.kind),
+            )),
+        }
+    }
+
+    /// Argument `n` by the calling convention.
+    fn register_argument(&mut self, n: u32, span: Span) -> Expr {
+        match self.options.arch.argument(n) {
+            Some(offset) => Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span },
+            None => {
+                let space = self.default_space();
+                let sp = Expr {
+                    kind: ExprKind::Ctx { offset: self.options.arch.stack_pointer() },
+                    ty: Type::Ptr { to: Box::new(Type::U64), space },
+                    span,
+                };
+                let offset = i64::from(self.options.arch.stack_argument(n));
+                Expr { kind: ExprKind::Load { ptr: Box::new(sp), offset, space, bits: None }, ty: Type::U64, span }
+            }
+        }
+    }
+
+    /// `retval`
+    pub(crate) fn return_value(&mut self, span: Span) -> Result<Expr> {
+        match self.probe.context.clone() {
+            Context::KernelReturn { .. } | Context::UserReturn => {
+                Ok(Expr { kind: ExprKind::Ctx { offset: self.options.arch.return_value() }, ty: Type::I64, span })
+            }
+            Context::Trampoline { function, ret: true } => {
+                self.probe.specific = true;
+                if function.ret == Type::Void {
+                    return Err(Diagnostic::error(
+                        Code::WrongType,
+                        span,
+                        format!("`{}` returns nothing", function.name),
+                    ));
+                }
+                Ok(context_word(function.params.len() as u32 * 8, function.ret.clone(), span))
+            }
+            Context::Trampoline { function, .. } => Err(Diagnostic::error(
+                Code::NotAllowedHere,
+                span,
+                "`retval` is known when a function returns, not at its entry",
+            )
+            .help(format!("fexit:{}", function.name))),
+            Context::KernelEntry { function, .. } => Err(Diagnostic::error(
+                Code::NotAllowedHere,
+                span,
+                "`retval` is known when a function returns, not at its entry",
+            )
+            .help(format!("kretprobe:{function}"))),
+            _ => Err(Diagnostic::error(
+                Code::NotAllowedHere,
+                span,
+                format!("a {} probe has no return value", self.probe.kind),
+            )
+            .note("kretprobe, uretprobe and fexit have one")),
+        }
+    }
+
+    /// `reg("name")`
+    pub(crate) fn register(&mut self, name: &str, span: Span) -> Result<Expr> {
+        if !matches!(
+            self.probe.context,
+            Context::KernelEntry { .. } | Context::KernelReturn { .. } | Context::UserEntry | Context::UserReturn
+        ) {
+            return Err(Diagnostic::error(
+                Code::NotAllowedHere,
+                span,
+                format!("a {} probe has no registers", self.probe.kind),
+            )
+            .note("kprobe, kretprobe, uprobe and uretprobe have them"));
+        }
+        match self.options.arch.register(name) {
+            Some(offset) => Ok(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }),
+            None => Err(Diagnostic::error(Code::BadValue, span, format!("this processor has no register `{name}`"))),
+        }
+    }
+}
+
+/// The `u64` word of the context at `offset` as a value of its type.
+fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
+    if matches!(ty, Type::Ptr { .. }) {
+        return Expr { kind: ExprKind::Ctx { offset }, ty, span };
+    }
+    narrow(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }, ty)
+}
+
+/// A register's value as the narrower type it was passed as.
+fn narrow(word: Expr, ty: Type) -> Expr {
+    // Structures passed by value in registers keep their words.
+    if word.ty == ty || !ty.is_scalar() {
+        return word;
+    }
+    let span = word.span;
+    Expr { kind: ExprKind::Convert(Box::new(word)), ty, span }
+}
+
+/// The name nearest to `name`, if one is near enough to be meant.
+pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    let limit = (name.len() / 3).clamp(1, 3);
+    names.map(|n| (strsim::damerau_levenshtein(n, name), n)).filter(|(d, _)| *d <= limit).min().map(|(_, n)| n)
+}

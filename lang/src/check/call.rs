@@ -1,0 +1,213 @@
+//! Calls: finding the row, checking what holds for every row (arity, where it is allowed, `--unsafe`,
+//! kernel version), and the methods that rows share.
+
+use super::Checker;
+use super::mend;
+use crate::builtins::{self, Allowed, Builtin, Check};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::probes;
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind, MapId};
+use crate::types::{Agg, Type};
+use rtrace_grammar::ast;
+
+/// A call being checked: the row, the arguments as written.
+pub(crate) struct Call<'c> {
+    pub builtin: &'static Builtin,
+    /// The name as written: `arg3` has the row `argN`.
+    pub name: String,
+    pub args: &'c [ast::Expr],
+    pub span: Span,
+    /// The value is not used.
+    pub statement: bool,
+}
+
+/// Gives the typed expression of a call.
+pub(crate) type CallCheck = fn(&mut Checker<'_>, &Call<'_>) -> Result<Expr>;
+/// Gives the aggregation that a call makes and the value it takes.
+pub(crate) type AggregateCheck = fn(&mut Checker<'_>, &Call<'_>) -> Result<(Agg, Option<Expr>)>;
+
+impl Call<'static> {
+    /// A call without arguments, made by the compiler.
+    pub(crate) fn bare(name: &str, span: Span) -> Option<Call<'static>> {
+        Some(Call { builtin: builtins::find(name)?, name: name.to_owned(), args: &[], span, statement: false })
+    }
+}
+
+impl Call<'_> {
+    /// The argument at `index`; arity is checked before, so a missing one is an optional one.
+    pub(crate) fn arg(&self, index: usize) -> Option<&ast::Expr> {
+        self.args.get(index)
+    }
+
+    /// A kernel-side call of this row with typed arguments.
+    pub(crate) fn lowered(&self, args: Vec<Expr>, ty: Type) -> Expr {
+        Expr { kind: ExprKind::Call { builtin: self.builtin, args }, ty, span: self.span }
+    }
+}
+
+impl Checker<'_> {
+    pub(crate) fn call_by_name(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        let call = self.find_call(name, args, span, false)?;
+        self.call(&call)
+    }
+
+    /// A call whose value is not used.
+    pub(crate) fn call_statement(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        let call = self.find_call(name, args, span, true)?;
+        self.call(&call)
+    }
+
+    fn find_call<'c>(
+        &mut self,
+        name: &ast::Name,
+        args: &'c [ast::Expr],
+        span: Span,
+        statement: bool,
+    ) -> Result<Call<'c>> {
+        let Some(builtin) = builtins::find(&name.text) else {
+            let error =
+                Diagnostic::error(Code::UnknownName, name.span, format!("there is no function `{}`", name.text));
+            return Err(match super::args::nearest(&name.text, builtins::names()) {
+                Some(n) => error.help(format!("did you mean `{n}`?")),
+                None => error,
+            });
+        };
+        Ok(Call { builtin, name: name.text.clone(), args, span, statement })
+    }
+
+    pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<Expr> {
+        self.allow(call)?;
+        match call.builtin.check {
+            Check::Value(check) => check(self, call),
+            Check::Aggregate(_) => {
+                Err(Diagnostic::error(Code::WrongType, call.span, format!("`{}` works on a map", call.builtin.name))
+                    .help(format!("assign it to a map: @ = {}", self.text_of(call.span))))
+            }
+        }
+    }
+
+    /// The aggregation that an assigned call makes; `None` for other expressions.
+    pub(crate) fn aggregate(&mut self, value: &ast::Expr) -> Result<Option<(Agg, Option<Expr>)>> {
+        let ast::ExprKind::Call { name, args } = &value.kind else { return Ok(None) };
+        match builtins::find(&name.text).map(|b| (b, &b.check)) {
+            Some((_, Check::Aggregate(check))) => {
+                let call = self.find_call(name, args, value.span, false)?;
+                self.allow(&call)?;
+                check(self, &call).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What holds for every row.
+    fn allow(&mut self, call: &Call<'_>) -> Result<()> {
+        let b = call.builtin;
+        let (least, most) = b.arity;
+        if !(least..=most).contains(&call.args.len()) {
+            let takes = match (least, most) {
+                (0, 0) => "no arguments".to_owned(),
+                (1, 1) => "1 argument".to_owned(),
+                (a, b) if a == b => format!("{a} arguments"),
+                (a, usize::MAX) => format!("at least {a} argument{}", if a == 1 { "" } else { "s" }),
+                (a, b) => format!("{a} to {b} arguments"),
+            };
+            let message = format!("`{}` takes {takes}, not {}", b.name, call.args.len());
+            return Err(Diagnostic::error(Code::WrongArgumentCount, call.span, message)
+                .note(format!("it is called as: {}", b.signatures.join(" or "))));
+        }
+        if b.unsafe_ && !self.options.unsafe_ {
+            return Err(Diagnostic::error(Code::NeedsUnsafe, call.span, format!("`{}` changes the system", b.name))
+                .help("run rtrace with --unsafe to allow it"));
+        }
+        if let Allowed::In(types) = b.allowed
+            && !types.contains(&self.probe.prog_type)
+        {
+            return Err(self.not_allowed(call, types));
+        }
+        if let Some(h) = b.helper
+            && self.kernel.version() < h.since
+        {
+            let message =
+                format!("`{}` needs Linux {} or later, and this is {}", b.name, h.since, self.kernel.version());
+            return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
+                .note(format!("it uses the BPF helper {}", h.name)));
+        }
+        Ok(())
+    }
+
+    fn not_allowed(&mut self, call: &Call<'_>, types: &[crate::bundle::ProgType]) -> Box<Diagnostic> {
+        let b = call.builtin;
+        let places = probes::names_with(types);
+        let message = format!("`{}` is not allowed in a {} probe", b.name, self.probe.kind);
+        let mut error = Diagnostic::error(Code::NotAllowedHere, call.span, message)
+            .label(format!("works in {}", places.join(", ")));
+        if let Some(h) = b.helper {
+            error = error.note(format!(
+                "the kernel offers the BPF helper {} only to {} programs, whose arguments it knows the types of",
+                h.name,
+                places.join(" and ")
+            ));
+        }
+        match self.mended(call, &places) {
+            Some(line) => error.help(format!("write: {line}")),
+            None => error.help(format!("use one of these kinds of probe: {}", places.join(", "))),
+        }
+    }
+
+    /// The same call in an fentry probe of the same function, arguments by name.
+    fn mended(&mut self, call: &Call<'_>, places: &[&str]) -> Option<String> {
+        if !places.contains(&"fentry") || self.probe.kind != "kprobe" {
+            return None;
+        }
+        let function = self.kernel.function(&self.probe.function, None).ok().flatten()?;
+        let clause = self.probe.clause.clone()?;
+        mend::as_fentry(&function, &clause, &call.name, call.args)
+    }
+
+    /// The text of a span of the script.
+    pub(crate) fn text_of(&self, span: Span) -> String {
+        self.sources.text(span).to_owned()
+    }
+
+    /// A string constant: a literal or `str($1)`.
+    pub(crate) fn literal(&mut self, e: &ast::Expr, what: &str) -> Result<Vec<u8>> {
+        match self.expr(e)?.kind {
+            ExprKind::Bytes(text) => Ok(text),
+            _ => Err(Diagnostic::error(Code::WrongType, e.span, format!("{what} is a string constant"))),
+        }
+    }
+
+    /// A string constant as UTF-8.
+    pub(crate) fn literal_text(&mut self, e: &ast::Expr, what: &str) -> Result<String> {
+        Ok(String::from_utf8_lossy(&self.literal(e, what)?).into_owned())
+    }
+
+    /// An argument that names a whole map.
+    pub(crate) fn whole_map(&mut self, e: &ast::Expr, what: &str) -> Result<MapId> {
+        match &e.kind {
+            ast::ExprKind::Map { name, key: None } => Ok(self.map_id(name, e.span)),
+            _ => Err(Diagnostic::error(Code::WrongType, e.span, format!("{what} takes a map, such as `@x`"))),
+        }
+    }
+
+    /// A map and a key given either as `f(@m, key)` or as `f(@m[key])`.
+    pub(crate) fn map_and_key(&mut self, call: &Call<'_>) -> Result<(MapId, Option<Expr>)> {
+        let Some(ast::Expr { kind: ast::ExprKind::Map { name, key }, span }) = call.arg(0) else {
+            let span = call.arg(0).map_or(call.span, |a| a.span);
+            return Err(Diagnostic::error(
+                Code::WrongType,
+                span,
+                format!("`{}` takes a map, such as `@x`", call.builtin.name),
+            ));
+        };
+        match (key, call.arg(1)) {
+            (Some(_), Some(extra)) => {
+                Err(Diagnostic::error(Code::WrongArgumentCount, extra.span, "the key is given twice"))
+            }
+            (Some(key), None) => self.map_place(name, Some(key), *span),
+            (None, key) => self.map_place(name, key, *span),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Types meeting types: what a variable or map that is used with several types becomes, and turning
+//! an expression into the type that a place wants.
+
+use super::Checker;
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind};
+use crate::types::{Agg, StackType, Type};
+
+/// The one type for a place used with both types; `None` when there is none.
+pub fn unify(a: &Type, b: &Type) -> Option<Type> {
+    if a == b {
+        return Some(a.clone());
+    }
+    match (a, b) {
+        (Type::Int { bits: x, signed: s }, Type::Int { bits: y, signed: t }) => Some(Type::Int {
+            bits: if s == t { *x.max(y) } else { 64 },
+            // One sign for both: signed, unless the unsigned one needs all 64 bits.
+            signed: if s == t { *s } else { (*s || *x != 64) && (*t || *y != 64) },
+        }),
+        _ if a.is_integer() && b.is_integer() => Some(Type::I64),
+        (Type::String { cap: x }, Type::String { cap: y }) => Some(Type::String { cap: *x.max(y) }),
+        (Type::Buffer { cap: x }, Type::Buffer { cap: y }) => Some(Type::Buffer { cap: *x.max(y) }),
+        (Type::Ptr { to: x, space }, Type::Ptr { to: y, .. }) => match (&**x, &**y) {
+            (Type::Void, other) | (other, Type::Void) => Some(Type::Ptr { to: Box::new(other.clone()), space: *space }),
+            (x, y) if x == y => Some(a.clone()),
+            _ => None,
+        },
+        (Type::Ptr { .. }, Type::Int { .. }) | (Type::Int { .. }, Type::Ptr { .. }) => Some(Type::U64),
+        (Type::Ksym, Type::Int { .. }) | (Type::Int { .. }, Type::Ksym) => Some(Type::Ksym),
+        (Type::Tuple(x), Type::Tuple(y)) if x.len() == y.len() => {
+            x.iter().zip(y).map(|(a, b)| unify(a, b)).collect::<Option<Vec<_>>>().map(Type::Tuple)
+        }
+        (Type::NamedTuple(x), Type::NamedTuple(y)) if x.len() == y.len() => x
+            .iter()
+            .zip(y)
+            .map(|((n, a), (m, b))| (n == m).then(|| unify(a, b)).flatten().map(|t| (n.clone(), t)))
+            .collect::<Option<Vec<_>>>()
+            .map(Type::NamedTuple),
+        (Type::Stack(x), Type::Stack(y)) if x.user == y.user && x.mode == y.mode => {
+            let mut s = *x;
+            s.depth = x.depth.max(y.depth);
+            s.stored = x.stored || y.stored;
+            Some(Type::Stack(s))
+        }
+        (Type::Agg(x), Type::Agg(y)) => match (x, y) {
+            (Agg::Sum { .. }, Agg::Sum { .. }) => Some(Type::Agg(Agg::Sum { signed: true })),
+            (Agg::Avg { .. }, Agg::Avg { .. }) => Some(Type::Agg(Agg::Avg { signed: true })),
+            (Agg::Stats { .. }, Agg::Stats { .. }) => Some(Type::Agg(Agg::Stats { signed: true })),
+            (Agg::Min { .. }, Agg::Min { .. }) => Some(Type::Agg(Agg::Min { signed: true })),
+            (Agg::Max { .. }, Agg::Max { .. }) => Some(Type::Agg(Agg::Max { signed: true })),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The type that a variable, map value or map key keeps for values of this type: integers get 64
+/// bits, so that later and larger values fit and additions are atomic.
+pub fn kept(ty: &Type) -> Type {
+    match ty {
+        Type::Int { signed, .. } => Type::Int { bits: 64, signed: *signed },
+        Type::Tuple(list) => Type::Tuple(list.iter().map(kept).collect()),
+        Type::NamedTuple(list) => Type::NamedTuple(list.iter().map(|(n, t)| (n.clone(), kept(t))).collect()),
+        Type::Stack(s) => Type::Stack(StackType { stored: true, ..*s }),
+        other => other.clone(),
+    }
+}
+
+impl Checker<'_> {
+    /// The expression with the type `to`, converted where that keeps its meaning.
+    pub(crate) fn coerce(&self, e: Expr, to: &Type) -> Result<Expr> {
+        if e.ty == *to {
+            return Ok(e);
+        }
+        let span = e.span;
+        let wrap = |kind| Ok(Expr { kind, ty: to.clone(), span });
+        match (&e.ty, to) {
+            (Type::String { .. }, Type::String { cap }) => match e.kind {
+                ExprKind::Bytes(mut bytes) => {
+                    bytes.truncate(cap.saturating_sub(1) as usize);
+                    wrap(ExprKind::Bytes(bytes))
+                }
+                _ => wrap(ExprKind::Resize(Box::new(e))),
+            },
+            (Type::Buffer { .. }, Type::Buffer { .. }) => wrap(ExprKind::Resize(Box::new(e))),
+            (Type::Stack(a), Type::Stack(b)) if a.user == b.user => Ok(Expr { ty: to.clone(), ..e }),
+            (from, to_) if from.is_scalar() && to_.is_scalar() => match e.kind {
+                ExprKind::Int(v) if to_.is_integer() => wrap(ExprKind::Int(fold(v, to_))),
+                _ => wrap(ExprKind::Convert(Box::new(e))),
+            },
+            (Type::Tuple(_), Type::Tuple(wanted)) => {
+                let elements = self.elements_of(e)?;
+                let list: Result<Vec<Expr>> =
+                    elements.into_iter().zip(wanted).map(|(e, t)| self.coerce(e, t)).collect();
+                wrap(ExprKind::Tuple(list?))
+            }
+            (Type::NamedTuple(_), Type::NamedTuple(wanted)) => {
+                let elements = self.elements_of(e)?;
+                let list: Result<Vec<Expr>> =
+                    elements.into_iter().zip(wanted).map(|(e, (_, t))| self.coerce(e, t)).collect();
+                wrap(ExprKind::Tuple(list?))
+            }
+            _ => Err(Diagnostic::error(
+                Code::WrongType,
+                span,
+                format!("a value of type `{}` cannot be used as `{to}`", e.ty),
+            )
+            .label(format!("this has type `{}`", e.ty))),
+        }
+    }
+
+    /// The elements of a tuple value as expressions of their own.
+    fn elements_of(&self, e: Expr) -> Result<Vec<Expr>> {
+        if let ExprKind::Tuple(list) = e.kind {
+            return Ok(list);
+        }
+        let parts: Vec<(u32, Type)> = e.ty.elements().map(|(o, t)| (o, t.clone())).collect();
+        Ok(parts
+            .into_iter()
+            .map(|(offset, ty)| Expr {
+                span: e.span,
+                ty,
+                kind: ExprKind::Part { base: Box::new(e.clone()), offset, bits: None },
+            })
+            .collect())
+    }
+
+    /// A condition: anything scalar, "is not zero".
+    pub(crate) fn truth(&self, e: Expr) -> Result<Expr> {
+        let span = e.span;
+        match (&e.kind, &e.ty) {
+            (_, Type::Bool) => Ok(e),
+            (ExprKind::Int(v), _) => Ok(Expr::int(i64::from(*v != 0), Type::Bool, span)),
+            (_, t) if t.is_scalar() => Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Bool, span }),
+            (_, t) => Err(Diagnostic::error(Code::WrongType, span, format!("a value of type `{t}` is no condition"))
+                .help("compare it with something, as in `comm == \"dd\"`")),
+        }
+    }
+
+    /// An integer expression, of 64 bits with the sign of its type.
+    pub(crate) fn integer(&self, e: Expr, what: &str) -> Result<Expr> {
+        let wide = match &e.ty {
+            Type::Int { signed, .. } => Type::Int { bits: 64, signed: *signed },
+            Type::Enum { .. } => Type::I64,
+            Type::Bool | Type::Username | Type::Timestamp { .. } | Type::Ksym => Type::U64,
+            Type::Ptr { .. } | Type::CgroupPath => Type::U64,
+            // An aggregation read as the number it stands for.
+            Type::Agg(a) if !matches!(a, Agg::Hist { .. } | Agg::Lhist { .. }) => {
+                return Ok(Expr { ty: Type::I64, ..e });
+            }
+            other => {
+                let message = format!("{what} is an integer, not a `{other}`");
+                return Err(
+                    Diagnostic::error(Code::WrongType, e.span, message).label(format!("this has type `{other}`"))
+                );
+            }
+        };
+        self.coerce(e, &wide)
+    }
+}
+
+/// A constant cut to a type.
+pub fn fold(v: i64, ty: &Type) -> i64 {
+    match ty {
+        Type::Bool => i64::from(v != 0),
+        Type::Int { bits: 8, signed: true } => i64::from(v as i8),
+        Type::Int { bits: 8, .. } => i64::from(v as u8),
+        Type::Int { bits: 16, signed: true } => i64::from(v as i16),
+        Type::Int { bits: 16, .. } => i64::from(v as u16),
+        Type::Int { bits: 32, signed: true } | Type::Enum { bits: 32, signed: true, .. } => i64::from(v as i32),
+        Type::Int { bits: 32, .. } | Type::Enum { bits: 32, .. } => i64::from(v as u32),
+        _ => v,
+    }
+}
+
+/// The error for two types that do not go together.
+pub(crate) fn mismatch(span: Span, what: &str, old: &Type, new: &Type) -> Box<Diagnostic> {
+    Diagnostic::error(Code::WrongType, span, format!("{what} has type `{old}`, and here gets a value of type `{new}`"))
+        .label(format!("this has type `{new}`"))
+}

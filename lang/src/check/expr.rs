@@ -1,0 +1,590 @@
+//! Expressions: literals, names, operators. Members and elements are in `access.rs`, calls in `call.rs`.
+
+use super::Checker;
+use super::access::scale;
+use super::convert::unify;
+use crate::builtins;
+use crate::codes::Code;
+use crate::constants;
+use crate::diag::{Diagnostic, Result};
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
+use crate::types::Type;
+use rtrace_grammar::ast::{self, BinOp, UnOp};
+
+impl Checker<'_> {
+    pub(crate) fn expr(&mut self, e: &ast::Expr) -> Result<Expr> {
+        let span = e.span;
+        match &e.kind {
+            ast::ExprKind::Int { value, unsigned } => {
+                let ty = if *unsigned || *value > i64::MAX as u64 { Type::U64 } else { Type::I64 };
+                Ok(Expr::int(*value as i64, ty, span))
+            }
+            ast::ExprKind::Duration(ns) => Ok(Expr::int(*ns as i64, Type::U64, span)),
+            ast::ExprKind::Bool(b) => Ok(Expr::int(i64::from(*b), Type::Bool, span)),
+            ast::ExprKind::Str(text) => Ok(string(text, span)),
+            ast::ExprKind::Ident(name) => self.ident(name, span),
+            ast::ExprKind::Param(n) => self.parameter(*n, span),
+            ast::ExprKind::ParamCount => Ok(Expr::int(self.options.params.len() as i64, Type::I64, span)),
+            ast::ExprKind::Var(name) => match self.find_local(name) {
+                Some(id) => Ok(Expr { kind: ExprKind::Local(id), ty: self.local_type(id), span }),
+                None => Err(Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it has a value"))
+                    .help(format!("assign to it first: ${name} = …"))),
+            },
+            ast::ExprKind::Map { name, key } => self.map_get(name, key.as_deref(), span),
+            ast::ExprKind::Call { name, args } => self.call_by_name(name, args, span),
+            ast::ExprKind::Unary { op, expr } => self.unary(*op, expr, span),
+            ast::ExprKind::Step { increment, prefix, target } => self.step(*increment, *prefix, target, span),
+            ast::ExprKind::Binary { op, left, right } => self.binary(*op, left, right, span),
+            ast::ExprKind::Ternary { cond, then, otherwise } => {
+                let cond = self.expr(cond).and_then(|c| self.truth(c))?;
+                let then = self.expr(then)?;
+                let otherwise = self.expr(otherwise)?;
+                self.choose(cond, then, otherwise, span)
+            }
+            ast::ExprKind::Cast { ty, expr } => {
+                let to = self.type_name(ty)?;
+                let e = self.expr(expr)?;
+                self.cast(e, to, span)
+            }
+            ast::ExprKind::Sizeof(of) => {
+                let ty = self.type_of(of)?;
+                Ok(Expr::int(i64::from(ty.size()), Type::U64, span))
+            }
+            ast::ExprKind::Offsetof { of, path } => self.offset_of(of, path, span),
+            ast::ExprKind::Typeof(_) | ast::ExprKind::Typeinfo(_) => Err(Diagnostic::error(
+                Code::UnsupportedSyntax,
+                span,
+                "types as values are not supported by this version",
+            )),
+            ast::ExprKind::Field { base, name, .. } => self.field(base, name, span),
+            ast::ExprKind::TupleField { base, index } => self.tuple_field(base, *index, span),
+            ast::ExprKind::Index { base, index } => self.index(base, index, span),
+            ast::ExprKind::Tuple(list) => {
+                let list = list.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
+                Ok(tuple(list, span))
+            }
+            ast::ExprKind::Record(list) => {
+                let mut names = Vec::new();
+                let mut values = Vec::new();
+                for (name, value) in list {
+                    let value = self.expr(value)?;
+                    names.push((name.text.clone(), value.ty.clone()));
+                    values.push(value);
+                }
+                Ok(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(names), span })
+            }
+            ast::ExprKind::Block(block) => self.block_value(block),
+            ast::ExprKind::If { cond, then, otherwise } => {
+                let cond = self.expr(cond).and_then(|c| self.truth(c))?;
+                let then = self.block_value(then)?;
+                let otherwise = self.block_value(otherwise)?;
+                self.choose(cond, then, otherwise, span)
+            }
+            ast::ExprKind::Comptime(e) => {
+                let e = self.expr(e)?;
+                match e.kind {
+                    ExprKind::Int(_) | ExprKind::Bytes(_) => Ok(e),
+                    _ => Err(Diagnostic::error(Code::WrongType, span, "this is not known while compiling")),
+                }
+            }
+        }
+    }
+
+    /// An expression that must be an integer constant.
+    pub(crate) fn constant(&mut self, e: &ast::Expr, what: &str) -> Result<i64> {
+        let value = self.expr(e)?;
+        value
+            .constant()
+            .ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, format!("{what} is a constant number")))
+    }
+
+    fn block_value(&mut self, block: &ast::Block) -> Result<Expr> {
+        self.scoped(|c| {
+            let stmts = c.stmts(&block.stmts);
+            let value = match &block.value {
+                Some(v) => c.expr(v)?,
+                None => {
+                    return Err(Diagnostic::error(Code::WrongType, block.span, "this block has no value")
+                        .help("end it with an expression without a semicolon"));
+                }
+            };
+            let ty = value.ty.clone();
+            Ok(Expr { kind: ExprKind::Block { stmts, value: Box::new(value) }, ty, span: block.span })
+        })
+    }
+
+    /// A bare word.
+    fn ident(&mut self, name: &str, span: Span) -> Result<Expr> {
+        if builtins::find(name).is_some() {
+            let name = ast::Name { text: name.to_owned(), span };
+            return self.call_by_name(&name, &[], span);
+        }
+        if let Some(value) = constants::lookup(name) {
+            let ty = if value > i128::from(i64::MAX) { Type::U64 } else { Type::I64 };
+            return Ok(Expr::int(value as i64, ty, span));
+        }
+        if let Some((value, ty)) = self.kernel.enumerator(name) {
+            return Ok(Expr::int(value, ty, span));
+        }
+        let error = Diagnostic::error(Code::UnknownName, span, format!("`{name}` is not known"));
+        let near = super::args::nearest(name, builtins::names()).map(str::to_owned);
+        Err(match near.or_else(|| constants::nearest(name).map(str::to_owned)) {
+            Some(n) => error.help(format!("did you mean `{n}`?")),
+            None => error
+                .note("it is no builtin, and no constant or enumerator of the kernel")
+                .help(format!("a variable is written `${name}`, a map `@{name}`, a string \"{name}\"")),
+        })
+    }
+
+    /// `$1` as a number.
+    fn parameter(&mut self, n: u32, span: Span) -> Result<Expr> {
+        let Some(text) = (n as usize).checked_sub(1).and_then(|i| self.options.params.get(i)) else {
+            return Ok(Expr::int(0, Type::I64, span));
+        };
+        let (digits, negative) = match text.strip_prefix('-') {
+            Some(rest) => (rest, true),
+            None => (text.as_str(), false),
+        };
+        let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+            Some(hex) => u64::from_str_radix(hex, 16),
+            None => digits.parse::<u64>(),
+        };
+        match parsed {
+            Ok(v) if negative => Ok(Expr::int((v as i64).wrapping_neg(), Type::I64, span)),
+            Ok(v) => Ok(Expr::int(v as i64, if v > i64::MAX as u64 { Type::U64 } else { Type::I64 }, span)),
+            Err(_) => Err(Diagnostic::error(
+                Code::MissingParameter,
+                span,
+                format!("parameter ${n} is `{text}`, which is no number"),
+            )
+            .help(format!("as a string it is str(${n})"))),
+        }
+    }
+
+    /// `cond ? then : otherwise`
+    fn choose(&mut self, cond: Expr, then: Expr, otherwise: Expr, span: Span) -> Result<Expr> {
+        let Some(ty) = unify(&then.ty, &otherwise.ty) else {
+            return Err(Diagnostic::error(Code::WrongType, span, "the two sides have different types")
+                .also(then.span, format!("this has type `{}`", then.ty))
+                .also(otherwise.span, format!("this has type `{}`", otherwise.ty)));
+        };
+        if let Some(c) = cond.constant() {
+            return self.coerce(if c != 0 { then } else { otherwise }, &ty);
+        }
+        let then = Box::new(self.coerce(then, &ty)?);
+        let otherwise = Box::new(self.coerce(otherwise, &ty)?);
+        Ok(Expr { kind: ExprKind::Ternary { cond: Box::new(cond), then, otherwise }, ty, span })
+    }
+
+    fn cast(&mut self, e: Expr, to: Type, span: Span) -> Result<Expr> {
+        // Where a pointer points does not change by calling what is there something else.
+        let to = match (to, &e.ty) {
+            (Type::Ptr { to, .. }, Type::Ptr { space, .. }) => Type::Ptr { to, space: *space },
+            (to, _) => to,
+        };
+        if to.is_scalar() && e.ty.is_scalar() {
+            let e = Expr { span, ..e };
+            return self.coerce(e, &to);
+        }
+        if e.ty == to {
+            return Ok(e);
+        }
+        match (&to, &e.ty) {
+            (Type::String { .. }, Type::String { .. }) => self.coerce(e, &to),
+            // A read-only aggregation used as a number.
+            (t, Type::Agg(_)) if t.is_integer() => self.coerce(Expr { ty: Type::I64, ..e }, &to),
+            _ => Err(Diagnostic::error(
+                Code::WrongType,
+                span,
+                format!("a value of type `{}` cannot be cast to `{to}`", e.ty),
+            )),
+        }
+    }
+
+    fn type_of(&mut self, of: &ast::TypeOrExpr) -> Result<Type> {
+        match of {
+            ast::TypeOrExpr::Type(t) => self.type_name(t),
+            ast::TypeOrExpr::Expr(e) => self.expr(e).map(|e| e.ty),
+        }
+    }
+
+    fn offset_of(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> Result<Expr> {
+        let mut ty = self.type_of(of)?;
+        let mut offset = 0u32;
+        for name in path {
+            let Type::Record(r) = &ty else {
+                return Err(Diagnostic::error(Code::WrongType, name.span, format!("`{ty}` has no members")));
+            };
+            let Some(m) = self.kernel.member(r.id, &name.text) else {
+                return Err(Diagnostic::error(
+                    Code::UnknownField,
+                    name.span,
+                    format!("`{}` has no member `{}`", r.name, name.text),
+                ));
+            };
+            offset += m.bit_offset / 8;
+            ty = m.ty;
+        }
+        Ok(Expr::int(i64::from(offset), Type::U64, span))
+    }
+
+    fn unary(&mut self, op: UnOp, operand: &ast::Expr, span: Span) -> Result<Expr> {
+        let e = self.expr(operand)?;
+        match op {
+            UnOp::Not => {
+                let e = self.truth(e)?;
+                Ok(match e.constant() {
+                    Some(v) => Expr::int(i64::from(v == 0), Type::Bool, span),
+                    None => Expr { kind: ExprKind::Not(Box::new(e)), ty: Type::Bool, span },
+                })
+            }
+            UnOp::Neg => {
+                let e = self.integer(e, "the operand of `-`")?;
+                Ok(match e.constant() {
+                    Some(v) => Expr::int(v.wrapping_neg(), Type::I64, span),
+                    None => Expr { kind: ExprKind::Neg(Box::new(Expr { ty: Type::I64, ..e })), ty: Type::I64, span },
+                })
+            }
+            UnOp::BitNot => {
+                let e = self.integer(e, "the operand of `~`")?;
+                let ty = e.ty.clone();
+                Ok(match e.constant() {
+                    Some(v) => Expr::int(!v, ty, span),
+                    None => Expr { kind: ExprKind::BitNot(Box::new(e)), ty, span },
+                })
+            }
+            UnOp::Deref => self.dereference(e, span),
+            UnOp::AddrOf => self.address_of(e, span),
+        }
+    }
+
+    /// `x++` and its kin.
+    fn step(&mut self, increment: bool, prefix: bool, target: &ast::Expr, span: Span) -> Result<Expr> {
+        let delta = if increment { 1 } else { -1 };
+        let before = !prefix;
+        match &target.kind {
+            ast::ExprKind::Var(name) => {
+                let Some(local) = self.find_local(name) else {
+                    return Err(Diagnostic::error(
+                        Code::Unset,
+                        target.span,
+                        format!("`${name}` is used before it has a value"),
+                    ));
+                };
+                let ty = self.local_type(local);
+                if !ty.is_integer() {
+                    return Err(Diagnostic::error(
+                        Code::WrongType,
+                        target.span,
+                        format!("a value of type `{ty}` cannot be counted up or down"),
+                    ));
+                }
+                Ok(Expr { kind: ExprKind::StepLocal { local, delta, before }, ty, span })
+            }
+            ast::ExprKind::Map { name, key } => {
+                let (map, key) = self.map_place(name, key.as_deref(), target.span)?;
+                if !matches!(self.map(map)?.value, Some(Type::Int { .. })) {
+                    self.use_value(map, &Type::I64, target.span)?;
+                }
+                let ty = self.map(map)?.value.clone().unwrap_or(Type::I64);
+                Ok(Expr { kind: ExprKind::StepMap { map, key: key.map(Box::new), delta, before }, ty, span })
+            }
+            _ => Err(Diagnostic::error(
+                Code::WrongType,
+                target.span,
+                "only variables and maps can be counted up or down",
+            )),
+        }
+    }
+
+    /// The map and the converted key of `@name[key]`.
+    pub(crate) fn map_place(&mut self, name: &str, key: Option<&ast::Expr>, span: Span) -> Result<(u32, Option<Expr>)> {
+        let id = self.map_id(name, span);
+        let key = key.map(|k| self.expr(k)).transpose()?;
+        if let Some(k) = &key
+            && matches!(k.ty, Type::Void | Type::Agg(_))
+        {
+            return Err(Diagnostic::error(
+                Code::WrongType,
+                k.span,
+                format!("a value of type `{}` cannot be a key", k.ty),
+            ));
+        }
+        self.use_key(id, key.as_ref().map(|k| &k.ty), span)?;
+        let wanted = self.map(id)?.key.clone().flatten();
+        let key = match (key, wanted) {
+            (Some(k), Some(ty)) => Some(self.coerce(k, &ty)?),
+            (k, _) => k,
+        };
+        Ok((id, key))
+    }
+
+    fn map_get(&mut self, name: &str, key: Option<&ast::Expr>, span: Span) -> Result<Expr> {
+        let (map, key) = self.map_place(name, key, span)?;
+        let Some(ty) = self.map(map)?.value.clone() else {
+            return Err(Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `@{name}`"))
+                .help("assign to it in some probe"));
+        };
+        let key = key.map(Box::new);
+        Ok(match ty {
+            Type::Agg(_) => Expr { kind: ExprKind::AggGet { map, key }, ty, span },
+            ty => Expr { kind: ExprKind::MapGet { map, key }, ty, span },
+        })
+    }
+
+    fn binary(&mut self, op: BinOp, left: &ast::Expr, right: &ast::Expr, span: Span) -> Result<Expr> {
+        let l = self.expr(left)?;
+        if matches!(op, BinOp::LogAnd | BinOp::LogOr) {
+            let l = self.truth(l)?;
+            let decided = if op == BinOp::LogAnd { 0 } else { 1 };
+            if l.constant() == Some(decided) {
+                return Ok(Expr::int(decided, Type::Bool, span));
+            }
+            let r = self.expr(right).and_then(|r| self.truth(r))?;
+            if l.constant().is_some() {
+                return Ok(r);
+            }
+            let (l, r) = (Box::new(l), Box::new(r));
+            let kind = if op == BinOp::LogAnd { ExprKind::And(l, r) } else { ExprKind::Or(l, r) };
+            return Ok(Expr { kind, ty: Type::Bool, span });
+        }
+        let r = self.expr(right)?;
+        match op {
+            BinOp::Eq | BinOp::Ne | BinOp::Lt | BinOp::Le | BinOp::Gt | BinOp::Ge => self.compare(op, l, r, span),
+            _ => self.arithmetic(op, l, r, span),
+        }
+    }
+
+    pub(crate) fn arithmetic(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
+        if let Type::Ptr { to, .. } = &l.ty
+            && matches!(op, BinOp::Add | BinOp::Sub)
+            && (r.ty.is_integer())
+        {
+            let size = i64::from(to.size().max(1));
+            let r = self.integer(r, "what is added to a pointer")?;
+            let ty = l.ty.clone();
+            let right = Box::new(scale(r, size));
+            return Ok(Expr { kind: ExprKind::Arith { op, left: Box::new(l), right }, ty, span });
+        }
+        if op == BinOp::Add && l.ty.is_integer() && matches!(r.ty, Type::Ptr { .. }) {
+            return self.arithmetic(op, r, l, span);
+        }
+        let what = format!("the operand of `{}`", op.text());
+        let l = self.integer(l, &what)?;
+        let r = self.integer(r, &what)?;
+        let ty = match op {
+            BinOp::Shl | BinOp::Shr => l.ty.clone(),
+            _ => common(&l, &r),
+        };
+        if let (Some(a), Some(b)) = (l.constant(), r.constant())
+            && let Some(value) = fold(op, a, b, ty.is_signed())
+        {
+            return Ok(Expr::int(value, ty, span));
+        }
+        let left = Box::new(Expr { ty: ty.clone(), ..l });
+        let right = Box::new(Expr { ty: ty.clone(), ..r });
+        Ok(Expr { kind: ExprKind::Arith { op, left, right }, ty, span })
+    }
+
+    pub(crate) fn compare(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
+        let negate = op == BinOp::Ne;
+        let equality = matches!(op, BinOp::Eq | BinOp::Ne);
+        match (&l.ty, &r.ty) {
+            (Type::ProbeName | Type::FuncName, Type::String { .. })
+            | (Type::String { .. }, Type::ProbeName | Type::FuncName)
+                if equality =>
+            {
+                return self.compare_name(negate, l, r, span);
+            }
+            (Type::Inet, Type::String { .. } | Type::Array { .. }) if equality => {
+                let r = self.inet_of(r)?;
+                return Ok(equal(negate, Type::Inet.size(), l, r, span));
+            }
+            (Type::String { .. } | Type::Array { .. }, Type::Inet) if equality => {
+                let l = self.inet_of(l)?;
+                return Ok(equal(negate, Type::Inet.size(), r, l, span));
+            }
+            _ => {}
+        }
+        // A `char *` compared with a string is the string it points to.
+        let (l, r) = match (&l.ty, &r.ty) {
+            (Type::Ptr { .. }, Type::String { .. }) => (self.stringify(l)?, r),
+            (Type::String { .. }, Type::Ptr { .. }) => (l, self.stringify(r)?),
+            _ => (l, r),
+        };
+        if l.ty.is_scalar() && r.ty.is_scalar() {
+            return self.compare_scalars(op, l, r, span);
+        }
+        if !equality {
+            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` compares numbers", op.text()))
+                .also(l.span, format!("this has type `{}`", l.ty))
+                .also(r.span, format!("this has type `{}`", r.ty)));
+        }
+        match (&l.ty, &r.ty) {
+            (Type::String { cap: a }, Type::String { cap: b }) => {
+                let (a, b) = (*a, *b);
+                if let (ExprKind::Bytes(x), ExprKind::Bytes(y)) = (&l.kind, &r.kind) {
+                    return Ok(Expr::int(i64::from((x == y) != negate), Type::Bool, span));
+                }
+                let (value, literal) = if matches!(l.kind, ExprKind::Bytes(_)) { (r, l) } else { (l, r) };
+                if let ExprKind::Bytes(text) = &literal.kind {
+                    let len = text.len() as u32 + 1;
+                    if len > value.ty.size() {
+                        return Ok(Expr::int(i64::from(negate), Type::Bool, span));
+                    }
+                    let ty = value.ty.clone();
+                    let literal = self.coerce(literal, &ty)?;
+                    return Ok(equal(negate, len, value, literal, span));
+                }
+                let ty = Type::String { cap: a.max(b) };
+                let (value, literal) = (self.coerce(value, &ty)?, self.coerce(literal, &ty)?);
+                Ok(equal(negate, a.max(b), value, literal, span))
+            }
+            (a, b) => match unify(a, b) {
+                Some(ty) => {
+                    let (l, r) = (self.coerce(l, &ty)?, self.coerce(r, &ty)?);
+                    Ok(equal(negate, ty.size(), l, r, span))
+                }
+                None => Err(Diagnostic::error(Code::WrongType, span, "values of these types cannot be compared")
+                    .also(l.span, format!("this has type `{}`", l.ty))
+                    .also(r.span, format!("this has type `{}`", r.ty))),
+            },
+        }
+    }
+
+    fn compare_scalars(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
+        let l = self.integer(l, "what is compared")?;
+        let r = self.integer(r, "what is compared")?;
+        let ty = common(&l, &r);
+        let signed = ty.is_signed();
+        if let (Some(a), Some(b)) = (l.constant(), r.constant()) {
+            let order = if signed { a.cmp(&b) } else { (a as u64).cmp(&(b as u64)) };
+            let holds = match op {
+                BinOp::Eq => order.is_eq(),
+                BinOp::Ne => order.is_ne(),
+                BinOp::Lt => order.is_lt(),
+                BinOp::Le => order.is_le(),
+                BinOp::Gt => order.is_gt(),
+                _ => order.is_ge(),
+            };
+            return Ok(Expr::int(i64::from(holds), Type::Bool, span));
+        }
+        let left = Box::new(Expr { ty: ty.clone(), ..l });
+        let right = Box::new(Expr { ty, ..r });
+        Ok(Expr { kind: ExprKind::Compare { op, signed, left, right }, ty: Type::Bool, span })
+    }
+
+    /// `probe == "kprobe:f"`: which attach point this is, is known while compiling.
+    fn compare_name(&mut self, negate: bool, l: Expr, r: Expr, span: Span) -> Result<Expr> {
+        self.probe.specific = true;
+        let (name, text) = if matches!(l.ty, Type::String { .. }) { (r, l) } else { (l, r) };
+        let ExprKind::Bytes(wanted) = &text.kind else {
+            return Err(Diagnostic::error(
+                Code::WrongType,
+                span,
+                "a probe's name can be compared with a string constant only",
+            ));
+        };
+        let mine = if name.ty == Type::ProbeName { &self.probe.name } else { &self.probe.function };
+        Ok(Expr::int(i64::from((mine.as_bytes() == wanted.as_slice()) != negate), Type::Bool, span))
+    }
+
+    /// Runs with a scope of variables of its own.
+    pub(crate) fn scoped<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        self.enter();
+        let result = f(self);
+        self.leave();
+        result
+    }
+
+    /// A `char *` as the string it points to; other values unchanged.
+    pub(crate) fn stringify(&mut self, e: Expr) -> Result<Expr> {
+        match &e.ty {
+            Type::Ptr { to, .. } if **to == Type::I8 || **to == Type::U8 => {
+                let span = e.span;
+                let Some(builtin) = builtins::find("str") else { return Ok(e) };
+                let ty = Type::String { cap: self.options.max_strlen };
+                Ok(Expr { kind: ExprKind::Call { builtin, args: vec![e] }, ty, span })
+            }
+            _ => Ok(e),
+        }
+    }
+}
+
+/// A string literal.
+pub(crate) fn string(text: &[u8], span: Span) -> Expr {
+    // A NUL ends a string, in a literal too.
+    let text = text.split(|b| *b == 0).next().unwrap_or_default();
+    let ty = Type::String { cap: text.len() as u32 + 1 };
+    Expr { kind: ExprKind::Bytes(text.to_vec()), ty, span }
+}
+
+/// A tuple of these values.
+pub(crate) fn tuple(list: Vec<Expr>, span: Span) -> Expr {
+    let ty = Type::Tuple(list.iter().map(|e| e.ty.clone()).collect());
+    Expr { kind: ExprKind::Tuple(list), ty, span }
+}
+
+fn equal(negate: bool, len: u32, l: Expr, r: Expr, span: Span) -> Expr {
+    Expr { kind: ExprKind::Equal { negate, len, left: Box::new(l), right: Box::new(r) }, ty: Type::Bool, span }
+}
+
+/// The type in which two 64-bit integers meet: a non-negative constant takes the other's sign,
+/// otherwise unsigned wins, as in C.
+fn common(l: &Expr, r: &Expr) -> Type {
+    let adopts = |e: &Expr| e.constant().is_some_and(|v| v >= 0);
+    match (l.ty.is_signed(), r.ty.is_signed()) {
+        (a, b) if a == b => l.ty.clone(),
+        (true, false) if adopts(r) => Type::I64,
+        (false, true) if adopts(l) => Type::I64,
+        (true, false) if adopts(l) => Type::U64,
+        (false, true) if adopts(r) => Type::U64,
+        // One side was narrower: every value of it fits the signed type.
+        _ if narrow_source(l) || narrow_source(r) => Type::I64,
+        _ => Type::U64,
+    }
+}
+
+/// Whether a 64-bit unsigned expression was widened from a narrower type.
+fn narrow_source(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Convert(inner) => !e.ty.is_signed() && inner.ty.size() < 8,
+        _ => false,
+    }
+}
+
+/// Arithmetic on constants; `None` for what has no value (division by zero is left to run time).
+fn fold(op: BinOp, a: i64, b: i64, signed: bool) -> Option<i64> {
+    let (x, y) = (a as u64, b as u64);
+    Some(match op {
+        BinOp::Add => a.wrapping_add(b),
+        BinOp::Sub => a.wrapping_sub(b),
+        BinOp::Mul => a.wrapping_mul(b),
+        BinOp::Div | BinOp::Rem if b == 0 => return None,
+        BinOp::Div if signed => a.wrapping_div(b),
+        BinOp::Div => (x / y) as i64,
+        BinOp::Rem if signed => a.wrapping_rem(b),
+        BinOp::Rem => (x % y) as i64,
+        BinOp::Shl => a.wrapping_shl(y as u32 & 63),
+        BinOp::Shr if signed => a.wrapping_shr(y as u32 & 63),
+        BinOp::Shr => x.wrapping_shr(y as u32 & 63) as i64,
+        BinOp::BitAnd => a & b,
+        BinOp::BitOr => a | b,
+        BinOp::BitXor => a ^ b,
+        _ => return None,
+    })
+}
+
+/// A statement that evaluates an expression for its effect.
+pub(crate) fn effect(e: Expr) -> Vec<Stmt> {
+    match e.kind {
+        // A statement-like call: its statements, spliced in.
+        ExprKind::Block { stmts, .. } if e.ty == Type::Void => stmts,
+        ExprKind::Int(_) | ExprKind::Bytes(_) => Vec::new(),
+        _ => {
+            let span = e.span;
+            vec![Stmt { kind: StmtKind::Expr(e), span }]
+        }
+    }
+}

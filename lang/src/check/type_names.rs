@@ -1,0 +1,127 @@
+//! Types as written: `uint64`, `struct sock *`, `int8[16]`, `typeof(x)`.
+
+use super::Checker;
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::TypeKind;
+use crate::probes::no_facts;
+use crate::source::Span;
+use crate::types::{Space, Type};
+use rtrace_grammar::ast;
+
+impl Checker<'_> {
+    /// The type that a type name means; pointers point into the probe's usual address space.
+    pub(crate) fn type_name(&mut self, name: &ast::TypeName) -> Result<Type> {
+        let mut ty = match &name.base {
+            ast::TypeBase::Named(n) => self.named_type(n, name)?,
+            ast::TypeBase::Struct(n) => self.kernel_type(TypeKind::Struct, "struct", n, name.span)?,
+            ast::TypeBase::Union(n) => self.kernel_type(TypeKind::Union, "union", n, name.span)?,
+            ast::TypeBase::Enum(n) => self.kernel_type(TypeKind::Enum, "enum", n, name.span)?,
+            ast::TypeBase::Typeof(of) => match &**of {
+                ast::TypeOrExpr::Type(t) => self.type_name(t)?,
+                ast::TypeOrExpr::Expr(e) => self.expr(e)?.ty,
+            },
+            ast::TypeBase::Tuple(list) => {
+                Type::Tuple(list.iter().map(|t| self.type_name(t)).collect::<Result<Vec<_>>>()?)
+            }
+        };
+        let space = self.default_space();
+        for _ in 0..name.pointers {
+            ty = Type::Ptr { to: Box::new(ty), space };
+        }
+        if matches!(name.base, ast::TypeBase::Named(ref n) if n == "string" || n == "buffer" || n == "inet") {
+            return Ok(ty);
+        }
+        for bound in name.array.iter().rev() {
+            let len = match bound {
+                Some(e) => self.constant(e, "an array's length")?,
+                None => 0,
+            };
+            let len = u32::try_from(len)
+                .map_err(|_| Diagnostic::error(Code::BadValue, name.span, format!("{len} is no array length")))?;
+            ty = Type::Array { elem: Box::new(ty), len };
+        }
+        Ok(ty)
+    }
+
+    fn named_type(&mut self, n: &str, name: &ast::TypeName) -> Result<Type> {
+        let sized = |checker: &mut Self, default: u32| match name.array.first() {
+            Some(Some(e)) => {
+                let len = checker.constant(e, "the size of a string")?;
+                u32::try_from(len)
+                    .ok()
+                    .filter(|l| (1..=1 << 16).contains(l))
+                    .ok_or_else(|| Diagnostic::error(Code::BadValue, name.span, format!("{len} is no usable size")))
+            }
+            _ => Ok(default),
+        };
+        Ok(match n {
+            "void" => Type::Void,
+            "bool" | "_Bool" => Type::Bool,
+            "string" => Type::String { cap: sized(self, self.options.max_strlen)? },
+            "buffer" => Type::Buffer { cap: sized(self, self.options.max_strlen)? },
+            "inet" => Type::Inet,
+            "int" | "signed" | "signed int" => Type::I32,
+            "char" | "signed char" => Type::I8,
+            "unsigned" | "unsigned int" | "uint" => Type::U32,
+            "unsigned char" => Type::U8,
+            "short" | "short int" | "signed short" => Type::Int { bits: 16, signed: true },
+            "unsigned short" | "unsigned short int" | "short unsigned int" => Type::U16,
+            "long" | "long int" | "long long" | "signed long" | "long long int" | "ssize_t" | "intptr_t" => Type::I64,
+            "unsigned long"
+            | "long unsigned int"
+            | "unsigned long int"
+            | "unsigned long long"
+            | "size_t"
+            | "long long unsigned int"
+            | "uintptr_t"
+            | "unsigned long long int" => Type::U64,
+            _ => match sized_integer(n) {
+                Some(ty) => ty,
+                None => self.kernel_type(TypeKind::Typedef, "typedef", n, name.span)?,
+            },
+        })
+    }
+
+    pub(crate) fn kernel_type(&mut self, kind: TypeKind, word: &str, name: &str, span: Span) -> Result<Type> {
+        if let Some(ty) = self.script_type(kind, name) {
+            return Ok(ty);
+        }
+        match self.kernel.find_type(kind, name) {
+            Ok(Some(ty)) => Ok(ty),
+            Ok(None) => {
+                let error = Diagnostic::error(Code::UnknownType, span, format!("no type `{word} {name}` is known"));
+                Err(match self.kernel.nearest_type(kind, name) {
+                    Some(n) => error.help(format!("did you mean `{word} {n}`?")),
+                    None => error.note("types come from the kernel's type information and from its loaded modules"),
+                })
+            }
+            Err(e) => Err(no_facts(e, span)),
+        }
+    }
+
+    /// Where a pointer made from a plain number points.
+    pub(crate) fn default_space(&self) -> Space {
+        if self.probe.context.is_user() { Space::User } else { Space::Kernel }
+    }
+}
+
+/// `uint64`, `u64`, `__u64`, `uint64_t`, `__be32`, `s8`, …
+fn sized_integer(name: &str) -> Option<Type> {
+    let n = name.trim_start_matches('_');
+    let n = n.strip_suffix("_t").unwrap_or(n);
+    let (prefix, digits) = n.split_at(n.find(|c: char| c.is_ascii_digit())?);
+    let bits = match digits {
+        "8" => 8,
+        "16" => 16,
+        "32" => 32,
+        "64" => 64,
+        _ => return None,
+    };
+    let signed = match prefix {
+        "int" | "s" => true,
+        "uint" | "u" | "be" | "le" => false,
+        _ => return None,
+    };
+    Some(Type::Int { bits, signed })
+}

@@ -1,0 +1,81 @@
+//! The passes, in order. Each takes one stage and returns the next, or diagnostics.
+
+use crate::check;
+use crate::codes::Code;
+use crate::config::Options;
+use crate::diag::{Diagnostic, render};
+use crate::kernel::Kernel;
+use crate::layout;
+use crate::resolve;
+use crate::source::{SourceMap, Span};
+use crate::typed::Typed;
+use rtrace_grammar::{SyntaxError, SyntaxErrorKind as Kind, ast};
+
+/// Text to tree: lexing and parsing of the file at `index` of the source map.
+pub fn parse(sources: &SourceMap, index: usize) -> Result<ast::Program, Vec<Diagnostic>> {
+    let Some(file) = sources.files().get(index) else { return Ok(ast::Program::default()) };
+    rtrace_grammar::parse(file.text.as_bytes(), file.base).map_err(|errors| errors.iter().map(syntax).collect())
+}
+
+/// Tree to typed program: resolving, checking, laying out.
+pub fn analyse(
+    program: ast::Program,
+    options: &mut Options,
+    sources: &SourceMap,
+    kernel: &dyn Kernel,
+) -> Result<Typed, Vec<Diagnostic>> {
+    let resolved = resolve::resolve(program, options, kernel)?;
+    let checked = check::check(&resolved, options, sources, kernel)?;
+    layout::layout(checked, options, kernel)
+}
+
+/// A syntax error in words.
+fn syntax(e: &SyntaxError) -> Diagnostic {
+    let error = |text: String| Diagnostic::error(Code::Syntax, e.span, text);
+    *match &e.kind {
+        Kind::UnexpectedToken { found, expected } => {
+            let d = error(format!("`{found}` cannot stand here"));
+            if expected.is_empty() { d } else { d.label(format!("expected {}", alternatives(expected))) }
+        }
+        Kind::UnexpectedEnd { expected } => {
+            let d = error("the script ends too early".into());
+            if expected.is_empty() { d } else { d.label(format!("expected {}", alternatives(expected))) }
+        }
+        Kind::UnterminatedString => error("this string has no end".into()).help("close it with \" on the same line"),
+        Kind::UnterminatedComment => error("this comment has no end".into()).help("close it with */"),
+        Kind::BadEscape(text) => {
+            error(format!("`{text}` is no escape")).help("escapes: \\n \\t \\r \\\\ \\\" \\xHH \\OOO")
+        }
+        Kind::BadNumber { text, why } => error(format!("`{text}` is no number: {why}")),
+        Kind::BadCharacter(c) => error(format!("the character {c:?} has no meaning here")),
+        Kind::NotUtf8 => error("the script is no UTF-8 text".into()),
+        Kind::NestedTooDeep => error("too much is nested in each other here".into()),
+        Kind::BadAssignTarget => {
+            error("this cannot be assigned to".into()).note("variables `$x` and maps `@x` can; memory is read only")
+        }
+        Kind::ForNeedsMapOrRange => {
+            error("a loop goes over a map or a range".into()).help("for ($kv : @map) { … } or for ($i : 0..10) { … }")
+        }
+        Kind::TooLarge => error("the script is too large".into()),
+    }
+}
+
+/// `a, b or c`, shortened when there are many.
+fn alternatives(list: &[String]) -> String {
+    match list {
+        [one] => one.clone(),
+        [init @ .., last] if list.len() <= 6 => format!("{} or {last}", init.join(", ")),
+        _ => format!("{} or others", list.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Diagnostics without a source, for callers that have none.
+pub fn render_plain(diagnostics: &[Diagnostic]) -> String {
+    render(diagnostics, &SourceMap::default(), false)
+}
+
+/// The span of a whole file, for messages about all of it.
+pub fn whole(sources: &SourceMap, index: usize) -> Span {
+    let Some(file) = sources.files().get(index) else { return Span::default() };
+    Span { start: file.base, end: file.base + file.text.len() as u32 }
+}

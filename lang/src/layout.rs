@@ -1,0 +1,194 @@
+//! The layout pass: where each map of the script is kept, which BPF maps are needed, and what lies where
+//! in the memory that all programs share.
+
+use crate::bundle::{
+    Action, EnumDef, Globals, MapDef, MapObject, PACKETS_SYMBOL, RINGBUF_SYMBOL, RecordDef, RecordField, STACKS_SYMBOL,
+    Storage,
+};
+use crate::check::{Checked, MapInfo};
+use crate::codes::Code;
+use crate::config::Options;
+use crate::diag::Diagnostic;
+use crate::kernel::{Kernel, Version};
+use crate::typed::Typed;
+use crate::types::Type;
+
+/// `enum bpf_map_type` of `linux/bpf.h`.
+mod map_type {
+    pub const HASH: u32 = 1;
+    pub const ARRAY: u32 = 2;
+    pub const PERF_EVENT_ARRAY: u32 = 4;
+    pub const PERCPU_HASH: u32 = 5;
+    pub const PERCPU_ARRAY: u32 = 6;
+    pub const LRU_HASH: u32 = 9;
+    pub const LRU_PERCPU_HASH: u32 = 10;
+    pub const RINGBUF: u32 = 27;
+}
+
+/// Copies of a keyless counter: CPUs that share one still count right, so this need not be the number
+/// of CPUs, only enough that they seldom meet.
+const STRIPES: u32 = 64;
+/// A cache line, so that CPUs do not write to the same one.
+const LINE: u32 = 64;
+/// Stacks kept for maps and variables. Each takes about a kilobyte of kernel memory.
+const STACKS: u32 = 4096;
+/// Before 5.11 the verifier copied keys on its stack.
+const OLD_KEY_LIMIT: u32 = 512;
+
+/// Lays everything out.
+pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let mut globals = Globals { size: 24, start_time: 0, lost_events: 8, lost_stacks: 16 };
+    let mut typed = Typed { max_strlen: options.max_strlen, ..Typed::default() };
+    for info in &checked.maps {
+        let lost = take(&mut globals, 8, 8);
+        let key = info.key.clone().flatten();
+        let value = info.value.clone().unwrap_or(Type::I64);
+        if let Some(k) = &key
+            && k.size() > OLD_KEY_LIMIT
+            && kernel.version() < Version(5, 11)
+        {
+            let message = format!(
+                "the key of `@{}` has {} bytes, and before Linux 5.11 a key has at most {OLD_KEY_LIMIT}",
+                info.name,
+                k.size()
+            );
+            errors.push(
+                *Diagnostic::error(Code::TooLarge, info.span, message).help("use shorter strings, as in str(x, 256)"),
+            );
+        }
+        let max_entries = info.max_entries.unwrap_or(options.run.max_map_keys);
+        let storage = match &key {
+            None => keyless(&value, info, &mut globals, &mut typed.map_objects),
+            Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),
+        };
+        typed.maps.push(MapDef {
+            name: format!("@{}", info.name),
+            key,
+            value,
+            storage,
+            set_flag: None,
+            lost,
+            max_entries,
+        });
+    }
+    if checked.events.iter().any(|e| !matches!(e.action, Action::Packet { .. })) {
+        typed.map_objects.push(object(RINGBUF_SYMBOL, map_type::RINGBUF, 0, 0, options.run.ringbuf_bytes));
+    }
+    if checked.events.iter().any(|e| matches!(e.action, Action::Packet { .. })) {
+        typed.map_objects.push(object(PACKETS_SYMBOL, map_type::PERF_EVENT_ARRAY, 4, 4, 0));
+    }
+    let all_types: Vec<&Type> = checked
+        .maps
+        .iter()
+        .flat_map(|m| m.key.iter().flatten().chain(m.value.iter()))
+        .chain(checked.events.iter().flat_map(|e| e.fields.iter()))
+        .chain(checked.programs.iter().flat_map(|p| p.locals.iter().map(|l| &l.ty)))
+        .collect();
+    let direct: Vec<&Type> =
+        checked.events.iter().flat_map(|e| e.fields.iter()).filter(|t| matches!(t, Type::Stack(_))).collect();
+    let mut depth = 0;
+    for ty in &all_types {
+        walk(ty, &mut |t| {
+            if let Type::Stack(s) = t
+                && (s.stored || !direct.iter().any(|d| std::ptr::eq(*d, t)))
+            {
+                depth = depth.max(u32::from(s.depth));
+            }
+        });
+    }
+    if depth > 0 {
+        typed.map_objects.push(object(STACKS_SYMBOL, map_type::HASH, 8, 8 + depth * 8, STACKS));
+    }
+    for ty in &all_types {
+        walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));
+    }
+    globals.size = globals.size.next_multiple_of(8);
+    typed.globals = globals;
+    typed.programs = checked.programs;
+    typed.probes = checked.probes;
+    typed.events = checked.events;
+    typed.time_formats = checked.time_formats;
+    typed.config = options.run.clone();
+    typed.config.pid = options.pid;
+    if errors.is_empty() { Ok(typed) } else { Err(errors) }
+}
+
+fn keyless(value: &Type, info: &MapInfo, globals: &mut Globals, objects: &mut Vec<MapObject>) -> Storage {
+    match value {
+        Type::Agg(a) if a.is_additive() => {
+            let stride = (a.words() * 8).next_multiple_of(LINE);
+            Storage::Global { offset: take(globals, stride * STRIPES, LINE), stripes: STRIPES, stride }
+        }
+        Type::Agg(a) => {
+            objects.push(object(&symbol(info, objects.len()), map_type::PERCPU_ARRAY, 4, a.words() * 8, 1));
+            Storage::Map { object: objects.len() as u32 - 1, per_cpu: true }
+        }
+        v if v.is_scalar() => Storage::Global { offset: take(globals, 8, 8), stripes: 1, stride: 8 },
+        v => {
+            objects.push(object(&symbol(info, objects.len()), map_type::ARRAY, 4, v.size().max(1), 1));
+            Storage::Map { object: objects.len() as u32 - 1, per_cpu: false }
+        }
+    }
+}
+
+fn keyed(key: &Type, value: &Type, info: &MapInfo, max_entries: u32, objects: &mut Vec<MapObject>) -> Storage {
+    let per_cpu = matches!(value, Type::Agg(_));
+    let kind = match (per_cpu, info.lru) {
+        (true, true) => map_type::LRU_PERCPU_HASH,
+        (true, false) => map_type::PERCPU_HASH,
+        (false, true) => map_type::LRU_HASH,
+        (false, false) => map_type::HASH,
+    };
+    let value_size = if value.is_scalar() { 8 } else { value.size().max(1) };
+    objects.push(object(&symbol(info, objects.len()), kind, key.size().max(1), value_size, max_entries));
+    Storage::Map { object: objects.len() as u32 - 1, per_cpu }
+}
+
+/// A C name for the BPF map of a script's map.
+fn symbol(info: &MapInfo, number: usize) -> String {
+    format!("m{number}_{}", info.name)
+}
+
+fn object(symbol: &str, map_type: u32, key_size: u32, value_size: u32, max_entries: u32) -> MapObject {
+    MapObject { symbol: symbol.to_owned(), map_type, key_size, value_size, max_entries, flags: 0 }
+}
+
+/// Takes memory of the shared block.
+fn take(globals: &mut Globals, size: u32, align: u32) -> u32 {
+    let offset = globals.size.next_multiple_of(align);
+    globals.size = offset + size;
+    offset
+}
+
+/// Calls `f` for a type and all types within.
+fn walk<'t>(ty: &'t Type, f: &mut impl FnMut(&'t Type)) {
+    f(ty);
+    match ty {
+        Type::Tuple(list) => list.iter().for_each(|t| walk(t, f)),
+        Type::NamedTuple(list) => list.iter().for_each(|(_, t)| walk(t, f)),
+        Type::Array { elem, .. } => walk(elem, f),
+        _ => {}
+    }
+}
+
+/// Adds what is needed to print a type: enumerators, members.
+fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &mut Vec<RecordDef>) {
+    match ty {
+        Type::Enum { name, .. } if !enums.iter().any(|e| e.name == *name) => {
+            enums.push(EnumDef { name: name.clone(), values: kernel.enum_values(name) });
+        }
+        Type::Record(r) if !records.iter().any(|d| d.record == *r) => {
+            let fields: Vec<RecordField> = kernel
+                .members(r.id)
+                .into_iter()
+                .map(|m| RecordField { name: m.name, ty: m.ty, bit_offset: m.bit_offset, bits: m.bits })
+                .collect();
+            records.push(RecordDef { record: r.clone(), fields: fields.clone() });
+            for field in &fields {
+                walk(&field.ty, &mut |t| describe(t, kernel, enums, records));
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,142 @@
+//! The resolve pass: attach points matched against the kernel, `config` applied, top-level items
+//! sorted by what they are.
+
+use crate::codes::Code;
+use crate::config::{self, Options, Value};
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Kernel;
+use crate::probes::{self, Resolved};
+use crate::source::Span;
+use rtrace_grammar::ast::{self, Item};
+
+/// A script whose attach points are known to the kernel.
+#[derive(Debug)]
+pub(crate) struct ResolvedScript {
+    pub clauses: Vec<ResolvedClause>,
+    pub map_decls: Vec<ast::MapDecl>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ResolvedClause {
+    pub probe: ast::Probe,
+    /// Each target with the attach point it came from.
+    pub targets: Vec<(Resolved, Span)>,
+}
+
+/// Resolves all probes; all errors are reported, not only the first.
+pub(crate) fn resolve(
+    program: ast::Program,
+    options: &mut Options,
+    kernel: &dyn Kernel,
+) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
+    let mut errors = Vec::new();
+    let mut script = ResolvedScript { clauses: Vec::new(), map_decls: Vec::new() };
+    let mut probes = Vec::new();
+    for item in program.items {
+        match item {
+            Item::Probe(p) => probes.push(p),
+            Item::Config(entries, _) => {
+                for entry in &entries {
+                    errors.extend(set(options, entry).err().map(|e| *e));
+                }
+            }
+            Item::MapDecl(m) => script.map_decls.push(m),
+            // Types come from the kernel, constants from a table: the line has nothing to add.
+            Item::Preprocessor { text, .. } if text.trim_start_matches('#').trim_start().starts_with("include") => {}
+            Item::Preprocessor { text, span } => {
+                let word = text.trim_start_matches('#').split_whitespace().next().unwrap_or_default().to_owned();
+                errors.push(*unsupported(span, &format!("`#{word}`")));
+            }
+            Item::CDef(d) => errors.push(*unsupported(d.span, "a type definition in the script")),
+            Item::Import { span, .. } => errors.push(*unsupported(span, "`import`")),
+            Item::Macro(m) => errors.push(*unsupported(m.span, "`macro`")),
+            Item::Fn(f) => errors.push(*unsupported(f.span, "`fn`")),
+        }
+    }
+    if probes.is_empty() && errors.is_empty() {
+        errors.push(
+            *Diagnostic::error(Code::EmptyScript, Span::default(), "the script has no probe")
+                .help("a probe is an attach point with a block, for example: begin { printf(\"hello\\n\"); exit() }"),
+        );
+    }
+    for probe in probes {
+        let mut targets = Vec::new();
+        for point in &probe.attach_points {
+            let found =
+                parameters(point, options).and_then(|t| probes::resolve(&t, point.span, options.max_probes, kernel));
+            match found {
+                Ok(list) => targets.extend(list.into_iter().map(|t| (t, point.span))),
+                Err(e) => errors.push(*e),
+            }
+        }
+        script.clauses.push(ResolvedClause { probe, targets });
+    }
+    if errors.is_empty() { Ok(script) } else { Err(errors) }
+}
+
+fn unsupported(span: Span, what: &str) -> Box<Diagnostic> {
+    Diagnostic::error(Code::UnsupportedSyntax, span, format!("{what} is not supported by this version"))
+}
+
+/// The attach point with `$1`, `$2`, … replaced.
+fn parameters(point: &ast::AttachPoint, options: &Options) -> Result<String> {
+    let mut out = String::new();
+    let mut rest = point.text.as_str();
+    while let Some(at) = rest.find('$') {
+        let (before, after) = rest.split_at(at);
+        out.push_str(before);
+        let digits = after.get(1..).unwrap_or_default();
+        let len = digits.bytes().take_while(u8::is_ascii_digit).count();
+        match digits.get(..len).and_then(|d| d.parse::<usize>().ok()) {
+            Some(n) if n > 0 => match options.params.get(n - 1) {
+                Some(value) => out.push_str(value),
+                None => {
+                    return Err(Diagnostic::error(
+                        Code::MissingParameter,
+                        point.span,
+                        format!("parameter ${n} is not given"),
+                    )
+                    .help("parameters follow the script: rtrace script.rt VALUE …"));
+                }
+            },
+            _ => out.push_str(after.get(..=len).unwrap_or_default()),
+        }
+        rest = after.get(len + 1..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Applies one entry of a `config` block.
+fn set(options: &mut Options, entry: &ast::ConfigEntry) -> Result<()> {
+    let value = match &entry.value.kind {
+        ast::ExprKind::Int { value, .. } => Value::Int(*value as i64),
+        ast::ExprKind::Bool(b) => Value::Bool(*b),
+        ast::ExprKind::Ident(w) => Value::Word(w.clone()),
+        ast::ExprKind::Str(s) => Value::Word(String::from_utf8_lossy(s).into_owned()),
+        _ => {
+            return Err(Diagnostic::error(
+                Code::ConfigValue,
+                entry.value.span,
+                "a setting is a number, a word or true or false",
+            ));
+        }
+    };
+    config::set(options, &entry.key.text, &value).map_err(|takes| {
+        if takes.is_empty() {
+            let d = Diagnostic::error(
+                Code::ConfigValue,
+                entry.key.span,
+                format!("there is no setting `{}`", entry.key.text),
+            );
+            let near =
+                config::SETTINGS.iter().map(|s| s.0).min_by_key(|n| strsim::damerau_levenshtein(n, &entry.key.text));
+            match near {
+                Some(n) => d.help(format!("did you mean `{n}`?")),
+                None => d,
+            }
+        } else {
+            Diagnostic::error(Code::ConfigValue, entry.value.span, format!("`{}` takes {takes}", entry.key.text))
+        }
+    })
+}
