@@ -15,6 +15,7 @@ pub mod config;
 pub mod constants;
 pub mod diag;
 pub mod driver;
+pub mod dump;
 pub mod format;
 pub mod hist;
 pub mod kernel;
