@@ -1,0 +1,169 @@
+//! Questions about typed code that lowering asks before it builds: which locals may be read before
+//! they are written, and whether an expression has effects. Reads the tree, changes nothing.
+
+use rtrace_lang::typed::{Expr, ExprKind, LocalId, Program, Stmt, StmtKind};
+use std::collections::HashSet;
+
+/// Calls `f` with every direct operand of an expression, in order of evaluation.
+fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
+    use ExprKind::*;
+    match &e.kind {
+        Int(_) | Bytes(_) | Local(_) | MapLen { .. } | Ctx { .. } | CtxAddr { .. } | CtxDataLoc { .. } | ProbeId => {}
+        MapGet { key, .. } | AggGet { key, .. } | StepMap { key, .. } => key.iter().for_each(|k| f(k)),
+        MapHas { key, .. } => f(key),
+        Call { args, .. } | Tuple(args) => args.iter().for_each(f),
+        Neg(x) | BitNot(x) | Not(x) | Convert(x) | Resize(x) => f(x),
+        Arith { left, right, .. } | Compare { left, right, .. } | Equal { left, right, .. } => {
+            f(left);
+            f(right);
+        }
+        And(left, right) | Or(left, right) => {
+            f(left);
+            f(right);
+        }
+        Ternary { cond, then, otherwise } => {
+            f(cond);
+            f(then);
+            f(otherwise);
+        }
+        Load { ptr, .. } | Address { ptr, .. } => f(ptr),
+        Part { base, .. } => f(base),
+        Element { base, index, .. } => {
+            f(base);
+            f(index);
+        }
+        StepLocal { .. } => {}
+        Block { value, .. } => f(value),
+    }
+}
+
+/// Whether evaluating `e` changes anything, leaves the program, or repeats.
+pub fn has_effect(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::StepLocal { .. } | ExprKind::StepMap { .. } | ExprKind::Block { .. } => true,
+        ExprKind::Call { builtin, .. } if builtin.unsafe_ => true,
+        _ => {
+            let mut found = false;
+            operands(e, &mut |x| found |= has_effect(x));
+            found
+        }
+    }
+}
+
+/// Whether `e` reads the map.
+pub fn reads_map(e: &Expr, map: u32) -> bool {
+    match &e.kind {
+        ExprKind::MapGet { map: m, .. } | ExprKind::AggGet { map: m, .. } | ExprKind::StepMap { map: m, .. } => {
+            *m == map
+        }
+        ExprKind::Block { .. } => true,
+        _ => {
+            let mut found = false;
+            operands(e, &mut |x| found |= reads_map(x, map));
+            found
+        }
+    }
+}
+
+/// Whether `e` reads the local.
+pub fn reads_local(e: &Expr, local: LocalId) -> bool {
+    match &e.kind {
+        ExprKind::Local(l) | ExprKind::StepLocal { local: l, .. } => *l == local,
+        ExprKind::Block { .. } => true,
+        _ => {
+            let mut found = false;
+            operands(e, &mut |x| found |= reads_local(x, local));
+            found
+        }
+    }
+}
+
+/// Locals for which some way through the program reads before it writes.
+pub fn read_before_written(program: &Program) -> HashSet<LocalId> {
+    let mut walk = Walk { unset: HashSet::new() };
+    walk.block(&program.body, &mut HashSet::new());
+    walk.unset
+}
+
+struct Walk {
+    unset: HashSet<LocalId>,
+}
+
+type Written = HashSet<LocalId>;
+
+impl Walk {
+    fn block(&mut self, stmts: &[Stmt], written: &mut Written) {
+        for s in stmts {
+            self.stmt(s, written);
+        }
+    }
+
+    fn stmt(&mut self, s: &Stmt, written: &mut Written) {
+        match &s.kind {
+            StmtKind::Expr(e) => self.expr(e, written),
+            StmtKind::SetLocal { local, value } => {
+                self.expr(value, written);
+                written.insert(*local);
+            }
+            StmtKind::SetMap { key, value, .. } | StmtKind::UpdateMap { key, value, .. } => {
+                key.iter().for_each(|k| self.expr(k, written));
+                self.expr(value, written);
+            }
+            StmtKind::Aggregate { key, value, .. } => {
+                key.iter().chain(value).for_each(|e| self.expr(e, written));
+            }
+            StmtKind::Delete { key, .. } => key.iter().for_each(|k| self.expr(k, written)),
+            StmtKind::Event { args, .. } => args.iter().for_each(|a| self.expr(a, written)),
+            StmtKind::If { cond, then, otherwise } => {
+                self.expr(cond, written);
+                let (mut a, mut b) = (written.clone(), written.clone());
+                self.block(then, &mut a);
+                self.block(otherwise, &mut b);
+                written.extend(a.intersection(&b).copied());
+            }
+            StmtKind::While { cond, body, .. } => {
+                self.expr(cond, written);
+                self.block(body, &mut written.clone());
+            }
+            StmtKind::ForRange { local, start, end, body } => {
+                self.expr(start, written);
+                self.expr(end, written);
+                let mut inside = written.clone();
+                inside.insert(*local);
+                self.block(body, &mut inside);
+            }
+            StmtKind::ForMap { local, body, .. } => {
+                let mut inside = written.clone();
+                inside.insert(*local);
+                self.block(body, &mut inside);
+            }
+            StmtKind::Break | StmtKind::Continue | StmtKind::Return => {}
+        }
+    }
+
+    fn expr(&mut self, e: &Expr, written: &mut Written) {
+        match &e.kind {
+            ExprKind::Local(l) | ExprKind::StepLocal { local: l, .. } => {
+                if !written.contains(l) {
+                    self.unset.insert(*l);
+                }
+            }
+            ExprKind::Block { stmts, value } => {
+                self.block(stmts, written);
+                self.expr(value, written);
+            }
+            ExprKind::And(left, right) | ExprKind::Or(left, right) => {
+                self.expr(left, written);
+                self.expr(right, &mut written.clone());
+            }
+            ExprKind::Ternary { cond, then, otherwise } => {
+                self.expr(cond, written);
+                let (mut a, mut b) = (written.clone(), written.clone());
+                self.expr(then, &mut a);
+                self.expr(otherwise, &mut b);
+                written.extend(a.intersection(&b).copied());
+            }
+            _ => operands(e, &mut |x| self.expr(x, written)),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Addresses and packets: `ntop`, `macaddr`, `skboutput`.
+
+use super::{Call, How, Row};
+use crate::helpers::*;
+use crate::llvm::ir::{Effect, Pred, Val};
+use crate::memory::Mem;
+use crate::program::Lower;
+use rtrace_lang::bundle::PACKETS_SYMBOL;
+use rtrace_lang::diag::Result;
+use rtrace_lang::typed::Expr;
+use rtrace_lang::types::{Space, Type};
+
+pub(super) const ROWS: &[Row] = &[
+    ("ntop", How::Memory(ntop)),
+    ("macaddr", How::Memory(macaddr)),
+    ("skboutput", How::Scalar(skboutput)),
+];
+
+const AF_INET: i64 = 2;
+
+fn ntop<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    l.take_padding();
+    let (Some(family), Some(address)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`ntop`") };
+    let known = family.constant();
+    let family = l.number(family)?;
+    l.ir.store(to.ptr, family, 4, to.align);
+    let bytes = l.at(to, 4);
+    let size = address.ty.size().min(16);
+    if address.ty.is_scalar() {
+        let v = l.number(address)?;
+        l.ir.store(bytes.ptr, v, 4, bytes.align);
+        l.zero(l.at(bytes, 4), 12);
+        return Ok(());
+    }
+    l.eval_into(address, bytes)?;
+    l.zero(l.at(bytes, size), 16 - size);
+    if size > 4 && known != Some(10) {
+        // Four bytes count if that is what the family turns out to be.
+        let (short, done) = (l.ir.block("ipv4"), l.ir.block("done"));
+        l.ir.cond_br(l.ir.icmp(Pred::EQ, family, l.ir.int(AF_INET)), short, done);
+        l.ir.at(short);
+        l.zero(l.at(bytes, 4), 12);
+        l.ir.br(done);
+        l.ir.at(done);
+    }
+    Ok(())
+}
+
+fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    l.take_padding();
+    match call.arg(0) {
+        Some(e) if e.ty.is_scalar() => {
+            let space = match &e.ty {
+                Type::Ptr { space, .. } => *space,
+                _ => Space::Kernel,
+            };
+            let from = l.scalar(e)?;
+            l.read(to.ptr, 6, from, space);
+            Ok(())
+        }
+        Some(e) if e.ty.size() == 6 => l.eval_into(e, to),
+        Some(e) => {
+            let from = l.place(e)?;
+            l.copy(to, from, 6);
+            Ok(())
+        }
+        None => l.unexpected("`macaddr`"),
+    }
+}
+
+/// Sends a header and the first bytes of a packet, which the kernel copies from the packet.
+fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let Some(packets) = l.unit.object_named(PACKETS_SYMBOL) else { return l.unexpected("`skboutput`") };
+    let (Some(event), Some(skb), Some(length)) = (call.arg(0).and_then(Expr::constant), call.arg(1), call.arg(2))
+    else {
+        return l.unexpected("`skboutput`");
+    };
+    // The very register that the context gave: the verifier checks its type.
+    let skb = l.scalar(skb)?;
+    let length = l.number(length)?;
+    let ir = l.ir;
+    let most = ir.int(0xf_ffff);
+    let length = ir.select(ir.icmp(Pred::ULT, length, most), length, most);
+    let header = match l.stack_slot(16) {
+        Some(header) => header,
+        None => Mem { ptr: ir.alloca(16), align: 8 },
+    };
+    ir.store(header.ptr, ir.int(event), 4, 8);
+    ir.store(l.at(header, 4).ptr, length, 4, 4);
+    let now = ir.helper(KTIME_GET_BOOT_NS, &[], Effect::Any);
+    ir.store(l.at(header, 8).ptr, now, 8, 8);
+    let flags = ir.or(ir.shl(length, ir.int(32)), ir.int(BPF_F_CURRENT_CPU));
+    let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), ir.int(16).into()];
+    let result = ir.helper(SKB_OUTPUT, &args, Effect::Any);
+    Ok(l.normal(result, &call.expr.ty))
+}

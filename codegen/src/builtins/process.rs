@@ -1,0 +1,91 @@
+//! The current process, CPU and task; effects on the process.
+
+use super::{Call, How, Row};
+use crate::helpers::*;
+use crate::llvm::ir::{Effect, Val};
+use crate::memory::Mem;
+use crate::program::Lower;
+use rtrace_lang::diag::Result;
+
+pub(super) const ROWS: &[Row] = &[
+    ("pid", How::Scalar(pid)),
+    ("tid", How::Scalar(tid)),
+    ("uid", How::Scalar(uid)),
+    ("gid", How::Scalar(gid)),
+    ("comm", How::Memory(comm)),
+    ("cpu", How::Scalar(cpu)),
+    ("numaid", How::Scalar(numaid)),
+    ("rand", How::Scalar(rand)),
+    ("cgroup", How::Scalar(cgroup)),
+    ("curtask", How::Scalar(curtask)),
+    ("signal", How::Scalar(signal)),
+    ("override", How::Scalar(override_return)),
+];
+
+impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
+    /// The process id, as user space counts.
+    pub(super) fn process_id(&self) -> Val<'c> {
+        let both = self.ir.helper(GET_CURRENT_PID_TGID, &[], Effect::None);
+        self.ir.shr(both, self.ir.int(32), false)
+    }
+}
+
+fn pid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    Ok(l.process_id())
+}
+
+fn tid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    let both = l.ir.helper(GET_CURRENT_PID_TGID, &[], Effect::None);
+    Ok(l.ir.narrow(both, 32, false))
+}
+
+fn uid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let both = l.ir.helper(GET_CURRENT_UID_GID, &[], Effect::None);
+    Ok(l.normal(l.ir.narrow(both, 32, false), &call.expr.ty))
+}
+
+fn gid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    let both = l.ir.helper(GET_CURRENT_UID_GID, &[], Effect::None);
+    Ok(l.ir.shr(both, l.ir.int(32), false))
+}
+
+fn comm<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    let size = call.expr.ty.size();
+    l.take_padding();
+    // The helper fills all it is given.
+    l.ir.helper(GET_CURRENT_COMM, &[to.ptr.into(), l.ir.int(i64::from(size)).into()], Effect::Any);
+    Ok(())
+}
+
+fn cpu<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    let v = l.ir.helper(GET_SMP_PROCESSOR_ID, &[], Effect::None);
+    Ok(l.ir.narrow(v, 32, false))
+}
+
+fn numaid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let v = l.ir.helper(GET_NUMA_NODE_ID, &[], Effect::None);
+    Ok(l.normal(v, &call.expr.ty))
+}
+
+fn rand<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let v = l.ir.helper(GET_PRANDOM_U32, &[], Effect::Any);
+    Ok(l.normal(l.ir.narrow(v, 32, false), &call.expr.ty))
+}
+
+fn cgroup<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    Ok(l.ir.helper(GET_CURRENT_CGROUP_ID, &[], Effect::None))
+}
+
+fn curtask<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    Ok(l.ir.helper(GET_CURRENT_TASK, &[], Effect::None))
+}
+
+fn signal<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let number = l.argument(&call, 0)?;
+    Ok(l.ir.helper(SEND_SIGNAL, &[number.into()], Effect::Any))
+}
+
+fn override_return<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let value = l.argument(&call, 0)?;
+    Ok(l.ir.helper(OVERRIDE_RETURN, &[l.context.into(), value.into()], Effect::Any))
+}

@@ -1,0 +1,193 @@
+//! Strings and buffers from memory: `str`, `buf`, `join`.
+
+use super::{Call, How, Row};
+use crate::llvm::ir::{Pred, Val};
+use crate::memory::Mem;
+use crate::program::Lower;
+use rtrace_lang::diag::Result;
+use rtrace_lang::typed::{Expr, ExprKind};
+use rtrace_lang::types::{Space, Type};
+
+pub(super) const ROWS: &[Row] = &[
+    ("str", How::Both(str, str_variable)),
+    ("buf", How::Both(buf, buf_variable)),
+    ("join", How::Both(join, join_variable)),
+];
+
+/// Most strings that `join` takes.
+const MAX_JOINED: i64 = 64;
+
+/// Where an argument's bytes are.
+fn source<'c>(l: &mut Lower<'_, '_, 'c>, e: &Expr) -> Result<(Val<'c>, Space)> {
+    match &e.ty {
+        Type::Ptr { space, .. } => Ok((l.scalar(e)?, *space)),
+        ty if ty.is_scalar() => Ok((l.scalar(e)?, Space::Kernel)),
+        _ => {
+            let mem = l.place(e)?;
+            Ok((l.ir.ptr_to_int(mem.ptr), Space::Kernel))
+        }
+    }
+}
+
+/// The smaller of `cap` and a length that the script computes.
+fn limited<'c>(l: &mut Lower<'_, '_, 'c>, length: Option<&Expr>, cap: u32) -> Result<Val<'c>> {
+    let most = l.ir.int(i64::from(cap));
+    match length {
+        None => Ok(most),
+        Some(e) => match e.constant() {
+            Some(n) => Ok(l.ir.int(n.clamp(0, i64::from(cap)))),
+            None => {
+                let n = l.number(e)?;
+                let n = l.ir.select(l.ir.icmp(Pred::ULT, n, most), n, most);
+                Ok(l.ir.bound(n, cap))
+            }
+        },
+    }
+}
+
+fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    let pad = l.take_padding();
+    let (Some(arg), cap) = (call.arg(0), call.expr.ty.size()) else { return l.unexpected("`str`") };
+    let (from, space) = source(l, arg)?;
+    let size = limited(l, call.arg(1), cap)?;
+    if pad {
+        l.zero(to, cap);
+    }
+    l.read_str(to.ptr, size, from, space);
+    Ok(())
+}
+
+fn str_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    max: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
+    let Some(arg) = call.arg(0) else { return l.unexpected("`str`") };
+    let (from, space) = source(l, arg)?;
+    let size = limited(l, call.arg(1), max)?;
+    let result = l.read_str(to.ptr, size, from, space);
+    Ok((l.str_len(result, max), l.ir.int(0)))
+}
+
+fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    l.take_padding();
+    let (Some(arg), Type::Buffer { cap }) = (call.arg(0), &call.expr.ty) else { return l.unexpected("`buf`") };
+    let (from, space) = source(l, arg)?;
+    let len = limited(l, call.arg(1), *cap)?;
+    let data = l.at(to, 4);
+    if call.arg(1).and_then(Expr::constant).is_none_or(|n| n < i64::from(*cap)) {
+        l.zero(data, *cap);
+    }
+    l.ir.store(to.ptr, len, 4, to.align);
+    l.read_sized(data.ptr, len, from, space);
+    Ok(())
+}
+
+fn buf_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    max: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
+    let Some(arg) = call.arg(0) else { return l.unexpected("`buf`") };
+    let (from, space) = source(l, arg)?;
+    let len = limited(l, call.arg(1), max)?;
+    l.read_sized(to.ptr, len, from, space);
+    Ok((len, l.ir.int(0)))
+}
+
+/// Builds the joined string in scratch memory; returns where.
+fn joined<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, cap: u32) -> Result<Mem<'c>> {
+    let Some(arg) = call.arg(0) else { return l.unexpected("`join`") };
+    let separator: &[u8] = match call.arg(1).map(|e| &e.kind) {
+        Some(ExprKind::Bytes(bytes)) => bytes.split(|b| *b == 0).next().unwrap_or_default(),
+        _ => b" ",
+    };
+    let space = match &arg.ty {
+        Type::Ptr { space, .. } => *space,
+        _ => Space::User,
+    };
+    let argv = l.number(arg)?;
+    // Strings are read in full at every offset below `cap`: room for that is what the verifier wants.
+    let offset = l.reserve_scratch(2 * cap + 16)?;
+    let text = l.scratch_at(offset)?;
+    let ir = l.ir;
+    let mark = l.mark();
+    let word = l.word();
+    let (head, text_block, first, more, read, next, done) = (
+        ir.block("join"),
+        ir.block("string"),
+        ir.block("first"),
+        ir.block("more"),
+        ir.block("read"),
+        ir.block("next"),
+        ir.block("joined"),
+    );
+    ir.store(text.ptr, ir.int(0), 1, 1);
+    let before = ir.here();
+    ir.br(head);
+
+    ir.at(head);
+    let i = ir.loop_phi(ir.int(0), before);
+    let end = ir.loop_phi(ir.int(0), before);
+    l.read(word.ptr, 8, ir.add(argv, ir.shl(i, ir.int(3))), space);
+    let p = ir.load(word.ptr, 8, 8, false);
+    ir.cond_br(ir.icmp(Pred::EQ, p, ir.int(0)), done, text_block);
+
+    ir.at(text_block);
+    ir.cond_br(ir.icmp(Pred::EQ, i, ir.int(0)), first, more);
+    ir.at(first);
+    ir.br(read);
+    ir.at(more);
+    for (n, byte) in separator.iter().enumerate() {
+        let at = ir.add(end, ir.int(n as i64));
+        ir.store(ir.index(text.ptr, at), ir.int(i64::from(*byte)), 1, 1);
+    }
+    let after = ir.add(end, ir.int(separator.len() as i64));
+    ir.br(read);
+
+    ir.at(read);
+    let start = ir.phi(&[(end, first), (after, more)]);
+    let result = l.read_str(ir.index(text.ptr, start), ir.int(i64::from(cap)), p, space);
+    let full_end = ir.add(start, l.str_len(result, cap));
+    let i_next = ir.add(i, ir.int(1));
+    let room = ir.icmp(Pred::ULT, full_end, ir.int(i64::from(cap)));
+    ir.cond_br(room, next, done);
+
+    ir.at(next);
+    let end_next = ir.bound(full_end, cap - 1);
+    ir.close_loop(i, i_next, next);
+    ir.close_loop(end, end_next, next);
+    ir.cond_br(ir.icmp(Pred::ULT, i_next, ir.int(MAX_JOINED)), head, done);
+
+    ir.at(done);
+    l.release(mark);
+    Ok(text)
+}
+
+fn join<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    let pad = l.take_padding();
+    let cap = call.expr.ty.size();
+    let mark = l.mark();
+    let text = joined(l, &call, cap)?;
+    if pad {
+        l.zero(to, cap);
+    }
+    l.read_str(to.ptr, l.ir.int(i64::from(cap)), l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    l.release(mark);
+    Ok(())
+}
+
+fn join_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    max: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
+    let mark = l.mark();
+    let text = joined(l, &call, max)?;
+    let result = l.read_str(to.ptr, l.ir.int(i64::from(max)), l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    l.release(mark);
+    Ok((l.str_len(result, max), l.ir.int(0)))
+}

@@ -1,0 +1,1 @@
+pub fn disassemble(_: &[u8]) -> String { String::new() }

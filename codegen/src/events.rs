@@ -1,0 +1,186 @@
+//! Events: records for the runtime in the ring buffer, laid out as `EventLayout` says.
+//!
+//! A record of fixed size is reserved and written in place. One with long strings, buffers or stacks is
+//! built in scratch memory, so that only the bytes used are sent.
+
+use crate::analysis::has_effect;
+use crate::helpers;
+use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
+use crate::memory::Mem;
+use crate::program::Lower;
+use rtrace_lang::bundle::{EventDef, RINGBUF_SYMBOL, STACKS_SYMBOL};
+use rtrace_lang::diag::Result;
+use rtrace_lang::typed::{EventId, Expr, ExprKind};
+use rtrace_lang::types::{Space, Type};
+
+impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
+    pub fn event(&mut self, id: EventId, args: &[Expr]) -> Result<()> {
+        let Some(def) = self.unit.typed.events.get(id as usize) else { return self.unexpected("this event") };
+        if def.layout.fields.len() != args.len() {
+            return self.unexpected("this event");
+        }
+        if def.layout.is_variable() { self.variable_event(id, def, args) } else { self.fixed_event(id, def, args) }
+    }
+
+    fn fixed_event(&mut self, id: EventId, def: &EventDef, args: &[Expr]) -> Result<()> {
+        let Some(ringbuf) = self.unit.object_named(RINGBUF_SYMBOL) else { return self.unexpected("this event") };
+        // What changes something must happen even if there is no room for the event.
+        let mut early = vec![None; args.len()];
+        if args.iter().any(has_effect) {
+            for (value, arg) in early.iter_mut().zip(args).filter(|(_, a)| a.ty.is_scalar()) {
+                *value = Some(self.scalar(arg)?);
+            }
+        }
+        let span = self.span;
+        let ir = self.ir;
+        let size = ir.int(i64::from(def.layout.fixed_size));
+        let record = ir.helper_ptr(helpers::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
+        let (full, room, done) = (ir.block("full"), ir.block("room"), ir.block("sent"));
+        ir.cond_br(ir.is_null(record), full, room);
+        ir.at(full);
+        self.count_lost_event();
+        ir.br(done);
+        ir.at(room);
+        self.sometimes(|s| -> Result<()> {
+            s.open.push(record);
+            let mem = Mem { ptr: record, align: 8 };
+            ir.store(record, ir.int(i64::from(id)), 4, 8);
+            for ((field, arg), value) in def.layout.fields.iter().zip(args).zip(early) {
+                let place = s.at(mem, field.offset);
+                match value {
+                    Some(v) => s.store_scalar(place, v, &arg.ty),
+                    None => s.unpadded_into(arg, place)?,
+                }
+            }
+            s.open.pop();
+            s.locate(span);
+            ir.helper(helpers::RINGBUF_SUBMIT, &[record.into(), ir.int(0).into()], Effect::Any);
+            Ok(())
+        })?;
+        ir.br(done);
+        ir.at(done);
+        Ok(())
+    }
+
+    fn variable_event(&mut self, id: EventId, def: &EventDef, args: &[Expr]) -> Result<()> {
+        let Some(ringbuf) = self.unit.object_named(RINGBUF_SYMBOL) else { return self.unexpected("this event") };
+        let span = self.span;
+        let ir = self.ir;
+        let offset = self.reserve_scratch(def.layout.max_size)?;
+        let record = self.scratch_at(offset)?;
+        ir.store(record.ptr, ir.int(i64::from(id)), 4, 8);
+        let mut end = ir.int(i64::from(def.layout.fixed_size));
+        for (field, arg) in def.layout.fields.iter().zip(args) {
+            let place = self.at(record, field.offset);
+            if field.var_max == 0 {
+                self.unpadded_into(arg, place)?;
+                continue;
+            }
+            let to = Mem { ptr: ir.index(record.ptr, end), align: 1 };
+            let mark = self.mark();
+            let (len, extra) = self.variable(arg, to, field.var_max)?;
+            self.release(mark);
+            ir.store(place.ptr, len, 4, 4);
+            ir.store(self.at(place, 4).ptr, extra, 4, 4);
+            end = ir.add(end, len);
+        }
+        self.locate(span);
+        let args = [ringbuf.into(), record.ptr.into(), end.into(), ir.int(0).into()];
+        let result = ir.helper(helpers::RINGBUF_OUTPUT, &args, Effect::Any);
+        let (full, done) = (ir.block("full"), ir.block("sent"));
+        ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, full);
+        ir.at(full);
+        self.count_lost_event();
+        ir.br(done);
+        ir.at(done);
+        Ok(())
+    }
+
+    fn count_lost_event(&self) {
+        let lost = self.unit.global(self.unit.typed.globals.lost_events);
+        self.ir.atomic(AtomicOp::Add, lost, self.ir.int(1), 8);
+    }
+
+    /// A field in place. Strings end at their NUL there: nobody compares what follows it.
+    fn unpadded_into(&mut self, e: &Expr, to: Mem<'c>) -> Result<()> {
+        match (&e.kind, &e.ty) {
+            (ExprKind::Call { .. }, _) => {
+                self.pad = false;
+                let result = self.eval_into(e, to);
+                self.pad = true;
+                result
+            }
+            (ExprKind::Load { ptr, offset, space, .. }, Type::String { cap }) => {
+                self.locate(e.span);
+                let address = self.address(ptr, *offset)?;
+                self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                Ok(())
+            }
+            _ => self.eval_into(e, to),
+        }
+    }
+
+    /// Writes a value's bytes to the variable part; returns their number and the field's extra word.
+    fn variable(&mut self, e: &Expr, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
+        self.locate(e.span);
+        let zero = self.ir.int(0);
+        if let ExprKind::Call { builtin, args } = &e.kind
+            && let Some(result) = self.call_variable(e, builtin.name, args, to, max)
+        {
+            return result;
+        }
+        match (&e.kind, &e.ty) {
+            (ExprKind::Bytes(bytes), Type::String { .. }) => {
+                let text = bytes.split(|b| *b == 0).next().unwrap_or_default();
+                let text = text.get(..text.len().min(max as usize)).unwrap_or_default();
+                self.store_bytes(to, text, text.len() as u32);
+                Ok((self.ir.int(text.len() as i64), zero))
+            }
+            (ExprKind::Load { ptr, offset, space, .. }, Type::String { cap }) => {
+                let address = self.address(ptr, *offset)?;
+                let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                Ok((self.str_len(result, *cap), zero))
+            }
+            (_, Type::String { cap }) => {
+                let from = self.place(e)?;
+                let from = self.ir.ptr_to_int(from.ptr);
+                let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), from, Space::Kernel);
+                Ok((self.str_len(result, *cap), zero))
+            }
+            (_, Type::Buffer { cap }) => {
+                let from = self.place(e)?;
+                let len = self.ir.bound(self.ir.load(from.ptr, 4, from.align, false), *cap);
+                let data = self.ir.ptr_to_int(self.at(from, 4).ptr);
+                self.read_sized(to.ptr, len, data, Space::Kernel);
+                Ok((len, zero))
+            }
+            (_, Type::Stack(stack)) => {
+                let value = self.place(e)?;
+                let max = u32::from(stack.depth) * 8;
+                let process = self.ir.load(self.at(value, 8).ptr, 4, 4, false);
+                Ok((self.stored_stack(value, to, max)?, process))
+            }
+            _ => self.unexpected("this argument"),
+        }
+    }
+
+    /// Copies the frames of a stack that was stored under the id at `value`.
+    fn stored_stack(&mut self, value: Mem<'c>, to: Mem<'c>, max: u32) -> Result<Val<'c>> {
+        let Some(stacks) = self.unit.object_named(STACKS_SYMBOL) else { return self.unexpected("this stack") };
+        let ir = self.ir;
+        let key = self.word();
+        ir.store(key.ptr, ir.load(value.ptr, 8, value.align, false), 8, 8);
+        let p = ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[stacks.into(), key.ptr.into()]);
+        let (found, done) = (ir.block("stack"), ir.block("done"));
+        let before = ir.here();
+        ir.cond_br(ir.is_null(p), done, found);
+        ir.at(found);
+        let count = ir.load(p, 4, 4, false);
+        let len = ir.bound(ir.shl(count, ir.int(3)), max);
+        self.read_sized(to.ptr, len, ir.ptr_to_int(ir.offset(p, 8)), Space::Kernel);
+        let from = ir.here();
+        ir.br(done);
+        ir.at(done);
+        Ok(ir.phi(&[(ir.int(0), before), (len, from)]))
+    }
+}

@@ -1,0 +1,66 @@
+//! Typed programs to BPF: LLVM IR is built, optimised and emitted as one object, which with its
+//! metadata is a [`Bundle`].
+//!
+//! `module.rs` drives; `program.rs` is one program; `stmt`, `expr`, `aggregate` (values in memory),
+//! `maps`, `aggregation`, `events` and `builtins/` lower the parts of it. Nothing here makes a system
+//! call or looks at the running kernel: what differs between kernels comes in by [`Options`].
+
+#![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+mod aggregate;
+mod aggregation;
+mod analysis;
+mod builtins;
+mod disasm;
+mod events;
+mod expr;
+mod helpers;
+#[allow(unsafe_code)]
+mod llvm;
+mod maps;
+mod memory;
+mod module;
+mod program;
+mod stmt;
+
+use rtrace_lang::bundle::Bundle;
+use rtrace_lang::diag::Diagnostic;
+use rtrace_lang::source::SourceMap;
+use rtrace_lang::typed::Typed;
+
+/// What the kernel that is compiled for has, and what to hand out.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Effort of LLVM's instruction selection, 0 to 2.
+    pub opt_level: u8,
+    /// Atomic instructions other than addition, and ones that return the old value (Linux 5.12).
+    pub atomic_fetch: bool,
+    /// `bpf_map_lookup_percpu_elem` (Linux 5.18): aggregations can be added up in a program.
+    pub percpu_lookup: bool,
+    /// Give the IR as text, before and after optimisation.
+    pub emit_llvm: bool,
+    /// Give the programs as text.
+    pub emit_bpf: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { opt_level: 2, atomic_fetch: false, percpu_lookup: false, emit_llvm: false, emit_bpf: false }
+    }
+}
+
+/// The result of a compilation.
+#[derive(Debug)]
+pub struct Output {
+    pub bundle: Bundle,
+    pub llvm: Option<String>,
+    pub llvm_opt: Option<String>,
+    /// Every program disassembled, with the lines of the sources between.
+    pub bpf: Option<String>,
+}
+
+/// Compiles a checked program.
+pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Output, Vec<Diagnostic>> {
+    module::compile(typed, sources, options)
+}

@@ -1,0 +1,526 @@
+//! Building instructions: a thin, infallible face of inkwell's builder.
+//!
+//! Integers are 64 bits wide unless a name says otherwise, memory is addressed in bytes with the
+//! alignment given at every access. A builder error (there is none unless this crate is wrong) is
+//! remembered and reported once by [`Ir::failure`], so that lowering reads without noise.
+//! Nothing here knows the language or BPF helpers.
+
+use inkwell::attributes::{Attribute, AttributeLoc};
+use inkwell::basic_block::BasicBlock;
+use inkwell::builder::{Builder, BuilderError};
+use inkwell::context::Context;
+use inkwell::module::Module;
+use inkwell::types::{BasicMetadataTypeEnum, IntType, PointerType};
+use inkwell::values::{BasicMetadataValueEnum, BasicValue, FunctionValue, IntValue, PointerValue};
+use inkwell::{AddressSpace, AtomicOrdering, AtomicRMWBinOp, IntPredicate};
+use std::cell::RefCell;
+
+pub type Val<'c> = IntValue<'c>;
+pub type Ptr<'c> = PointerValue<'c>;
+pub type Block<'c> = BasicBlock<'c>;
+pub type Func<'c> = FunctionValue<'c>;
+pub use inkwell::AtomicRMWBinOp as AtomicOp;
+pub use inkwell::IntPredicate as Pred;
+
+/// An argument of a helper call.
+#[derive(Clone, Copy)]
+pub enum Arg<'c> {
+    Val(Val<'c>),
+    Ptr(Ptr<'c>),
+}
+
+impl<'c> From<Val<'c>> for Arg<'c> {
+    fn from(v: Val<'c>) -> Arg<'c> {
+        Arg::Val(v)
+    }
+}
+
+impl<'c> From<Ptr<'c>> for Arg<'c> {
+    fn from(p: Ptr<'c>) -> Arg<'c> {
+        Arg::Ptr(p)
+    }
+}
+
+/// What LLVM may assume of a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    Any,
+    /// The same result whenever called, no effect: calls may be merged and dropped.
+    None,
+}
+
+pub struct Ir<'m, 'c> {
+    context: &'c Context,
+    module: &'m Module<'c>,
+    builder: Builder<'c>,
+    /// For instructions that belong to the entry block, whatever block is being filled.
+    entry: Builder<'c>,
+    i1: IntType<'c>,
+    i64: IntType<'c>,
+    ptr: PointerType<'c>,
+    pure_attributes: [Attribute; 3],
+    /// `elementtype(i8)`
+    element_type: Attribute,
+    failure: RefCell<Option<String>>,
+}
+
+impl<'m, 'c> Ir<'m, 'c> {
+    pub fn new(context: &'c Context, module: &'m Module<'c>) -> Ir<'m, 'c> {
+        let attribute = |name: &str| context.create_enum_attribute(Attribute::get_named_enum_kind_id(name), 0);
+        Ir {
+            context,
+            module,
+            builder: context.create_builder(),
+            entry: context.create_builder(),
+            i1: context.bool_type(),
+            i64: context.i64_type(),
+            ptr: context.ptr_type(AddressSpace::default()),
+            pure_attributes: [attribute("memory"), attribute("nounwind"), attribute("willreturn")],
+            element_type: context
+                .create_type_attribute(Attribute::get_named_enum_kind_id("elementtype"), context.i8_type().into()),
+            failure: RefCell::new(None),
+        }
+    }
+
+    pub(super) fn builder(&self) -> &Builder<'c> {
+        &self.builder
+    }
+
+    pub(super) fn context(&self) -> &'c Context {
+        self.context
+    }
+
+    /// The first error of the builder, if any.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    fn ok<T>(&self, result: Result<T, BuilderError>, otherwise: T) -> T {
+        match result {
+            Ok(value) => value,
+            Err(e) => {
+                self.note(&e.to_string());
+                otherwise
+            }
+        }
+    }
+
+    fn note(&self, message: &str) {
+        let mut failure = self.failure.borrow_mut();
+        if failure.is_none() {
+            *failure = Some(message.to_string());
+        }
+    }
+
+    // --- functions and blocks ---
+
+    /// Adds a function `i64 name(ptr)` in its own section and starts filling its entry block.
+    pub fn function(&self, name: &str, section: &str) -> Func<'c> {
+        let function = self.module.add_function(name, self.i64.fn_type(&[self.ptr.into()], false), None);
+        function.as_global_value().set_section(Some(section));
+        let entry = self.context.append_basic_block(function, "entry");
+        let body = self.context.append_basic_block(function, "body");
+        self.entry.position_at_end(entry);
+        self.builder.position_at_end(body);
+        function
+    }
+
+    /// Ends the entry block; nothing can be added to it afterwards.
+    pub fn finish_entry(&self, function: Func<'c>) {
+        let blocks = function.get_basic_blocks();
+        if let Some(body) = blocks.get(1) {
+            let _ = self.entry.build_unconditional_branch(*body).map_err(|e| self.note(&e.to_string()));
+        }
+    }
+
+    pub fn param(&self, function: Func<'c>, index: u32) -> Ptr<'c> {
+        match function.get_nth_param(index) {
+            Some(p) if p.is_pointer_value() => p.into_pointer_value(),
+            _ => {
+                self.note("missing parameter");
+                self.null()
+            }
+        }
+    }
+
+    /// A new block of the function that is being filled.
+    pub fn block(&self, name: &str) -> Block<'c> {
+        match self.builder.get_insert_block().and_then(BasicBlock::get_parent) {
+            Some(function) => self.context.append_basic_block(function, name),
+            None => {
+                // Cannot happen: a program's body starts with a block.
+                self.note("no function");
+                let dummy = self.context.create_module("dummy").add_function("f", self.i64.fn_type(&[], false), None);
+                self.context.append_basic_block(dummy, name)
+            }
+        }
+    }
+
+    /// Continues at the end of `block`.
+    pub fn at(&self, block: Block<'c>) {
+        self.builder.position_at_end(block);
+    }
+
+    /// The block that is being filled.
+    pub fn here(&self) -> Block<'c> {
+        match self.builder.get_insert_block() {
+            Some(block) => block,
+            None => self.block("nowhere"),
+        }
+    }
+
+    pub fn br(&self, to: Block<'c>) {
+        let _ = self.builder.build_unconditional_branch(to).map_err(|e| self.note(&e.to_string()));
+    }
+
+    pub fn cond_br(&self, cond: Val<'c>, then: Block<'c>, otherwise: Block<'c>) {
+        let _ = self.builder.build_conditional_branch(cond, then, otherwise).map_err(|e| self.note(&e.to_string()));
+    }
+
+    pub fn ret(&self, value: Val<'c>) {
+        let _ = self.builder.build_return(Some(&value)).map_err(|e| self.note(&e.to_string()));
+    }
+
+    // --- values ---
+
+    pub fn int(&self, value: i64) -> Val<'c> {
+        self.i64.const_int(value as u64, true)
+    }
+
+    pub fn null(&self) -> Ptr<'c> {
+        self.ptr.const_zero()
+    }
+
+    pub fn no(&self) -> Val<'c> {
+        self.i1.const_zero()
+    }
+
+    pub fn add(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_add(a, b, ""), a)
+    }
+
+    pub fn sub(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_sub(a, b, ""), a)
+    }
+
+    pub fn mul(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_mul(a, b, ""), a)
+    }
+
+    pub fn udiv(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_unsigned_div(a, b, ""), a)
+    }
+
+    pub fn urem(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_unsigned_rem(a, b, ""), a)
+    }
+
+    pub fn and(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_and(a, b, ""), a)
+    }
+
+    pub fn or(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_or(a, b, ""), a)
+    }
+
+    pub fn xor(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_xor(a, b, ""), a)
+    }
+
+    pub fn shl(&self, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_left_shift(a, b, ""), a)
+    }
+
+    pub fn shr(&self, a: Val<'c>, b: Val<'c>, signed: bool) -> Val<'c> {
+        self.ok(self.builder.build_right_shift(a, b, signed, ""), a)
+    }
+
+    pub fn neg(&self, a: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_neg(a, ""), a)
+    }
+
+    pub fn not(&self, a: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_not(a, ""), a)
+    }
+
+    /// One bit.
+    pub fn icmp(&self, pred: IntPredicate, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_compare(pred, a, b, ""), self.no())
+    }
+
+    /// One bit: whether a pointer is null.
+    pub fn is_null(&self, p: Ptr<'c>) -> Val<'c> {
+        self.ok(self.builder.build_is_null(p, ""), self.no())
+    }
+
+    pub fn select(&self, cond: Val<'c>, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        match self.builder.build_select(cond, a, b, "") {
+            Ok(v) if v.is_int_value() => v.into_int_value(),
+            _ => {
+                self.note("select");
+                a
+            }
+        }
+    }
+
+    /// A bit as 0 or 1.
+    pub fn bit(&self, bit: Val<'c>) -> Val<'c> {
+        self.ok(self.builder.build_int_z_extend(bit, self.i64, ""), self.int(0))
+    }
+
+    /// The low `bits` bits of a value, extended again.
+    pub fn narrow(&self, value: Val<'c>, bits: u32, signed: bool) -> Val<'c> {
+        if bits >= 64 {
+            return value;
+        }
+        let low = self.ok(self.builder.build_int_truncate(value, self.int_type(bits), ""), value);
+        self.widen(low, signed)
+    }
+
+    fn widen(&self, value: Val<'c>, signed: bool) -> Val<'c> {
+        if value.get_type().get_bit_width() == 64 {
+            value
+        } else if signed {
+            self.ok(self.builder.build_int_s_extend(value, self.i64, ""), self.int(0))
+        } else {
+            self.ok(self.builder.build_int_z_extend(value, self.i64, ""), self.int(0))
+        }
+    }
+
+    fn int_type(&self, bits: u32) -> IntType<'c> {
+        match bits {
+            8 => self.context.i8_type(),
+            16 => self.context.i16_type(),
+            32 => self.context.i32_type(),
+            _ => self.i64,
+        }
+    }
+
+    pub fn ptr_to_int(&self, p: Ptr<'c>) -> Val<'c> {
+        self.ok(self.builder.build_ptr_to_int(p, self.i64, ""), self.int(0))
+    }
+
+    pub fn phi(&self, incoming: &[(Val<'c>, Block<'c>)]) -> Val<'c> {
+        let Some((first, _)) = incoming.first() else { return self.int(0) };
+        match self.builder.build_phi(first.get_type(), "") {
+            Ok(phi) => {
+                for (value, block) in incoming {
+                    phi.add_incoming(&[(value, *block)]);
+                }
+                phi.as_basic_value().into_int_value()
+            }
+            Err(e) => {
+                self.note(&e.to_string());
+                *first
+            }
+        }
+    }
+
+    /// A phi whose second value is added later with [`Ir::close_loop`].
+    pub fn loop_phi(&self, first: Val<'c>, from: Block<'c>) -> Val<'c> {
+        self.phi(&[(first, from)])
+    }
+
+    pub fn close_loop(&self, phi: Val<'c>, value: Val<'c>, from: Block<'c>) {
+        match phi.as_instruction().and_then(|i| inkwell::values::PhiValue::try_from(i).ok()) {
+            Some(phi) => phi.add_incoming(&[(&value, from)]),
+            None => self.note("not a phi"),
+        }
+    }
+
+    pub fn phi_ptr(&self, incoming: &[(Ptr<'c>, Block<'c>)]) -> Ptr<'c> {
+        match self.builder.build_phi(self.ptr, "") {
+            Ok(phi) => {
+                for (value, block) in incoming {
+                    phi.add_incoming(&[(value, *block)]);
+                }
+                phi.as_basic_value().into_pointer_value()
+            }
+            Err(e) => {
+                self.note(&e.to_string());
+                self.null()
+            }
+        }
+    }
+
+    /// The same value, of which LLVM knows nothing: what was computed before stays computed as
+    /// written, in one register, so that the verifier sees the bound that was put on it.
+    pub fn opaque(&self, value: Val<'c>) -> Val<'c> {
+        let ty = self.i64.fn_type(&[self.i64.into()], false);
+        let asm = self.context.create_inline_asm(ty, String::new(), "=r,0".into(), false, false, None, false);
+        match self.builder.build_indirect_call(ty, asm, &[value.into()], "") {
+            Ok(call) => call.try_as_basic_value().basic().map_or(value, |v| v.into_int_value()),
+            Err(e) => {
+                self.note(&e.to_string());
+                value
+            }
+        }
+    }
+
+    /// The smaller of `value` (unsigned) and `max`, in a form from which every verifier sees the bound.
+    pub fn bound(&self, value: Val<'c>, max: u32) -> Val<'c> {
+        if (u64::from(max) + 1).is_power_of_two() {
+            // Callers keep values in range; the mask is for the verifier.
+            return self.and(self.opaque(value), self.int(i64::from(max)));
+        }
+        // Comparison and correction on one register: verifiers before 5.11 do not carry what a
+        // comparison says over to copies of the register.
+        let ty = self.i64.fn_type(&[self.i64.into()], false);
+        let text = format!("if $0 < {} goto +1\n$0 = {max}", u64::from(max) + 1);
+        let asm = self.context.create_inline_asm(ty, text, "=r,0".into(), false, false, None, false);
+        match self.builder.build_indirect_call(ty, asm, &[value.into()], "") {
+            Ok(call) => call.try_as_basic_value().basic().map_or(value, |v| v.into_int_value()),
+            Err(e) => {
+                self.note(&e.to_string());
+                value
+            }
+        }
+    }
+
+    // --- memory ---
+
+    /// Stack memory of the function, 8-aligned.
+    pub fn alloca(&self, size: u32) -> Ptr<'c> {
+        let ty = self.i64.array_type(size.div_ceil(8).max(1));
+        self.ok(self.entry.build_alloca(ty, ""), self.null())
+    }
+
+    /// A stack word that LLVM turns into registers; starts as zero.
+    pub fn variable(&self) -> Ptr<'c> {
+        let p = self.ok(self.entry.build_alloca(self.i64, ""), self.null());
+        let _ = self.entry.build_store(p, self.int(0)).map_err(|e| self.note(&e.to_string()));
+        p
+    }
+
+    pub fn offset(&self, p: Ptr<'c>, offset: i64) -> Ptr<'c> {
+        if offset == 0 { p } else { self.index(p, self.int(offset)) }
+    }
+
+    pub fn index(&self, p: Ptr<'c>, offset: Val<'c>) -> Ptr<'c> {
+        super::byte_address(&self.builder, self.context.i8_type(), p, offset)
+    }
+
+    /// Loads `bytes` (1, 2, 4 or 8) and extends.
+    pub fn load(&self, p: Ptr<'c>, bytes: u32, align: u32, signed: bool) -> Val<'c> {
+        match self.builder.build_load(self.int_type(bytes * 8), p, "") {
+            Ok(v) if v.is_int_value() => {
+                if let Some(i) = v.as_instruction_value() {
+                    let _ = i.set_alignment(align.min(bytes)).map_err(|e| self.note(&e.to_string()));
+                }
+                self.widen(v.into_int_value(), signed)
+            }
+            _ => {
+                self.note("load");
+                self.int(0)
+            }
+        }
+    }
+
+    /// Loads from the program's context. The address and the load stay one instruction with a
+    /// constant offset, which is all that the verifier allows: LLVM may not merge two of them into a
+    /// load from a chosen address, nor narrow one.
+    pub fn load_context(&self, p: Ptr<'c>, offset: u32, bytes: u32, signed: bool) -> Val<'c> {
+        let ty = self.int_type(bytes * 8);
+        let Some(function) = inkwell::intrinsics::Intrinsic::find("llvm.bpf.getelementptr.and.load")
+            .and_then(|i| i.get_declaration(self.module, &[ty.into()]))
+        else {
+            self.note("llvm.bpf.getelementptr.and.load");
+            return self.int(0);
+        };
+        let i8 = self.context.i8_type();
+        let shift = i8.const_int(u64::from(bytes.trailing_zeros()), false);
+        let args: [BasicMetadataValueEnum<'c>; 7] = [
+            p.into(),
+            self.no().into(),
+            i8.const_zero().into(),
+            i8.const_int(1, false).into(),
+            shift.into(),
+            self.i1.const_int(1, false).into(),
+            self.int(i64::from(offset)).into(),
+        ];
+        match self.builder.build_call(function, &args, "") {
+            Ok(call) => {
+                call.add_attribute(AttributeLoc::Param(0), self.element_type);
+                for a in self.pure_attributes {
+                    call.add_attribute(AttributeLoc::Function, a);
+                }
+                let loaded = call.try_as_basic_value().basic().map(|v| v.into_int_value());
+                loaded.map_or(self.int(0), |v| self.widen(v, signed))
+            }
+            Err(e) => {
+                self.note(&e.to_string());
+                self.int(0)
+            }
+        }
+    }
+
+    pub fn store(&self, p: Ptr<'c>, value: Val<'c>, bytes: u32, align: u32) {
+        let ty = self.int_type(bytes * 8);
+        let value =
+            if bytes >= 8 { value } else { self.ok(self.builder.build_int_truncate(value, ty, ""), ty.const_zero()) };
+        match self.builder.build_store(p, value) {
+            Ok(i) => {
+                let _ = i.set_alignment(align.min(bytes)).map_err(|e| self.note(&e.to_string()));
+            }
+            Err(e) => self.note(&e.to_string()),
+        }
+    }
+
+    /// `*p op= value` on 4 or 8 bytes, atomically; returns the old value, which must be unused where
+    /// the kernel has no fetching atomics.
+    pub fn atomic(&self, op: AtomicRMWBinOp, p: Ptr<'c>, value: Val<'c>, bytes: u32) -> Val<'c> {
+        let ty = self.int_type(bytes * 8);
+        let value =
+            if bytes >= 8 { value } else { self.ok(self.builder.build_int_truncate(value, ty, ""), ty.const_zero()) };
+        let old = self.ok(self.builder.build_atomicrmw(op, p, value, AtomicOrdering::Monotonic), value);
+        self.widen(old, false)
+    }
+
+    // --- calls ---
+
+    fn signature(&self, args: &[Arg<'c>]) -> (Vec<BasicMetadataTypeEnum<'c>>, Vec<BasicMetadataValueEnum<'c>>) {
+        let types = args.iter().map(|a| match a {
+            Arg::Val(_) => self.i64.into(),
+            Arg::Ptr(_) => self.ptr.into(),
+        });
+        let values = args.iter().map(|a| match a {
+            Arg::Val(v) => (*v).into(),
+            Arg::Ptr(p) => (*p).into(),
+        });
+        (types.collect(), values.collect())
+    }
+
+    /// Calls the BPF helper of that number.
+    pub fn helper(&self, id: u32, args: &[Arg<'c>], effect: Effect) -> Val<'c> {
+        let (types, args) = self.signature(args);
+        let target = self.int(i64::from(id)).const_to_pointer(self.ptr);
+        match self.builder.build_indirect_call(self.i64.fn_type(&types, false), target, &args, "") {
+            Ok(call) => {
+                if effect == Effect::None {
+                    for a in self.pure_attributes {
+                        call.add_attribute(AttributeLoc::Function, a);
+                    }
+                }
+                call.try_as_basic_value().basic().map_or(self.int(0), |v| v.into_int_value())
+            }
+            Err(e) => {
+                self.note(&e.to_string());
+                self.int(0)
+            }
+        }
+    }
+
+    /// The same for helpers that return a pointer.
+    pub fn helper_ptr(&self, id: u32, args: &[Arg<'c>]) -> Ptr<'c> {
+        let (types, args) = self.signature(args);
+        let target = self.int(i64::from(id)).const_to_pointer(self.ptr);
+        match self.builder.build_indirect_call(self.ptr.fn_type(&types, false), target, &args, "") {
+            Ok(call) => call.try_as_basic_value().basic().map_or(self.null(), |v| v.into_pointer_value()),
+            Err(e) => {
+                self.note(&e.to_string());
+                self.null()
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Memory of one program while it runs: stack slots, reused from statement to statement, and the
+//! program's entry of the per-CPU scratch map for what is too large for the stack; copying, zeroing,
+//! reading scalars.
+//!
+//! By construction the stack of a program stays under [`STACK_LIMIT`], which leaves the other half of
+//! BPF's 512 bytes to the register allocator. Nothing here knows what the memory means.
+
+use crate::helpers;
+use crate::llvm::ir::{Effect, Pred, Ptr, Val};
+use crate::program::Lower;
+use rtrace_lang::codes::Code;
+use rtrace_lang::diag::{Diagnostic, Result};
+use rtrace_lang::typed::Bits;
+use rtrace_lang::types::{Space, Type};
+
+/// Larger pieces go to scratch memory.
+const SLOT_LIMIT: u32 = 64;
+/// Most bytes of stack slots in a program.
+const STACK_LIMIT: u32 = 256;
+/// Up to this many words memory is zeroed, or copied, by stores; more by a helper call.
+const ZERO_WORDS: u32 = 16;
+const COPY_WORDS: u32 = 8;
+/// Per-CPU maps of old kernels hold values up to this size.
+const SCRATCH_LIMIT: u32 = 32 << 10;
+
+/// A place in memory and what its address is known to be a multiple of.
+#[derive(Clone, Copy)]
+pub struct Mem<'c> {
+    pub ptr: Ptr<'c>,
+    pub align: u32,
+}
+
+struct Slot<'c> {
+    ptr: Ptr<'c>,
+    size: u32,
+    held: bool,
+}
+
+/// What a program has taken so far.
+#[derive(Default)]
+pub struct Pool<'c> {
+    slots: Vec<Slot<'c>>,
+    stack: u32,
+    /// Slots held, in the order taken.
+    held: Vec<usize>,
+    scratch_top: u32,
+    pub scratch_max: u32,
+    /// The scratch entry, where it has been looked up on every way to the present place.
+    pub scratch: Option<Ptr<'c>>,
+    /// Index of the program's entry.
+    pub scratch_index: Option<u32>,
+}
+
+/// See [`Lower::mark`].
+pub struct Mark(usize, u32);
+
+impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
+    /// What is taken from now on is given back by [`Lower::release`].
+    pub fn mark(&self) -> Mark {
+        Mark(self.pool.held.len(), self.pool.scratch_top)
+    }
+
+    pub fn release(&mut self, mark: Mark) {
+        while self.pool.held.len() > mark.0 {
+            if let Some(slot) = self.pool.held.pop().and_then(|i| self.pool.slots.get_mut(i)) {
+                slot.held = false;
+            }
+        }
+        self.pool.scratch_top = mark.1;
+    }
+
+    /// Memory of that size, 8-aligned, contents undefined.
+    pub fn temp(&mut self, size: u32) -> Result<Mem<'c>> {
+        match self.stack_slot(size) {
+            Some(mem) => Ok(mem),
+            None => {
+                let offset = self.reserve_scratch(size)?;
+                self.scratch_at(offset)
+            }
+        }
+    }
+
+    /// A stack slot, if the size and what is left allow.
+    pub fn stack_slot(&mut self, size: u32) -> Option<Mem<'c>> {
+        let size = size.next_multiple_of(8).max(8);
+        if size > SLOT_LIMIT {
+            return None;
+        }
+        let free = self.pool.slots.iter().enumerate().filter(|(_, s)| !s.held && s.size >= size);
+        let index = match free.min_by_key(|(_, s)| s.size).map(|(i, _)| i) {
+            Some(index) => index,
+            None if self.pool.stack + size > STACK_LIMIT => return None,
+            None => {
+                self.pool.stack += size;
+                self.pool.slots.push(Slot { ptr: self.ir.alloca(size), size, held: false });
+                self.pool.slots.len() - 1
+            }
+        };
+        let slot = self.pool.slots.get_mut(index)?;
+        slot.held = true;
+        self.pool.held.push(index);
+        Some(Mem { ptr: slot.ptr, align: 8 })
+    }
+
+    /// An eight-byte stack slot; there always is one, beyond the limit if need be.
+    pub fn word(&mut self) -> Mem<'c> {
+        match self.stack_slot(8) {
+            Some(mem) => mem,
+            None => Mem { ptr: self.ir.alloca(8), align: 8 },
+        }
+    }
+
+    /// Takes scratch memory and returns its offset in the program's entry.
+    pub fn reserve_scratch(&mut self, size: u32) -> Result<u32> {
+        let offset = self.pool.scratch_top;
+        let top = offset.saturating_add(size.next_multiple_of(8));
+        if top > SCRATCH_LIMIT {
+            return Err(Diagnostic::error(Code::TooLarge, self.span, "the values of this probe are too large")
+                .label(format!("needs more than {} KiB of memory", SCRATCH_LIMIT >> 10))
+                .help("use a smaller max_strlen, or shorter strings and buffers"));
+        }
+        self.pool.scratch_top = top;
+        self.pool.scratch_max = self.pool.scratch_max.max(top);
+        Ok(offset)
+    }
+
+    /// The address of scratch memory; looks the entry up where that has not been done yet.
+    pub fn scratch_at(&mut self, offset: u32) -> Result<Mem<'c>> {
+        let base = match self.pool.scratch {
+            Some(base) => base,
+            None => {
+                let index = match self.pool.scratch_index {
+                    Some(index) => index,
+                    None => *self.pool.scratch_index.insert(self.unit.next_scratch()),
+                };
+                let mark = self.mark();
+                let key = self.word();
+                self.ir.store(key.ptr, self.ir.int(i64::from(index)), 4, 4);
+                let map = self.unit.scratch_map();
+                let base = self.ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]);
+                self.release(mark);
+                let (lost, found) = (self.ir.block("no_scratch"), self.ir.block("scratch"));
+                self.ir.cond_br(self.ir.is_null(base), lost, found);
+                self.ir.at(lost);
+                self.leave(0);
+                self.ir.at(found);
+                self.pool.scratch = Some(base);
+                base
+            }
+        };
+        Ok(self.at(Mem { ptr: base, align: 8 }, offset))
+    }
+
+    /// `f` builds what runs only sometimes: what it looked up is not known afterwards.
+    pub fn sometimes<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> T {
+        let scratch = self.pool.scratch;
+        let result = f(self);
+        self.pool.scratch = scratch;
+        result
+    }
+
+    /// Memory at an offset.
+    pub fn at(&self, mem: Mem<'c>, offset: u32) -> Mem<'c> {
+        let align = if offset == 0 { mem.align } else { mem.align.min(1 << offset.trailing_zeros()) };
+        Mem { ptr: self.ir.offset(mem.ptr, i64::from(offset)), align }
+    }
+
+    /// Calls `f` with offset and size of each word of a piece of memory.
+    fn words(size: u32, align: u32, mut f: impl FnMut(u32, u32)) {
+        let mut at = 0;
+        while at < size {
+            let mut word = align.min(8);
+            while at % word != 0 || at + word > size {
+                word /= 2;
+            }
+            f(at, word);
+            at += word;
+        }
+    }
+
+    pub fn zero(&self, mem: Mem<'c>, size: u32) {
+        if size.div_ceil(mem.align.min(8)) > ZERO_WORDS {
+            // A failed read zeroes its destination: the shortest way to zero much memory.
+            self.read(mem.ptr, size, self.ir.int(0), Space::Kernel);
+            return;
+        }
+        Self::words(size, mem.align, |at, word| {
+            let place = self.at(mem, at);
+            self.ir.store(place.ptr, self.ir.int(0), word, place.align);
+        });
+    }
+
+    pub fn copy(&self, to: Mem<'c>, from: Mem<'c>, size: u32) {
+        let align = to.align.min(from.align);
+        if size.div_ceil(align.min(8)) > COPY_WORDS {
+            self.read(to.ptr, size, self.ir.ptr_to_int(from.ptr), Space::Kernel);
+            return;
+        }
+        Self::words(size, align, |at, word| {
+            let (to, from) = (self.at(to, at), self.at(from, at));
+            let value = self.ir.load(from.ptr, word, word, false);
+            self.ir.store(to.ptr, value, word, word);
+        });
+    }
+
+    /// Stores bytes; what is left up to `size` becomes zero.
+    pub fn store_bytes(&self, mem: Mem<'c>, bytes: &[u8], size: u32) {
+        let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last as u32 + 1);
+        let inline = used.next_multiple_of(8).min(size);
+        Self::words(inline, mem.align, |at, word| {
+            let mut raw = [0u8; 8];
+            for (to, from) in raw.iter_mut().zip(bytes.iter().skip(at as usize).take(word as usize)) {
+                *to = *from;
+            }
+            let place = self.at(mem, at);
+            self.ir.store(place.ptr, self.ir.int(i64::from_le_bytes(raw)), word, place.align);
+        });
+        if inline < size {
+            self.zero(self.at(mem, inline), size - inline);
+        }
+    }
+
+    /// `bpf_probe_read_…`; zeroes the destination when it fails. Returns the helper's result.
+    pub fn read(&self, to: Ptr<'c>, size: u32, from: Val<'c>, space: Space) -> Val<'c> {
+        self.read_sized(to, self.ir.int(i64::from(size)), from, space)
+    }
+
+    /// The same with a size that the verifier sees the bound of.
+    pub fn read_sized(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
+        let id = match space {
+            Space::Kernel => helpers::PROBE_READ_KERNEL,
+            Space::User => helpers::PROBE_READ_USER,
+        };
+        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+    }
+
+    /// Copies a string; returns its length with the NUL, or an error number (then all is zero).
+    pub fn read_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
+        let id = match space {
+            Space::Kernel => helpers::PROBE_READ_KERNEL_STR,
+            Space::User => helpers::PROBE_READ_USER_STR,
+        };
+        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+    }
+
+    /// The length without NUL from the result of [`Lower::read_str`] with at most `cap` bytes.
+    pub fn str_len(&self, result: Val<'c>, cap: u32) -> Val<'c> {
+        let some = self.ir.icmp(Pred::SGT, result, self.ir.int(0));
+        let len = self.ir.select(some, self.ir.sub(result, self.ir.int(1)), self.ir.int(0));
+        self.ir.bound(len, cap.saturating_sub(1))
+    }
+
+    /// The scalar of type `ty` at `mem`.
+    pub fn load_scalar(&self, mem: Mem<'c>, ty: &Type) -> Val<'c> {
+        self.ir.load(mem.ptr, ty.size().max(1), mem.align, ty.is_signed())
+    }
+
+    pub fn store_scalar(&self, mem: Mem<'c>, value: Val<'c>, ty: &Type) {
+        self.ir.store(mem.ptr, value, ty.size().max(1), mem.align);
+    }
+
+    /// The bit-field of a word that was loaded zero-extended.
+    pub fn bit_field(&self, word: Val<'c>, bits: Bits, signed: bool) -> Val<'c> {
+        let (shift, width) = (u32::from(bits.shift), u32::from(bits.width));
+        let up = self.ir.shl(word, self.ir.int(i64::from(64u32.saturating_sub(shift + width))));
+        self.ir.shr(up, self.ir.int(i64::from(64u32.saturating_sub(width))), signed)
+    }
+}

@@ -1,0 +1,234 @@
+//! The object: maps, shared memory, license, all programs; and its way through LLVM to a bundle.
+
+use crate::llvm::Session;
+use crate::llvm::di::DebugInfo;
+use crate::llvm::ir::{Ir, Ptr};
+use crate::llvm::{Machine, Message};
+use crate::{Options, Output, disasm, helpers, program};
+use inkwell::module::Module;
+use inkwell::values::GlobalValue;
+use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, MapObject, ProgramDef, SCRATCH_SYMBOL};
+use rtrace_lang::codes::Code;
+use rtrace_lang::diag::Diagnostic;
+use rtrace_lang::source::{SourceMap, Span};
+use rtrace_lang::typed::Typed;
+use std::cell::Cell;
+
+/// What all programs of an object share.
+pub struct Unit<'m, 'c> {
+    pub typed: &'m Typed,
+    pub options: &'m Options,
+    pub ir: Ir<'m, 'c>,
+    pub debug: DebugInfo,
+    module: &'m Module<'c>,
+    objects: Vec<GlobalValue<'c>>,
+    globals: Option<GlobalValue<'c>>,
+    scratch: Cell<Option<GlobalValue<'c>>>,
+    scratch_entries: Cell<u32>,
+}
+
+impl<'m, 'c> Unit<'m, 'c> {
+    fn new(module: &'m Module<'c>, session: &'c Session, typed: &'m Typed, sources: &SourceMap, options: &'m Options) -> Self {
+        let context = session.context();
+        let size = typed.globals.size;
+        let globals = (size > 0).then(|| {
+            let ty = context.i64_type().array_type(size.div_ceil(8));
+            let global = module.add_global(ty, None, GLOBALS_SYMBOL);
+            global.set_initializer(&ty.const_zero());
+            global.set_alignment(8);
+            global
+        });
+        let mut unit = Unit {
+            typed,
+            options,
+            ir: Ir::new(context, module),
+            debug: DebugInfo::new(module, sources),
+            module,
+            objects: Vec::new(),
+            globals,
+            scratch: Cell::new(None),
+            scratch_entries: Cell::new(0),
+        };
+        for object in &typed.map_objects {
+            // The scratch map's size comes out of lowering; it is added when first used.
+            if object.symbol != SCRATCH_SYMBOL {
+                let global = unit.declare_map(&object.symbol);
+                unit.define_map(global, object);
+                unit.objects.push(global);
+            } else {
+                let global = unit.scratch_global();
+                unit.objects.push(global);
+            }
+        }
+        let license = context.const_string(b"GPL", true);
+        let global = module.add_global(license.get_type(), None, "_license");
+        global.set_section(Some("license"));
+        global.set_initializer(&license);
+        unit
+    }
+
+    fn declare_map(&self, symbol: &str) -> GlobalValue<'c> {
+        let ty = self.module.get_context().i32_type().array_type(7);
+        let global = self.module.add_global(ty, None, symbol);
+        global.set_section(Some("maps"));
+        global.set_alignment(4);
+        global
+    }
+
+    /// `struct bpf_map_def`: type, key size, value size, entries, flags, id, pinning.
+    fn define_map(&self, global: GlobalValue<'c>, object: &MapObject) {
+        let i32 = self.module.get_context().i32_type();
+        let words =
+            [object.map_type, object.key_size, object.value_size, object.max_entries, object.flags, 0, 0];
+        let words = words.map(|w| i32.const_int(u64::from(w), false));
+        global.set_initializer(&i32.const_array(&words));
+    }
+
+    fn scratch_global(&self) -> GlobalValue<'c> {
+        match self.scratch.get() {
+            Some(global) => global,
+            None => {
+                let global = self.declare_map(SCRATCH_SYMBOL);
+                self.scratch.set(Some(global));
+                global
+            }
+        }
+    }
+
+    /// A byte of the shared memory.
+    pub fn global(&self, offset: u32) -> Ptr<'c> {
+        match self.globals {
+            Some(global) => self.ir.offset(global.as_pointer_value(), i64::from(offset)),
+            None => self.ir.null(),
+        }
+    }
+
+    /// A BPF map by its index in the bundle.
+    pub fn object(&self, index: u32) -> Option<Ptr<'c>> {
+        self.objects.get(index as usize).map(|g| g.as_pointer_value())
+    }
+
+    fn index_of(&self, symbol: &str) -> Option<usize> {
+        self.typed.map_objects.iter().position(|o| o.symbol == symbol)
+    }
+
+    pub fn object_named(&self, symbol: &str) -> Option<Ptr<'c>> {
+        self.index_of(symbol).and_then(|i| self.object(i as u32))
+    }
+
+    pub fn object_size(&self, symbol: &str) -> u32 {
+        self.index_of(symbol).and_then(|i| self.typed.map_objects.get(i)).map_or(0, |o| o.value_size)
+    }
+
+    /// The index of the next program's entry in the scratch map.
+    pub fn next_scratch(&self) -> u32 {
+        let index = self.scratch_entries.get();
+        self.scratch_entries.set(index + 1);
+        index
+    }
+
+    pub fn scratch_map(&self) -> Ptr<'c> {
+        self.scratch_global().as_pointer_value()
+    }
+}
+
+/// See [`crate::compile`].
+pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Output, Vec<Diagnostic>> {
+    let session = Session::new();
+    let whole = typed.programs.first().map_or(Span { start: 0, end: 0 }, |p| p.span);
+    let broken = |message: Message| vec![*from_llvm(&message, sources, whole)];
+    let machine = Machine::new(options.opt_level).map_err(broken)?;
+    let module = session.context().create_module("rtrace");
+    machine.prepare(&module);
+
+    let mut map_objects = typed.map_objects.clone();
+    let mut errors = Vec::new();
+    {
+        let unit = Unit::new(&module, &session, typed, sources, options);
+        let mut scratch = 0;
+        for p in &typed.programs {
+            match program::lower(&unit, p) {
+                Ok(used) => scratch = scratch.max(used.unwrap_or(0)),
+                Err(d) => errors.push(*d),
+            }
+        }
+        if let Some(global) = unit.scratch.get() {
+            let object = MapObject {
+                symbol: SCRATCH_SYMBOL.to_string(),
+                map_type: helpers::MAP_TYPE_PERCPU_ARRAY,
+                key_size: 4,
+                value_size: scratch.max(8),
+                max_entries: unit.scratch_entries.get().max(1),
+                flags: 0,
+            };
+            unit.define_map(global, &object);
+            match map_objects.iter_mut().find(|o| o.symbol == SCRATCH_SYMBOL) {
+                Some(slot) => *slot = object,
+                None => map_objects.push(object),
+            }
+        }
+        unit.debug.finish();
+        if let Some(message) = unit.ir.failure() {
+            errors.push(*from_llvm(&message, sources, whole));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+
+    let llvm = options.emit_llvm.then(|| module.print_to_string().to_string());
+    #[cfg(debug_assertions)]
+    if let Err(message) = module.verify() {
+        return Err(broken(message.to_string()));
+    }
+    machine.optimize(&module).map_err(broken)?;
+    let llvm_opt = options.emit_llvm.then(|| module.print_to_string().to_string());
+    let object = machine.emit(&module);
+    let errors: Vec<Diagnostic> = session.errors().iter().map(|m| *from_llvm(m, sources, whole)).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let object = object.map_err(broken)?;
+    let bpf = options.emit_bpf.then(|| disasm::disassemble(&object));
+
+    let programs = typed.programs.iter().map(|p| ProgramDef {
+        symbol: p.symbol.clone(),
+        prog_type: p.prog_type,
+        probe_id: p.probe_id,
+        multi: p.multi,
+        attach: p.attach.clone(),
+        span: (p.span.start, p.span.end),
+    });
+    let bundle = Bundle {
+        object,
+        sources: sources.clone(),
+        programs: programs.collect(),
+        probes: typed.probes.clone(),
+        maps: typed.maps.clone(),
+        map_objects,
+        events: typed.events.clone(),
+        globals: typed.globals,
+        time_formats: typed.time_formats.clone(),
+        enums: typed.enums.clone(),
+        records: typed.records.clone(),
+        config: typed.config.clone(),
+    };
+    Ok(Output { bundle, llvm, llvm_opt, bpf })
+}
+
+/// An error of LLVM, `file:line:column: text` if it knows the place.
+fn from_llvm(message: &str, sources: &SourceMap, otherwise: Span) -> Box<Diagnostic> {
+    let place = sources.files().iter().enumerate().find_map(|(index, file)| {
+        let rest = message.strip_prefix(file.name.as_str())?.strip_prefix(':')?;
+        let mut parts = rest.splitn(3, ':');
+        let (line, column) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let start = sources.position(index, line, column)?;
+        Some((Span { start, end: start + 1 }, parts.next()?.trim()))
+    });
+    let (span, text) = place.unwrap_or((otherwise, message));
+    if text.contains("BPF stack limit") || text.contains("stack arguments") {
+        return Diagnostic::error(Code::TooLarge, span, "the program needs more than BPF's 512 bytes of stack")
+            .help("split the probe, or use fewer variables at the same time");
+    }
+    Diagnostic::error(Code::TooLarge, span, "LLVM cannot make a BPF program of this").note(text)
+}

@@ -1,0 +1,138 @@
+//! One BPF program: its function, locals, and the ways out of it.
+//!
+//! [`Lower`] is the state while a program is built; the files `stmt`, `expr`, `aggregate`, `maps`,
+//! `events` and `builtins/` add the lowering of their part of the language to it.
+
+use crate::helpers;
+use crate::llvm::di::Scope;
+use crate::llvm::ir::{Block, Ir, Ptr};
+use crate::memory::{Mem, Pool};
+use crate::module::Unit;
+use rtrace_lang::bundle::ProgType;
+use rtrace_lang::diag::Result;
+use rtrace_lang::source::Span;
+use rtrace_lang::typed::{LocalId, Program};
+use std::collections::HashSet;
+
+pub struct Lower<'u, 'm, 'c> {
+    pub unit: &'u Unit<'m, 'c>,
+    pub ir: &'u Ir<'m, 'c>,
+    pub program: &'u Program,
+    pub context: Ptr<'c>,
+    pub pool: Pool<'c>,
+    /// What is being lowered, for messages.
+    pub span: Span,
+    pub locals: Vec<LocalSlot<'c>>,
+    /// Locals that may hold a pointer that the verifier follows; see `expr::number`.
+    pub tracked: HashSet<LocalId>,
+    /// Ring buffer records that are open here; every way out gives them back.
+    pub open: Vec<Ptr<'c>>,
+    pub loops: Vec<Loop<'c>>,
+    /// Whether strings in memory are padded with zeros; see `Lower::unpadded_into`.
+    pub pad: bool,
+    exit: Block<'c>,
+    scope: Scope,
+}
+
+#[derive(Clone, Copy)]
+pub enum LocalSlot<'c> {
+    /// A scalar, 64 bits wide; LLVM makes it a register.
+    Scalar(Ptr<'c>),
+    Stack(Mem<'c>),
+    /// Offset in the program's scratch entry.
+    Scratch(u32),
+}
+
+#[derive(Clone, Copy)]
+pub struct Loop<'c> {
+    pub next: Block<'c>,
+    pub done: Block<'c>,
+    /// Records open outside of the loop.
+    pub open: usize,
+}
+
+/// Builds `program`'s function; returns the bytes of scratch memory it uses.
+pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
+    let ir = &unit.ir;
+    let function = ir.function(&program.symbol, &format!("kprobe/{}", program.symbol));
+    let mut scope = unit.debug.enter(function, &program.symbol, program.span);
+    unit.debug.locate(ir, &mut scope, program.span);
+    let body = ir.here();
+    let exit = ir.block("exit");
+    ir.at(exit);
+    ir.ret(ir.int(0));
+    ir.at(body);
+    let mut lower = Lower {
+        unit,
+        ir,
+        program,
+        context: ir.param(function, 0),
+        pool: Pool::default(),
+        span: program.span,
+        locals: Vec::new(),
+        tracked: HashSet::new(),
+        open: Vec::new(),
+        loops: Vec::new(),
+        pad: true,
+        exit,
+        scope,
+    };
+    lower.declare_locals()?;
+    lower.block(&program.body)?;
+    lower.leave(0);
+    ir.finish_entry(function);
+    Ok(lower.pool.scratch_index.map(|_| lower.pool.scratch_max))
+}
+
+impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
+    /// Room for every local; the ones in memory that may be read before they are written are zeroed.
+    fn declare_locals(&mut self) -> Result<()> {
+        let unset = crate::analysis::read_before_written(self.program);
+        for (id, local) in self.program.locals.iter().enumerate() {
+            let slot = if local.ty.is_scalar() {
+                LocalSlot::Scalar(self.ir.variable())
+            } else if let Some(mem) = self.stack_slot(local.ty.size()) {
+                LocalSlot::Stack(mem)
+            } else {
+                LocalSlot::Scratch(self.reserve_scratch(local.ty.size())?)
+            };
+            self.locals.push(slot);
+            if !local.ty.is_scalar() && unset.contains(&(id as LocalId)) {
+                let mem = self.local_memory(id as LocalId)?;
+                self.zero(mem, local.ty.size());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the source position of what is built next, and of errors.
+    pub fn locate(&mut self, span: Span) {
+        self.span = span;
+        self.unit.debug.locate(self.ir, &mut self.scope, span);
+    }
+
+    /// Ends the program here, giving back the open records from the `keep`th on. What follows is
+    /// built into a block that nothing reaches.
+    pub fn leave(&mut self, keep: usize) {
+        self.discard(keep);
+        self.ir.br(self.exit);
+        let dead = self.ir.block("dead");
+        self.ir.at(dead);
+    }
+
+    /// Gives back open records on a way that goes elsewhere.
+    pub fn discard(&self, keep: usize) {
+        for record in self.open.iter().skip(keep).rev() {
+            self.ir.helper(
+                helpers::RINGBUF_DISCARD,
+                &[(*record).into(), self.ir.int(0).into()],
+                crate::llvm::ir::Effect::Any,
+            );
+        }
+    }
+
+    /// Whether words of the context may be pointers that the verifier follows.
+    pub fn has_tracked_context(&self) -> bool {
+        matches!(self.program.prog_type, ProgType::BtfTracepoint | ProgType::Fentry | ProgType::Fexit)
+    }
+}

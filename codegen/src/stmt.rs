@@ -1,0 +1,171 @@
+//! Statements.
+
+use crate::llvm::ir::Pred;
+use crate::memory::Mem;
+use crate::program::{LocalSlot, Loop, Lower};
+use rtrace_lang::codes::Code;
+use rtrace_lang::diag::{Diagnostic, Result};
+use rtrace_lang::typed::{Expr, LocalId, Stmt, StmtKind};
+
+/// Most rounds of a loop over a range whose ends are not constants.
+const RANGE_LIMIT: i64 = 1024;
+
+impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
+    pub fn block(&mut self, stmts: &[Stmt]) -> Result<()> {
+        for s in stmts {
+            let mark = self.mark();
+            self.stmt(s)?;
+            self.release(mark);
+        }
+        Ok(())
+    }
+
+    fn stmt(&mut self, s: &Stmt) -> Result<()> {
+        self.locate(s.span);
+        match &s.kind {
+            StmtKind::Expr(e) => self.effect(e),
+            StmtKind::SetLocal { local, value } => self.set_local(*local, value),
+            StmtKind::SetMap { map, key, value } => self.set_map(*map, key.as_ref(), value),
+            StmtKind::UpdateMap { map, key, op, value } => self.update_map(*map, key.as_ref(), *op, value),
+            StmtKind::Aggregate { map, key, value } => self.aggregate(*map, key.as_ref(), value.as_ref()),
+            StmtKind::Delete { map, key } => self.delete(*map, key.as_ref()),
+            StmtKind::Event { event, args } => self.event(*event, args),
+            StmtKind::If { cond, then, otherwise } => {
+                let (yes, no, done) = (self.ir.block("then"), self.ir.block("else"), self.ir.block("endif"));
+                self.branch(cond, yes, no)?;
+                self.ir.at(yes);
+                self.sometimes(|s| s.block(then))?;
+                self.ir.br(done);
+                self.ir.at(no);
+                self.sometimes(|s| s.block(otherwise))?;
+                self.ir.br(done);
+                self.ir.at(done);
+                Ok(())
+            }
+            StmtKind::While { cond, body, limit } => self.while_loop(cond, body, *limit),
+            StmtKind::ForRange { local, start, end, body } => self.for_range(*local, start, end, body),
+            StmtKind::ForMap { .. } => {
+                Err(Diagnostic::error(Code::UnsupportedSyntax, s.span, "loops over maps are not supported yet"))
+            }
+            StmtKind::Break => self.jump(|l| l.done),
+            StmtKind::Continue => self.jump(|l| l.next),
+            StmtKind::Return => {
+                self.leave(0);
+                Ok(())
+            }
+        }
+    }
+
+    /// An expression for its effect only.
+    fn effect(&mut self, e: &Expr) -> Result<()> {
+        if e.ty.is_scalar() || matches!(e.ty, rtrace_lang::types::Type::Void) {
+            self.scalar(e)?;
+        } else {
+            self.place(e)?;
+        }
+        Ok(())
+    }
+
+    fn set_local(&mut self, local: LocalId, value: &Expr) -> Result<()> {
+        let Some(slot) = self.locals.get(local as usize).copied() else { return self.unexpected("this variable") };
+        let to = match slot {
+            LocalSlot::Scalar(p) => {
+                if self.is_tracked(value) {
+                    self.tracked.insert(local);
+                }
+                let v = self.scalar(value)?;
+                self.ir.store(p, v, 8, 8);
+                return Ok(());
+            }
+            LocalSlot::Stack(mem) => mem,
+            LocalSlot::Scratch(offset) => self.scratch_at(offset)?,
+        };
+        if crate::analysis::reads_local(value, local) {
+            let from = self.temp(value.ty.size())?;
+            self.eval_into(value, from)?;
+            self.copy(to, from, value.ty.size());
+            return Ok(());
+        }
+        // The scratch entry may have been looked up in `value` only.
+        let to = match slot {
+            LocalSlot::Scratch(offset) => self.scratch_at(offset)?,
+            _ => Mem { ptr: to.ptr, align: to.align },
+        };
+        self.eval_into(value, to)
+    }
+
+    /// `break` and `continue`.
+    fn jump(&mut self, to: impl Fn(&Loop<'c>) -> crate::llvm::ir::Block<'c>) -> Result<()> {
+        let Some(inner) = self.loops.last().copied() else { return self.unexpected("this jump") };
+        self.discard(inner.open);
+        self.ir.br(to(&inner));
+        let dead = self.ir.block("dead");
+        self.ir.at(dead);
+        Ok(())
+    }
+
+    /// Repeats the body while the condition holds, at most `limit` times.
+    fn while_loop(&mut self, cond: &Expr, body: &[Stmt], limit: u32) -> Result<()> {
+        let ir = self.ir;
+        let (head, test, round, next, done) =
+            (ir.block("loop"), ir.block("test"), ir.block("round"), ir.block("next"), ir.block("end"));
+        let count = ir.variable();
+        ir.store(count, ir.int(0), 8, 8);
+        ir.br(head);
+        ir.at(head);
+        let n = ir.load(count, 8, 8, false);
+        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(i64::from(limit))), test, done);
+        ir.at(test);
+        self.sometimes(|s| -> Result<()> {
+            s.branch(cond, round, done)?;
+            ir.at(round);
+            s.loops.push(Loop { next, done, open: s.open.len() });
+            s.block(body)?;
+            s.loops.pop();
+            Ok(())
+        })?;
+        ir.br(next);
+        ir.at(next);
+        ir.store(count, ir.add(ir.load(count, 8, 8, false), ir.int(1)), 8, 8);
+        ir.br(head);
+        ir.at(done);
+        Ok(())
+    }
+
+    fn for_range(&mut self, local: LocalId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
+        let Some(LocalSlot::Scalar(p)) = self.locals.get(local as usize).copied() else {
+            return self.unexpected("this variable");
+        };
+        let limit = match (start.constant(), end.constant()) {
+            (Some(a), Some(b)) => b.saturating_sub(a).max(0),
+            _ => RANGE_LIMIT,
+        };
+        let ir = self.ir;
+        let (head, test, round, next, done) =
+            (ir.block("loop"), ir.block("test"), ir.block("round"), ir.block("next"), ir.block("end"));
+        let (first, last) = (self.number(start)?, self.number(end)?);
+        let count = ir.variable();
+        ir.store(count, ir.int(0), 8, 8);
+        ir.br(head);
+        ir.at(head);
+        let n = ir.load(count, 8, 8, false);
+        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(limit)), test, done);
+        ir.at(test);
+        let i = ir.add(first, n);
+        ir.store(p, i, 8, 8);
+        ir.cond_br(ir.icmp(Pred::SLT, i, last), round, done);
+        ir.at(round);
+        self.sometimes(|s| -> Result<()> {
+            s.loops.push(Loop { next, done, open: s.open.len() });
+            s.block(body)?;
+            s.loops.pop();
+            Ok(())
+        })?;
+        ir.br(next);
+        ir.at(next);
+        ir.store(count, ir.add(ir.load(count, 8, 8, false), ir.int(1)), 8, 8);
+        ir.br(head);
+        ir.at(done);
+        Ok(())
+    }
+}
