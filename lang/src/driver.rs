@@ -3,11 +3,11 @@
 use crate::check;
 use crate::codes::Code;
 use crate::config::Options;
-use crate::diag::{Diagnostic, render};
+use crate::diag::Diagnostic;
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::resolve;
-use crate::source::{SourceMap, Span};
+use crate::source::SourceMap;
 use crate::typed::Typed;
 use rtrace_grammar::{SyntaxError, SyntaxErrorKind as Kind, ast};
 
@@ -27,6 +27,16 @@ pub fn analyse(
     let resolved = resolve::resolve(program, options, kernel)?;
     let checked = check::check(&resolved, options, sources, kernel)?;
     layout::layout(checked, options, kernel)
+}
+
+/// The full names of all attach points of a script, wildcards resolved.
+pub fn attach_points(
+    program: ast::Program,
+    options: &mut Options,
+    kernel: &dyn Kernel,
+) -> Result<Vec<String>, Vec<Diagnostic>> {
+    let script = resolve::resolve(program, options, kernel)?;
+    Ok(script.clauses.iter().flat_map(|c| c.targets.iter().map(|(t, _)| t.name.clone())).collect())
 }
 
 /// A syntax error in words.
@@ -67,15 +77,4 @@ fn alternatives(list: &[String]) -> String {
         [init @ .., last] if list.len() <= 6 => format!("{} or {last}", init.join(", ")),
         _ => format!("{} or others", list.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
     }
-}
-
-/// Diagnostics without a source, for callers that have none.
-pub fn render_plain(diagnostics: &[Diagnostic]) -> String {
-    render(diagnostics, &SourceMap::default(), false)
-}
-
-/// The span of a whole file, for messages about all of it.
-pub fn whole(sources: &SourceMap, index: usize) -> Span {
-    let Some(file) = sources.files().get(index) else { return Span::default() };
-    Span { start: file.base, end: file.base + file.text.len() as u32 }
 }

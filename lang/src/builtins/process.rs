@@ -1,6 +1,6 @@
 //! Who is running, and what the probe hands over.
 
-use super::{Builtin, COMMON, Check, helper};
+use super::{Builtin, COMMON, Check, Side, helper};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -102,6 +102,16 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "exists",
+        signatures: &["exists(expression)"],
+        doc: "Whether this kernel has what the expression names: a field, an argument, a type, a constant.",
+        example: "tracepoint:skb:kfree_skb { if (exists(args.reason)) { @[args.reason] = count() } else { @none = count() } }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(exists),
+        ..COMMON
+    },
+    Builtin {
         name: "argN",
         signatures: &["arg0", "arg1", "…"],
         doc: "The probe's arguments by position, as 64-bit numbers.",
@@ -148,5 +158,17 @@ fn numbered(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     match call.name.strip_prefix("arg").and_then(|n| n.parse().ok()) {
         Some(n) => c.numbered_argument(n, call.span),
         None => Ok(Expr { kind: ExprKind::Int(0), ty: Type::U64, span: call.span }),
+    }
+}
+
+/// Only what names something that is not there is a "no": other errors are errors.
+fn exists(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    match c.expr(arg) {
+        Ok(_) => Ok(Expr::int(1, Type::Bool, call.span)),
+        Err(e) if matches!(e.code, Code::UnknownField | Code::UnknownType | Code::UnknownName | Code::KernelLacks) => {
+            Ok(Expr::int(0, Type::Bool, call.span))
+        }
+        Err(e) => Err(e),
     }
 }

@@ -1,0 +1,141 @@
+//! From the command line to a bundle: reading the script, running the passes, rendering what is wrong.
+
+use crate::Failure;
+use crate::cli::{Cli, Stage};
+use rtrace_lang::arch::Arch;
+use rtrace_lang::bundle::Bundle;
+use rtrace_lang::config::{self, Options};
+use rtrace_lang::diag::{Diagnostic, render};
+use rtrace_lang::kernel::{Feature, Kernel};
+use rtrace_lang::source::SourceMap;
+use rtrace_lang::{driver, dump};
+use rtrace_runtime::kernel::LiveKernel;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+
+/// A script as read.
+pub struct Script {
+    pub sources: SourceMap,
+    pub params: Vec<String>,
+}
+
+/// Largest script that is read: beyond it something is wrong.
+const LARGEST: u64 = 16 << 20;
+
+/// Reads the script that the command line names: `-e`, a file, `-` for standard input, or a tool of the
+/// standard library.
+pub fn read(cli: &Cli) -> Result<Script, Failure> {
+    let mut sources = SourceMap::default();
+    if let Some(text) = &cli.program {
+        sources.add("-e", text.clone());
+        return Ok(Script { sources, params: cli.args.clone() });
+    }
+    let Some((name, params)) = cli.args.split_first() else {
+        return Err(Failure::plain(
+            "there is nothing to run",
+            Some("give a script or a one-liner: rtrace FILE, rtrace -e 'PROGRAM'; rtrace --help lists the options"),
+        ));
+    };
+    let text = if name == "-" { read_all(&mut std::io::stdin(), "standard input")? } else { read_file(name)? };
+    sources.add(name.clone(), text);
+    Ok(Script { sources, params: params.to_vec() })
+}
+
+fn read_file(name: &str) -> Result<String, Failure> {
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Err(Failure::plain(format!("{name} is a folder"), Some("give a script")));
+    }
+    match std::fs::File::open(path) {
+        Ok(mut file) => read_all(&mut file, name),
+        Err(e) => match rtrace_stdlib::tool(name) {
+            Some(text) if e.kind() == std::io::ErrorKind::NotFound => Ok(text.to_owned()),
+            _ => Err(missing(name, &e)),
+        },
+    }
+}
+
+fn missing(name: &str, e: &std::io::Error) -> Failure {
+    let tools: Vec<&str> = rtrace_stdlib::TOOLS.iter().map(|t| t.name).collect();
+    let help = if name.contains([':', '{']) {
+        format!("a program on the command line needs -e: rtrace -e '{name}'")
+    } else {
+        format!("tools that come with rtrace: {}", tools.join(", "))
+    };
+    Failure::plain(format!("cannot read {name}: {e}"), Some(&help))
+}
+
+fn read_all(from: &mut dyn Read, name: &str) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    from.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| Failure::plain(format!("cannot read {name}: {e}"), None))?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(Failure::plain(format!("{name} is larger than {} MB: that is no script", LARGEST >> 20), None));
+    }
+    String::from_utf8(bytes).map_err(|e| {
+        let at = e.utf8_error().valid_up_to();
+        let line = e.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
+        Failure::plain(format!("{name}:{line}: byte {at} is not UTF-8 text"), Some("scripts are text; is this the right file?"))
+    })
+}
+
+/// The options of a compilation, from the environment and the command line.
+fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
+    let mut options = Options {
+        params: script.params.clone(),
+        pid: cli.pid,
+        unsafe_: cli.unsafe_,
+        arch: if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 },
+        ..Options::default()
+    };
+    config::from_environment(&mut options, std::env::vars()).map_err(|e| Failure::plain(e, None))?;
+    Ok(options)
+}
+
+/// One stage of the compilation, as bytes to write.
+pub fn emit(script: &Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Result<Vec<u8>, Failure> {
+    let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
+    let program = driver::parse(&script.sources, 0).map_err(fail)?;
+    if stage == Stage::Ast {
+        return Ok(rtrace_lang::grammar::dump::dump(&program).into_bytes());
+    }
+    let typed = driver::analyse(program, &mut options(script, cli)?, &script.sources, kernel).map_err(fail)?;
+    if stage == Stage::Typed {
+        return Ok(dump::dump(&typed).into_bytes());
+    }
+    let mut how = codegen_options(kernel);
+    how.llvm = stage == Stage::Llvm;
+    how.llvm_opt = stage == Stage::LlvmOpt;
+    how.bpf = stage == Stage::Bpf;
+    let output = rtrace_codegen::compile(&typed, &script.sources, &how).map_err(fail)?;
+    Ok(match stage {
+        Stage::Llvm => output.llvm.unwrap_or_default().into_bytes(),
+        Stage::LlvmOpt => output.llvm_opt.unwrap_or_default().into_bytes(),
+        Stage::Bpf => output.bpf.unwrap_or_default().into_bytes(),
+        _ => output.bundle.to_bytes(),
+    })
+}
+
+/// The bundle of a script.
+pub fn bundle(script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
+    let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
+    let program = driver::parse(&script.sources, 0).map_err(fail)?;
+    let typed = driver::analyse(program, &mut options(script, cli)?, &script.sources, kernel).map_err(fail)?;
+    let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel)).map_err(fail)?;
+    Ok(output.bundle)
+}
+
+/// `-l` with a program: the attach points it names, a line each.
+pub fn attach_points(script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<String, Failure> {
+    let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
+    let program = driver::parse(&script.sources, 0).map_err(fail)?;
+    let names = driver::attach_points(program, &mut options(script, cli)?, kernel).map_err(fail)?;
+    Ok(names.into_iter().map(|n| n + "\n").collect())
+}
+
+fn codegen_options(kernel: &LiveKernel) -> rtrace_codegen::Options {
+    rtrace_codegen::Options { atomics: kernel.has(Feature::AtomicFetch), ..rtrace_codegen::Options::default() }
+}
+
+fn failed(diagnostics: &[Diagnostic], sources: &SourceMap) -> Failure {
+    Failure(render(diagnostics, sources, std::io::stderr().is_terminal()))
+}

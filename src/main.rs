@@ -1,0 +1,123 @@
+//! The `rtrace` command: reads scripts, drives the compiler, hands bundles to the runtime.
+//!
+//! `cli.rs` is the command line, `compile.rs` the way from text to bundle, `run.rs` the way from bundle
+//! to output. Every failure ends here as one message and exit status 1.
+
+mod cli;
+mod compile;
+mod info;
+mod run;
+
+use clap::Parser;
+use cli::{Cli, Stage};
+use rtrace_lang::codes::Code;
+use rtrace_runtime::kernel::LiveKernel;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// A failure whose message is ready to print; empty when there is nothing to say.
+pub struct Failure(pub String);
+
+impl Failure {
+    /// A failure without a place in a script.
+    pub fn plain(message: impl std::fmt::Display, help: Option<&str>) -> Failure {
+        let help = help.map(|h| format!("\n  = help: {h}")).unwrap_or_default();
+        Failure(format!("error: {message}{help}\n"))
+    }
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(status) => ExitCode::from(u8::try_from(status & 0xff).unwrap_or(1)),
+        Err(Failure(text)) => {
+            // Standard error may be closed; there is nowhere left to say so.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<i32, Failure> {
+    if cli.version {
+        return print(&format!("rtrace v{}\n", env!("CARGO_PKG_VERSION")));
+    }
+    if let Some(code) = &cli.explain {
+        return explain(code);
+    }
+    let kernel = LiveKernel::new();
+    if cli.info {
+        return print(&info::text(&kernel));
+    }
+    if cli.list {
+        return list(&cli, &kernel);
+    }
+    let script = compile::read(&cli)?;
+    match cli.emit {
+        Some(stage) => {
+            let bytes = compile::emit(&script, &cli, &kernel, stage)?;
+            write_out(&cli, stage, &bytes)
+        }
+        None => {
+            let bundle = compile::bundle(&script, &cli, &kernel)?;
+            run::run(&bundle, &cli)
+        }
+    }
+}
+
+/// Prints text; a reader that goes away early is no failure.
+fn print(text: &str) -> Result<i32, Failure> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::plain(format!("cannot write: {e}"), None)),
+        _ => Ok(0),
+    }
+}
+
+fn explain(text: &str) -> Result<i32, Failure> {
+    let Some(code) = Code::find(text) else {
+        let codes: Vec<&str> = Code::ALL.iter().map(|c| c.name()).collect();
+        return Err(Failure::plain(format!("there is no diagnostic `{text}`"), Some(&format!("codes: {}", codes.join(", ")))));
+    };
+    let (bad, good) = code.examples();
+    let mut out = format!("{}: {}\n\n{}\n", code.name(), code.title(), code.explanation());
+    if !bad.is_empty() {
+        out.push_str(&format!("\nThis gives it:\n    {bad}\n"));
+    }
+    if !good.is_empty() {
+        out.push_str(&format!("\nThis does not:\n    {good}\n"));
+    }
+    print(&out)
+}
+
+/// `-l`: probes that match a pattern, or those of a program.
+fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
+    let pattern = match (&cli.program, cli.args.first()) {
+        (None, pattern) if !pattern.is_some_and(|p| std::path::Path::new(p).is_file()) => {
+            pattern.map_or("*", String::as_str)
+        }
+        _ => return compile::read(cli).and_then(|s| print(&compile::attach_points(&s, cli, kernel)?)),
+    };
+    let mut out = std::io::stdout();
+    match rtrace_runtime::list::list(kernel, pattern, cli.verbose > 0, &mut out) {
+        Ok(0) => Err(Failure::plain(rtrace_runtime::list::nothing_found(kernel, pattern), None)),
+        Ok(_) => Ok(0),
+        Err(e) => Err(Failure::plain(&e, e.help().as_deref())),
+    }
+}
+
+/// Writes what `--emit` gives, to a file or to standard output.
+fn write_out(cli: &Cli, stage: Stage, bytes: &[u8]) -> Result<i32, Failure> {
+    match &cli.output {
+        Some(path) => std::fs::write(path, bytes)
+            .map(|()| 0)
+            .map_err(|e| Failure::plain(format!("cannot write {}: {e}", path.display()), None)),
+        None if stage == Stage::Bundle && std::io::stdout().is_terminal() => {
+            Err(Failure::plain("a bundle is no text for a terminal", Some("give a file: rtrace --emit bundle -o x.rtb …")))
+        }
+        None => match std::io::stdout().write_all(bytes) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                Err(Failure::plain(format!("cannot write: {e}"), None))
+            }
+            _ => Ok(0),
+        },
+    }
+}
