@@ -1,0 +1,256 @@
+//! `-f json`: one object a line, `{"type": …, "data": …}`, with the reference's keys and spacing.
+//! Enums and pointers are numbers, records and named tuples objects, tuples and buffers arrays; a number
+//! that a double cannot hold is a string. Text that is not UTF-8 gets replacement characters.
+
+use super::histogram::{self, Row};
+use super::maps::Entry;
+use super::number::{self, Int};
+use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
+use rtrace_lang::bundle::MapDef;
+use rtrace_lang::types::{Agg, Type};
+
+const MAX_DEPTH: u32 = 32;
+
+/// Appends a string with its quotes.
+pub fn quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for chunk in text.utf8_chunks() {
+        let mut rest = chunk.valid().as_bytes();
+        // Most text has nothing to escape and is copied whole.
+        while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
+            let (plain, special) = rest.split_at(at);
+            out.extend_from_slice(plain);
+            let Some((byte, after)) = special.split_first() else { break };
+            match byte {
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                0..=0x1f => {
+                    out.extend_from_slice(b"\\u");
+                    number::digits(out, u64::from(*byte), 16, false, 4);
+                }
+                _ => out.extend_from_slice(&[b'\\', *byte]),
+            }
+            rest = after;
+        }
+        out.extend_from_slice(rest);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+    out.push(b'"');
+}
+
+/// Appends a number, as a string if a double cannot hold it.
+pub fn integral(out: &mut Vec<u8>, n: i128) {
+    let exact = (n as f64) as i128 == n;
+    let text = n.to_string();
+    if exact {
+        out.extend_from_slice(text.as_bytes());
+    } else {
+        quoted(out, text.as_bytes());
+    }
+}
+
+/// Opens an object of a type up to its data.
+pub fn begin(out: &mut Vec<u8>, kind: &str) {
+    out.extend_from_slice(b"{\"type\": \"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\", \"data\": ");
+}
+
+/// Appends a whole line whose data is text.
+pub fn text_line(out: &mut Vec<u8>, kind: &str, text: &[u8]) {
+    begin(out, kind);
+    quoted(out, text);
+    out.extend_from_slice(b"}\n");
+}
+
+/// Appends a line that only counts: `attached_probes`, `lost_events`.
+pub fn count_line(out: &mut Vec<u8>, kind: &str, unit: &str, count: u64) {
+    out.extend_from_slice(
+        format!("{{\"type\": \"{kind}\", \"count\": {count}, \"data\": {{\"{unit}\": {count}}}}}\n").as_bytes(),
+    );
+}
+
+/// Appends a message with the place in the script that it comes from.
+pub fn message_line(out: &mut Vec<u8>, kind: &str, text: &[u8], place: Option<(&str, u32, u32)>) {
+    out.extend_from_slice(format!("{{\"type\": \"{kind}\", \"msg\": ").as_bytes());
+    quoted(out, text);
+    if let Some((file, line, column)) = place {
+        out.extend_from_slice(b", \"filename\": ");
+        quoted(out, file.as_bytes());
+        out.extend_from_slice(format!(", \"line\": {line}, \"col\": {column}").as_bytes());
+    }
+    out.extend_from_slice(b"}\n");
+}
+
+impl Scope<'_> {
+    /// Appends the line for a printed value.
+    pub fn value_line(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>) {
+        begin(out, "value");
+        self.json(out, ty, data, 1, 0);
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Appends the line for a map; nothing for one without entries.
+    pub fn map_line(&mut self, out: &mut Vec<u8>, def: &MapDef, entries: &[Entry], div: u64) {
+        if entries.is_empty() {
+            return;
+        }
+        let kind = match &def.value {
+            Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. }) => "hist",
+            Type::Agg(Agg::Avg { .. } | Agg::Stats { .. }) => "stats",
+            _ => "map",
+        };
+        begin(out, kind);
+        out.push(b'{');
+        quoted(out, def.name.as_bytes());
+        out.extend_from_slice(b": ");
+        match &def.key {
+            None => {
+                if let Some((_, value)) = entries.first() {
+                    self.json(out, &def.value, Datum::inline(value), div, 0);
+                }
+            }
+            Some(ty) => {
+                out.push(b'{');
+                let mut text = Vec::new();
+                for (i, (key, value)) in entries.iter().enumerate() {
+                    if i > 0 {
+                        out.extend_from_slice(b", ");
+                    }
+                    // Keys are their text without blanks.
+                    text.clear();
+                    self.key_text(&mut text, ty, key);
+                    text.retain(|b| *b != b' ');
+                    quoted(out, &text);
+                    out.extend_from_slice(b": ");
+                    self.json(out, &def.value, Datum::inline(value), div, 0);
+                }
+                out.push(b'}');
+            }
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+
+    /// Appends a value.
+    pub fn json(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>, div: u64, depth: u32) {
+        let bytes = data.bytes;
+        if depth > MAX_DEPTH {
+            return out.extend_from_slice(b"null");
+        }
+        match ty {
+            Type::Void => out.extend_from_slice(b"null"),
+            Type::Bool => self.text(out, ty, data),
+            Type::Int { .. } => integral(out, integer(ty, bytes).map_or(0, |n| n.divided(div).wide())),
+            Type::Enum { .. } | Type::Ptr { .. } => integral(out, integer(ty, bytes).map_or(0, Int::wide)),
+            Type::String { .. } => quoted(out, value::string(data)),
+            Type::Buffer { .. } => {
+                let bytes = value::buffer(ty, data);
+                self.list(out, bytes.iter(), |_, out, b| integral(out, i128::from(*b as i8)));
+            }
+            Type::Array { elem, len } => {
+                let size = elem.size() as usize;
+                self.list(out, 0..*len as usize, |scope, out, i| {
+                    scope.json(out, elem, Datum::inline(slice(bytes, i * size, size)), div, depth + 1);
+                });
+            }
+            Type::Tuple(_) => self.list(out, ty.elements(), |scope, out, (offset, element)| {
+                let part = slice(bytes, offset as usize, element.size() as usize);
+                scope.json(out, element, Datum::inline(part), div, depth + 1);
+            }),
+            Type::NamedTuple(list) => {
+                let parts = list.iter().zip(ty.elements());
+                self.object(out, parts, |scope, out, ((name, _), (offset, element))| {
+                    field(out, name);
+                    let part = slice(bytes, offset as usize, element.size() as usize);
+                    scope.json(out, element, Datum::inline(part), 1, depth + 1);
+                });
+            }
+            Type::Record(record) => {
+                let fields = self.layout(record).map_or(&[][..], |l| l.fields.as_slice());
+                self.object(out, fields.iter(), |scope, out, f| {
+                    field(out, &f.name);
+                    let mut space = [0; 8];
+                    scope.json(out, &f.ty, Datum::inline(field_bytes(f, bytes, &mut space)), 1, depth + 1);
+                });
+            }
+            Type::Agg(agg @ (Agg::Hist { .. } | Agg::Lhist { .. })) => {
+                self.list(out, histogram::rows(agg, bytes, div).iter(), |_, out, row| bucket(out, row));
+            }
+            Type::Agg(Agg::Stats { signed }) => {
+                let total = Int { value: word(bytes, 0, 8), signed: *signed, bits: 64 };
+                let count = word(bytes, 8, 8);
+                let average = total.divided(count).divided(div).wide();
+                let parts = [("count", i128::from(count)), ("average", average), ("total", total.wide())];
+                self.object(out, parts.into_iter(), |_, out, (name, n)| {
+                    field(out, name);
+                    integral(out, n);
+                });
+            }
+            Type::Agg(agg) => integral(out, value::aggregate(agg, bytes).map_or(0, |n| n.divided(div).wide())),
+            // Everything that has only a text form.
+            _ => {
+                let mut text = Vec::new();
+                self.text(&mut text, ty, data);
+                quoted(out, &text);
+            }
+        }
+    }
+
+    fn list<I>(
+        &mut self,
+        out: &mut Vec<u8>,
+        items: impl Iterator<Item = I>,
+        mut each: impl FnMut(&mut Self, &mut Vec<u8>, I),
+    ) {
+        out.push(b'[');
+        for (i, item) in items.enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            each(self, out, item);
+        }
+        out.push(b']');
+    }
+
+    fn object<I>(
+        &mut self,
+        out: &mut Vec<u8>,
+        items: impl Iterator<Item = I>,
+        mut each: impl FnMut(&mut Self, &mut Vec<u8>, I),
+    ) {
+        out.push(b'{');
+        for (i, item) in items.enumerate() {
+            if i > 0 {
+                out.extend_from_slice(b", ");
+            }
+            each(self, out, item);
+        }
+        out.push(b'}');
+    }
+}
+
+fn field(out: &mut Vec<u8>, name: &str) {
+    quoted(out, name.as_bytes());
+    out.extend_from_slice(b": ");
+}
+
+/// A bucket; unlike in text, its upper bound is the last value inside.
+fn bucket(out: &mut Vec<u8>, row: &Row) {
+    out.push(b'{');
+    if let Some(low) = &row.low {
+        out.extend_from_slice(b"\"min\": ");
+        integral(out, low.value);
+        out.extend_from_slice(b", ");
+    }
+    if let Some(high) = &row.high {
+        out.extend_from_slice(b"\"max\": ");
+        integral(out, high.value - 1);
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(b"\"count\": ");
+    out.extend_from_slice(row.count.to_string().as_bytes());
+    out.push(b'}');
+}

@@ -1,0 +1,388 @@
+//! Output: what a run shows, as text or as JSON. [`Printer`] takes events, maps and counts and writes
+//! them; the modules below each know one form: values, `printf`, maps, histograms, JSON, symbols.
+//!
+//! Formats are those of bpftrace 0.27 as it runs (its manual differs here and there), so that what reads
+//! its output reads this. Everything is formatted into one buffer that is written when it is full or on
+//! [`Printer::flush`].
+
+mod actions;
+mod clock;
+mod histogram;
+mod json;
+mod kallsyms;
+mod maps;
+mod names;
+mod number;
+mod printf;
+mod sink;
+mod symbols;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use maps::Entry;
+
+use crate::events::FieldBytes;
+use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
+use rtrace_lang::types::{Agg, Type};
+use std::io::{self, Write};
+use value::{Datum, Host, Scope};
+
+/// The maps of a run, as far as output reads them. Keys and values are in the inline representation of
+/// their types, values merged over CPUs.
+pub trait MapSource {
+    /// All entries of a map. A keyless map has one with an empty key once it was written, none before.
+    fn entries(&self, map: u32) -> io::Result<Vec<Entry>>;
+    fn lookup(&self, map: u32, key: &[u8]) -> io::Result<Option<Vec<u8>>>;
+    /// The frames of a stored stack.
+    fn stack(&self, id: u64) -> Option<Vec<u64>>;
+}
+
+/// How a run is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    pub json: bool,
+    /// Escape control characters in strings: for a terminal, which they could act on.
+    pub escape: bool,
+    /// Leave out the line about attached probes.
+    pub quiet: bool,
+    /// Leave out warnings, those of `warnf` included.
+    pub no_warnings: bool,
+}
+
+/// The buffer is written when it holds this much.
+const BUFFER: usize = 64 << 10;
+
+/// Writes what a run shows: output to `W`, messages to standard error.
+pub struct Printer<W: Write> {
+    out: W,
+    errors: Box<dyn Write + Send>,
+    options: Options,
+    buffer: Vec<u8>,
+    scratch: Vec<u8>,
+    host: Host,
+}
+
+impl<W: Write> Printer<W> {
+    pub fn new(out: W, options: Options) -> Printer<W> {
+        Printer {
+            out,
+            errors: Box::new(io::stderr()),
+            options,
+            buffer: Vec::with_capacity(BUFFER + 4096),
+            scratch: Vec::new(),
+            host: Host::default(),
+        }
+    }
+
+    /// Messages go elsewhere than to standard error.
+    pub fn with_errors(mut self, errors: impl Write + Send + 'static) -> Printer<W> {
+        self.errors = Box::new(errors);
+        self
+    }
+
+    /// Shows an event. Those that only act on the run (exit, clear, zero, packets) are not shown.
+    pub fn event(
+        &mut self,
+        bundle: &Bundle,
+        event: &EventDef,
+        fields: &[FieldBytes<'_>],
+        maps: &dyn MapSource,
+    ) -> io::Result<()> {
+        match &event.action {
+            Action::Printf { format, stream: Stream::Out } if !self.options.json => {
+                // The path of most events: straight into the buffer.
+                let (mut scope, buffer) = self.scope(bundle, maps);
+                printf::printf(&mut scope, buffer, format, arguments(event, fields));
+            }
+            Action::Printf { format, stream } => {
+                let text = self.formatted(bundle, maps, event, format, fields);
+                match stream {
+                    Stream::Out => json::text_line(&mut self.buffer, "printf", &text),
+                    Stream::Warning if self.options.no_warnings => {}
+                    Stream::Warning | Stream::Error => self.message(bundle, event, *stream, &text)?,
+                }
+                self.scratch = text;
+            }
+            Action::PrintValue => {
+                if let Some((ty, data)) = arguments(event, fields).next() {
+                    self.value(bundle, maps, ty, data);
+                }
+            }
+            Action::PrintMap { map, top, div } => self.map(bundle, maps, *map, *top, *div, true)?,
+            Action::PrintEntry { map, div, .. } => {
+                if let (Some(def), Some((ty, key))) = (bundle.maps.get(*map as usize), arguments(event, fields).next())
+                {
+                    let found = maps.lookup(*map, &key_bytes(ty, key));
+                    self.entry(bundle, maps, def, found, *div)?;
+                }
+            }
+            Action::Time { format } => {
+                let mut text = std::mem::take(&mut self.scratch);
+                text.clear();
+                clock::strftime(&mut text, format, clock::now(libc::CLOCK_REALTIME));
+                self.text("time", &text);
+                self.scratch = text;
+            }
+            Action::System { format } => {
+                let command = self.formatted(bundle, maps, event, format, fields);
+                self.flush()?;
+                match actions::system(&command) {
+                    Ok(output) => {
+                        self.text("syscall", &output);
+                        if !self.options.json {
+                            self.buffer.push(b'\n');
+                        }
+                    }
+                    Err(e) => self.warning(&format!("system() cannot run a shell: {e}"))?,
+                }
+                self.scratch = command;
+            }
+            Action::Cat { format } => {
+                let path = self.formatted(bundle, maps, event, format, fields);
+                match actions::cat(&path) {
+                    Ok(contents) => self.text("cat", &contents),
+                    Err(e) => {
+                        self.warning(&format!("cat() cannot read '{}': {e}", String::from_utf8_lossy(&path)))?;
+                    }
+                }
+                self.scratch = path;
+            }
+            Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Packet { .. } => {}
+        }
+        self.write_if_full()
+    }
+
+    /// Two empty lines, as the reference has them between what ran and what remains.
+    pub fn end(&mut self) -> io::Result<()> {
+        if !self.options.json {
+            self.buffer.extend_from_slice(b"\n\n");
+        }
+        self.write_if_full()
+    }
+
+    /// All maps that hold something, by name.
+    pub fn print_all_maps(&mut self, bundle: &Bundle, maps: &dyn MapSource) -> io::Result<()> {
+        let mut order: Vec<(u32, &MapDef)> = (0..).zip(&bundle.maps).collect();
+        order.sort_by(|a, b| a.1.name.cmp(&b.1.name));
+        for (index, _) in order {
+            self.map(bundle, maps, index, 0, 0, false)?;
+        }
+        self.write_if_full()
+    }
+
+    /// That many probes are attached.
+    pub fn attached(&mut self, probes: usize) -> io::Result<()> {
+        if self.options.quiet {
+            return Ok(());
+        }
+        if self.options.json {
+            json::count_line(&mut self.buffer, "attached_probes", "probes", probes as u64);
+            return self.flush();
+        }
+        self.say(&format!("Attached {probes} probe{}", if probes == 1 { "" } else { "s" }))
+    }
+
+    /// That many events found no room since the last call.
+    pub fn lost_events(&mut self, events: u64) -> io::Result<()> {
+        if self.options.json {
+            json::count_line(&mut self.buffer, "lost_events", "events", events);
+            return self.write_if_full();
+        }
+        self.say(&format!("Lost {events} events"))
+    }
+
+    pub fn warning(&mut self, text: &str) -> io::Result<()> {
+        if self.options.no_warnings { Ok(()) } else { self.say(&format!("WARNING: {text}")) }
+    }
+
+    /// Keeps what is needed to name addresses of a process after it ends.
+    pub fn remember_process(&mut self, bundle: &Bundle, process: u32) {
+        self.host.symbols.remember(&bundle.config, process);
+    }
+
+    /// Makes everything so far visible.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.write()?;
+        self.out.flush()
+    }
+
+    fn write_if_full(&mut self) -> io::Result<()> {
+        if self.buffer.len() >= BUFFER { self.write() } else { Ok(()) }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let result = self.out.write_all(&self.buffer);
+        // Also on failure: what was written in part must not come twice.
+        self.buffer.clear();
+        // One huge map must not hold its memory for the rest of the run.
+        self.buffer.shrink_to(4 * BUFFER);
+        result
+    }
+
+    /// A line on standard error, after all output that came before it. A failure there is not one of the
+    /// output.
+    fn say(&mut self, line: &str) -> io::Result<()> {
+        self.flush()?;
+        let _ = self.errors.write_all(format!("{line}\n").as_bytes());
+        let _ = self.errors.flush();
+        Ok(())
+    }
+
+    fn scope<'s>(&'s mut self, bundle: &'s Bundle, maps: &'s dyn MapSource) -> (Scope<'s>, &'s mut Vec<u8>) {
+        // JSON has escapes of its own.
+        let escape = self.options.escape && !self.options.json;
+        (Scope { bundle, maps, host: &mut self.host, escape }, &mut self.buffer)
+    }
+
+    /// Text that stands for itself in text mode and is an object's data in JSON.
+    fn text(&mut self, kind: &str, text: &[u8]) {
+        if self.options.json {
+            json::text_line(&mut self.buffer, kind, text);
+        } else {
+            self.buffer.extend_from_slice(text);
+        }
+    }
+
+    /// A format's text in the scratch buffer, which the caller puts back.
+    fn formatted(
+        &mut self,
+        bundle: &Bundle,
+        maps: &dyn MapSource,
+        event: &EventDef,
+        format: &Format,
+        fields: &[FieldBytes<'_>],
+    ) -> Vec<u8> {
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        let (mut scope, _) = self.scope(bundle, maps);
+        // A command or a path is not for a terminal.
+        scope.escape &= matches!(event.action, Action::Printf { .. });
+        printf::printf(&mut scope, &mut text, format, arguments(event, fields));
+        text
+    }
+
+    /// `warnf` and `errorf`: with the place of the call.
+    fn message(&mut self, bundle: &Bundle, event: &EventDef, stream: Stream, text: &[u8]) -> io::Result<()> {
+        let error = stream == Stream::Error;
+        let place = bundle.sources.place(event.span.0);
+        if self.options.json {
+            let place = place.as_ref().map(|p| (p.file.as_str(), p.line, p.column));
+            json::message_line(&mut self.buffer, if error { "errorf" } else { "warnf" }, text, place);
+            return Ok(());
+        }
+        self.flush()?;
+        let mut line = Vec::new();
+        if let Some(from) = place {
+            let end = bundle.sources.place(event.span.1).filter(|end| end.line != from.line);
+            let range = match end {
+                Some(end) => format!("{}:{}-{}: ", from.file, from.line, end.line),
+                None => {
+                    let width = event.span.1.saturating_sub(event.span.0);
+                    format!("{}:{}:{}-{}: ", from.file, from.line, from.column, from.column.saturating_add(width))
+                }
+            };
+            line.extend_from_slice(range.as_bytes());
+        }
+        line.extend_from_slice(if error { b"ERROR: " } else { b"WARNING: " });
+        line.extend_from_slice(text);
+        line.push(b'\n');
+        let _ = self.errors.write_all(&line);
+        let _ = self.errors.flush();
+        Ok(())
+    }
+
+    fn value(&mut self, bundle: &Bundle, maps: &dyn MapSource, ty: &Type, data: Datum<'_>) {
+        let json = self.options.json;
+        let (mut scope, buffer) = self.scope(bundle, maps);
+        if json {
+            scope.value_line(buffer, ty, data);
+        } else {
+            scope.text(buffer, ty, data);
+            buffer.push(b'\n');
+        }
+    }
+
+    /// A map. One without a key that was never written prints as zero if it was asked for by name.
+    fn map(
+        &mut self,
+        bundle: &Bundle,
+        maps: &dyn MapSource,
+        map: u32,
+        top: u32,
+        div: u64,
+        asked: bool,
+    ) -> io::Result<()> {
+        let Some(def) = bundle.maps.get(map as usize) else { return Ok(()) };
+        let mut entries = match maps.entries(map) {
+            Ok(entries) => entries,
+            Err(e) => return self.warning(&format!("cannot read map {}: {e}", def.name)),
+        };
+        if entries.is_empty() && asked && def.key.is_none() && !is_histogram(&def.value) {
+            entries.push((Vec::new(), Vec::new()));
+        }
+        let entries = maps::arrange(def, entries, top);
+        let json = self.options.json;
+        let (mut scope, buffer) = self.scope(bundle, maps);
+        if json {
+            scope.map_line(buffer, def, &entries, div);
+        } else if is_histogram(&def.value) || !entries.is_empty() {
+            scope.map_text(buffer, def, &entries, div);
+        }
+        Ok(())
+    }
+
+    /// The value of one key, zero if there is no such key.
+    fn entry(
+        &mut self,
+        bundle: &Bundle,
+        maps: &dyn MapSource,
+        def: &MapDef,
+        found: io::Result<Option<Vec<u8>>>,
+        div: u64,
+    ) -> io::Result<()> {
+        let value = match found {
+            Ok(value) => value.unwrap_or_default(),
+            Err(e) => return self.warning(&format!("cannot read map {}: {e}", def.name)),
+        };
+        let json = self.options.json;
+        let (mut scope, buffer) = self.scope(bundle, maps);
+        if json {
+            json::begin(buffer, "value");
+            scope.json(buffer, &def.value, Datum::inline(&value), div, 0);
+            buffer.extend_from_slice(b"}\n");
+        } else {
+            scope.entry_text(buffer, &def.value, &value, div);
+            buffer.push(b'\n');
+        }
+        Ok(())
+    }
+}
+
+fn is_histogram(ty: &Type) -> bool {
+    matches!(ty, Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. }))
+}
+
+/// The fields of an event with their types.
+fn arguments<'f>(
+    event: &'f EventDef,
+    fields: &'f [FieldBytes<'f>],
+) -> impl Iterator<Item = (&'f Type, Datum<'f>)> + 'f {
+    event.fields.iter().zip(&event.layout.fields).zip(fields).map(|((ty, layout), field)| {
+        (ty, Datum { bytes: field.data, extra: field.extra, variable: layout.var_max > 0 })
+    })
+}
+
+/// The inline representation of a key that came as a field.
+fn key_bytes(ty: &Type, key: Datum<'_>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(ty.size() as usize);
+    if key.variable && matches!(ty, Type::Buffer { .. }) {
+        bytes.extend_from_slice(&(key.bytes.len() as u32).to_le_bytes());
+    }
+    bytes.extend_from_slice(key.bytes);
+    bytes.resize(ty.size() as usize, 0);
+    bytes
+}

@@ -1,0 +1,255 @@
+//! Integers as C's `printf` writes them: flags, width and precision, in decimal, octal and
+//! hexadecimal, without allocating. Also the padding that strings share, and plain decimal.
+
+use rtrace_lang::bundle::{Conversion, FormatSpec};
+
+/// An integer of the language: `value` is extended to 64 bits by the sign of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Int {
+    pub value: u64,
+    pub signed: bool,
+    /// Width of the type.
+    pub bits: u8,
+}
+
+impl Int {
+    pub fn unsigned(value: u64) -> Int {
+        Int { value, signed: false, bits: 64 }
+    }
+
+    #[cfg(test)]
+    pub fn signed(value: i64) -> Int {
+        Int { value: value as u64, signed: true, bits: 64 }
+    }
+
+    fn is_negative(self) -> bool {
+        self.signed && (self.value as i64) < 0
+    }
+
+    /// In an order that fits both signs.
+    pub fn wide(self) -> i128 {
+        if self.signed { i128::from(self.value as i64) } else { i128::from(self.value) }
+    }
+
+    /// The quotient, truncated towards zero; dividing by zero leaves the value alone.
+    pub fn divided(self, divisor: u64) -> Int {
+        match (i64::try_from(divisor), self.signed) {
+            (_, _) if divisor <= 1 => self,
+            (Ok(d), true) => Int { value: (self.value as i64).wrapping_div(d) as u64, ..self },
+            (Err(_), true) => Int { value: 0, ..self },
+            (_, false) => Int { value: self.value / divisor, ..self },
+        }
+    }
+}
+
+/// Appends a decimal number.
+pub fn decimal(out: &mut Vec<u8>, n: Int) {
+    let negative = n.is_negative();
+    if negative {
+        out.push(b'-');
+    }
+    let magnitude = if negative { (n.value as i64).unsigned_abs() } else { n.value };
+    digits(out, magnitude, 10, false, 1);
+}
+
+/// Appends `0x` and the hexadecimal number.
+pub fn hex(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(b"0x");
+    digits(out, value, 16, false, 1);
+}
+
+/// Appends at least `least` digits.
+pub fn digits(out: &mut Vec<u8>, mut value: u64, base: u64, upper: bool, least: usize) {
+    let alphabet: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+    let start = out.len();
+    while value > 0 {
+        out.push(alphabet.get((value % base) as usize).copied().unwrap_or(b'0'));
+        value /= base;
+    }
+    while out.len() - start < least {
+        out.push(b'0');
+    }
+    if let Some(tail) = out.get_mut(start..) {
+        tail.reverse();
+    }
+}
+
+/// Pads what was written since `start` with blanks to the width.
+pub fn pad(out: &mut Vec<u8>, start: usize, width: Option<u32>, left: bool) {
+    let missing = (width.unwrap_or(0) as usize).saturating_sub(out.len().saturating_sub(start));
+    if missing == 0 {
+        return;
+    }
+    out.resize(out.len() + missing, b' ');
+    if !left && let Some(tail) = out.get_mut(start..) {
+        tail.rotate_right(missing);
+    }
+}
+
+/// Appends an integer as a conversion says.
+///
+/// The value is converted as C would: to the width that a length modifier names, else to `int` or,
+/// where the argument is wider, to 64 bits, so that `%d` prints every integer of the language and
+/// `%x` of a negative one has the digits of its type.
+pub fn convert(out: &mut Vec<u8>, spec: &FormatSpec, n: Int) {
+    let start = out.len();
+    let bits = match spec.length_bits {
+        0 if n.bits <= 32 => 32,
+        0 => 64,
+        bits => bits,
+    };
+    let shift = 64 - u32::from(bits.clamp(1, 64));
+    let unsigned = (n.value << shift) >> shift;
+    let mut sign: &[u8] = b"";
+    let mut prefix: &[u8] = b"";
+    let (magnitude, base) = match spec.conversion {
+        Conversion::Char => {
+            out.push(n.value as u8);
+            return pad(out, start, spec.width, spec.minus);
+        }
+        Conversion::Pointer => {
+            if n.value != 0 {
+                hex(out, n.value);
+            } else {
+                out.push(b'0');
+            }
+            return pad(out, start, spec.width, spec.minus);
+        }
+        Conversion::Octal => (unsigned, 8),
+        Conversion::Hex | Conversion::HexUpper => {
+            if spec.alternate && unsigned != 0 {
+                prefix = if spec.conversion == Conversion::Hex { b"0x" } else { b"0X" };
+            }
+            (unsigned, 16)
+        }
+        Conversion::Unsigned => (unsigned, 10),
+        _ => {
+            // An unsigned 32-bit value is printed as it is, not wrapped into C's `int`.
+            let value =
+                if spec.length_bits == 0 && !n.signed { n.value as i64 } else { ((n.value << shift) as i64) >> shift };
+            if value < 0 {
+                sign = b"-";
+            } else if spec.plus {
+                sign = b"+";
+            } else if spec.space {
+                sign = b" ";
+            }
+            (value.unsigned_abs(), 10)
+        }
+    };
+    out.extend_from_slice(sign);
+    out.extend_from_slice(prefix);
+    let from = out.len();
+    // A precision of zero writes no digit for zero.
+    let mut least = match spec.precision {
+        Some(p) => p as usize,
+        None => 1,
+    };
+    if spec.zero && !spec.minus && spec.precision.is_none() {
+        least = least.max((spec.width.unwrap_or(0) as usize).saturating_sub(from - start));
+    }
+    digits(out, magnitude, base, spec.conversion == Conversion::HexUpper, least);
+    if spec.conversion == Conversion::Octal && spec.alternate && out.get(from) != Some(&b'0') {
+        out.insert(from, b'0');
+    }
+    pad(out, start, spec.width, spec.minus);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rtrace_lang::bundle::Piece;
+    use std::ffi::CString;
+
+    fn one(format: &str, n: Int) -> String {
+        let format = rtrace_lang::format::parse(format.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        for piece in &format.0 {
+            match piece {
+                Piece::Text(text) => out.extend_from_slice(text),
+                Piece::Spec(spec) => convert(&mut out, spec, n),
+            }
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    fn c(format: &str, value: i64) -> String {
+        let format = CString::new(format).unwrap();
+        let mut buffer = [0u8; 512];
+        // SAFETY: the format has one conversion for a 64-bit integer and the buffer's size is given.
+        let n = unsafe { libc::snprintf(buffer.as_mut_ptr().cast(), buffer.len(), format.as_ptr(), value) };
+        String::from_utf8(buffer[..n as usize].to_vec()).unwrap()
+    }
+
+    /// A small generator, so that a failure repeats.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self, below: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 33) % below
+        }
+    }
+
+    #[test]
+    fn integers_print_as_in_c() {
+        let mut random = Random(7);
+        for _ in 0..20000 {
+            let mut format = String::from("%");
+            for flag in ["-", "+", " ", "0", "#"] {
+                if random.next(4) == 0 {
+                    format.push_str(flag);
+                }
+            }
+            if random.next(2) == 0 {
+                format.push_str(&(1 + random.next(25)).to_string());
+            }
+            if random.next(3) == 0 {
+                format.push('.');
+                if random.next(4) > 0 {
+                    format.push_str(&random.next(25).to_string());
+                }
+            }
+            format.push_str(["hh", "h", "l", "ll", "j", "z", "t"][random.next(7) as usize]);
+            format.push_str(["d", "i", "u", "o", "x", "X"][random.next(6) as usize]);
+            let value = match random.next(5) {
+                0 => 0,
+                1 => random.next(300) as i64 - 150,
+                2 => i64::MIN,
+                3 => i64::MAX,
+                _ => (random.next(u64::MAX) << 31) as i64 ^ random.next(u64::MAX) as i64,
+            };
+            assert_eq!(one(&format, Int::signed(value)), c(&format, value), "{format} of {value}");
+            assert_eq!(one(&format, Int::unsigned(value as u64)), c(&format, value), "{format} of unsigned {value}");
+        }
+    }
+
+    #[test]
+    fn without_a_modifier_the_type_counts() {
+        let narrow = |v: i64, bits| Int { value: v as u64, signed: true, bits };
+        assert_eq!(one("%d", Int::signed(-5)), "-5");
+        assert_eq!(one("%d", Int::unsigned(1 << 40)), "1099511627776");
+        assert_eq!(one("%d", Int { value: 0xffff_ffff, signed: false, bits: 32 }), "4294967295");
+        assert_eq!(one("%x", narrow(-1, 8)), "ffffffff");
+        assert_eq!(one("%x", narrow(-1, 64)), "ffffffffffffffff");
+        assert_eq!(one("%u", narrow(-1, 32)), "4294967295");
+        assert_eq!(one("%hhx", narrow(-1, 32)), "ff");
+        assert_eq!(one("%hhd", narrow(300, 32)), "44");
+    }
+
+    #[test]
+    fn characters_and_pointers() {
+        assert_eq!(one("%c|%3c|%-3c|", Int::unsigned(65)), "A|  A|A  |");
+        assert_eq!(one("%p|%10p|%-10p|", Int::unsigned(0xbeef)), "0xbeef|    0xbeef|0xbeef    |");
+        assert_eq!(one("%p", Int::unsigned(0)), "0");
+    }
+
+    #[test]
+    fn division_truncates_and_survives_extremes() {
+        assert_eq!(Int::signed(-7).divided(2), Int::signed(-3));
+        assert_eq!(Int::unsigned(7).divided(0), Int::unsigned(7));
+        assert_eq!(Int::signed(i64::MIN).divided(u64::MAX), Int::signed(0));
+        assert_eq!(Int::signed(-7).wide(), -7);
+        assert_eq!(Int::unsigned(u64::MAX).wide(), i128::from(u64::MAX));
+    }
+}

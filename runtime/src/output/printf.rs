@@ -1,0 +1,48 @@
+//! `printf`: a parsed format and the fields of an event become text. Runs once per event, so integers
+//! and strings go straight into the output, without allocating.
+
+use super::number;
+use super::value::{self, Bytes, Datum, Scope};
+use rtrace_lang::bundle::{Conversion, Format, FormatSpec, Piece};
+use rtrace_lang::types::Type;
+
+/// Appends the text. A conversion without a field left prints nothing.
+pub fn printf<'f>(
+    scope: &mut Scope<'_>,
+    out: &mut Vec<u8>,
+    format: &Format,
+    mut fields: impl Iterator<Item = (&'f Type, Datum<'f>)>,
+) {
+    for piece in &format.0 {
+        match piece {
+            Piece::Text(text) => out.extend_from_slice(text),
+            Piece::Spec(spec) => {
+                if let Some((ty, data)) = fields.next() {
+                    convert(scope, out, spec, ty, data);
+                }
+            }
+        }
+    }
+}
+
+fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Type, data: Datum<'_>) {
+    let start = out.len();
+    match spec.conversion {
+        Conversion::Str => {
+            scope.text(out, ty, data);
+            if let Some(precision) = spec.precision {
+                out.truncate(start.saturating_add(precision as usize).min(out.len()));
+            }
+        }
+        Conversion::Buffer => value::write_bytes(out, value::buffer(ty, data), Bytes::Readable),
+        Conversion::BufferHex => value::write_bytes(out, value::buffer(ty, data), Bytes::Hex),
+        Conversion::BufferEscaped => value::write_bytes(out, value::buffer(ty, data), Bytes::Escaped),
+        Conversion::GfpFlags => scope.gfp(out, value::integer(ty, data.bytes).map_or(0, |n| n.value)),
+        _ => match value::integer(ty, data.bytes) {
+            Some(n) => return number::convert(out, spec, n),
+            // The checker refuses these; should one come through, its text says more than nothing.
+            None => scope.text(out, ty, data),
+        },
+    }
+    number::pad(out, start, spec.width, spec.minus);
+}

@@ -1,0 +1,51 @@
+//! The session's view of output: [`Printer`] as its [`Sink`], the loaded maps as a [`MapSource`].
+
+use super::{Entry, MapSource, Printer};
+use crate::events::{FieldBytes, Sink};
+use crate::load::Maps;
+use rtrace_lang::bundle::{Bundle, EventDef};
+use std::io::{self, Write};
+
+impl MapSource for Maps {
+    fn entries(&self, map: u32) -> io::Result<Vec<Entry>> {
+        Maps::entries(self, map as usize).map_err(io::Error::other)
+    }
+
+    fn lookup(&self, map: u32, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Maps::lookup(self, map as usize, key).map_err(io::Error::other)
+    }
+
+    fn stack(&self, id: u64) -> Option<Vec<u64>> {
+        Maps::stack(self, id).ok().flatten()
+    }
+}
+
+impl<W: Write> Sink for Printer<W> {
+    fn attached(&mut self, probes: usize) -> io::Result<()> {
+        Printer::attached(self, probes)
+    }
+
+    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: &[FieldBytes<'_>], maps: &Maps) -> io::Result<()> {
+        Printer::event(self, bundle, event, fields, maps)
+    }
+
+    fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()> {
+        self.end()?;
+        if print_maps {
+            self.print_all_maps(bundle, maps)?;
+        }
+        Printer::flush(self)
+    }
+
+    fn lost_events(&mut self, events: u64) -> io::Result<()> {
+        Printer::lost_events(self, events)
+    }
+
+    fn warning(&mut self, text: &str) -> io::Result<()> {
+        Printer::warning(self, text)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Printer::flush(self)
+    }
+}

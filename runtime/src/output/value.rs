@@ -1,0 +1,407 @@
+//! Values as text: the bytes of a value and its type, printed the way the language shows them, without
+//! building a tree in between. Bytes come from the kernel and are never trusted: what is too short is
+//! read as if zeros followed, indexes that lead nowhere print nothing.
+
+use super::MapSource;
+use super::names::{self, Cgroups, Users};
+use super::number::{self, Int};
+use super::symbols::Symbols;
+use super::{clock, clock::Clock};
+use rtrace_lang::bundle::{Bundle, RecordDef, RecordField};
+use rtrace_lang::types::{Agg, Record, StackMode, StackType, Type};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Nesting of records, arrays and tuples that is followed; the compiler makes far less.
+const MAX_DEPTH: u32 = 32;
+
+/// The bytes of one value.
+#[derive(Clone, Copy, Debug)]
+pub struct Datum<'a> {
+    pub bytes: &'a [u8],
+    /// What a variable field carries beside its bytes: the process of a user stack.
+    pub extra: u32,
+    /// Whether the bytes are the variable part of an event's field: a string without its NUL, the bytes
+    /// of a buffer, the frames of a stack. Otherwise they are the type's inline representation.
+    pub variable: bool,
+}
+
+impl<'a> Datum<'a> {
+    pub fn inline(bytes: &'a [u8]) -> Datum<'a> {
+        Datum { bytes, extra: 0, variable: false }
+    }
+}
+
+/// What the machine is asked while printing; every part is read on first use.
+#[derive(Default)]
+pub struct Host {
+    pub symbols: Symbols,
+    pub users: Users,
+    pub cgroups: Cgroups,
+    pub clock: Clock,
+}
+
+/// What printing a value needs.
+pub struct Scope<'a> {
+    pub bundle: &'a Bundle,
+    pub maps: &'a dyn MapSource,
+    pub host: &'a mut Host,
+    /// Whether control characters in strings are escaped, as they must be on a terminal.
+    pub escape: bool,
+}
+
+/// Up to eight bytes at an offset as a number, zeros for missing ones.
+pub fn word(bytes: &[u8], offset: usize, size: usize) -> u64 {
+    let mut value = 0;
+    for (i, byte) in bytes.iter().skip(offset).take(size.min(8)).enumerate() {
+        value |= u64::from(*byte) << (8 * i);
+    }
+    value
+}
+
+/// The bytes at an offset, fewer if there are fewer.
+pub fn slice(bytes: &[u8], offset: usize, size: usize) -> &[u8] {
+    let rest = bytes.get(offset..).unwrap_or_default();
+    rest.get(..size).unwrap_or(rest)
+}
+
+/// The integer of a type that is one: integers, enums, booleans, pointers, and aggregations with one result.
+pub fn integer(ty: &Type, bytes: &[u8]) -> Option<Int> {
+    let int = match ty {
+        Type::Bool => Int { value: u64::from(word(bytes, 0, 1) != 0), signed: false, bits: 8 },
+        Type::Int { bits, signed } | Type::Enum { bits, signed, .. } => {
+            sized(word(bytes, 0, usize::from(*bits) / 8), u32::from(*bits), *signed)
+        }
+        Type::Ptr { .. } | Type::Ksym => Int::unsigned(word(bytes, 0, 8)),
+        Type::Agg(agg) => aggregate(agg, bytes)?,
+        _ => return None,
+    };
+    Some(int)
+}
+
+/// A number of that many bits.
+fn sized(value: u64, bits: u32, signed: bool) -> Int {
+    let shift = 64 - bits.clamp(1, 64);
+    let value = value << shift;
+    let value = if signed { ((value as i64) >> shift) as u64 } else { value >> shift };
+    Int { value, signed, bits: bits.min(64) as u8 }
+}
+
+/// The one number of an aggregation, for those that have one.
+pub fn aggregate(agg: &Agg, bytes: &[u8]) -> Option<Int> {
+    let first = word(bytes, 0, 8);
+    Some(match agg {
+        Agg::Count => Int::unsigned(first),
+        Agg::Sum { signed } | Agg::Min { signed } | Agg::Max { signed } => {
+            Int { value: first, signed: *signed, bits: 64 }
+        }
+        Agg::Avg { signed } | Agg::Stats { signed } => {
+            Int { value: first, signed: *signed, bits: 64 }.divided(word(bytes, 8, 8))
+        }
+        Agg::Hist { .. } | Agg::Lhist { .. } => return None,
+    })
+}
+
+/// The string of a datum, without its NUL.
+pub fn string<'a>(data: Datum<'a>) -> &'a [u8] {
+    let end = data.bytes.iter().position(|b| *b == 0).unwrap_or(data.bytes.len());
+    slice(data.bytes, 0, end)
+}
+
+/// The bytes of a buffer, or of an array of bytes.
+pub fn buffer<'a>(ty: &Type, data: Datum<'a>) -> &'a [u8] {
+    match ty {
+        Type::Buffer { .. } if !data.variable => slice(data.bytes, 4, word(data.bytes, 0, 4) as usize),
+        _ => data.bytes,
+    }
+}
+
+/// How the bytes of a buffer are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bytes {
+    /// `ab\x01`
+    Readable,
+    /// `61 62 01`
+    Hex,
+    /// `\x61\x62\x01`
+    Escaped,
+}
+
+pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], how: Bytes) {
+    for (i, byte) in bytes.iter().enumerate() {
+        match how {
+            Bytes::Readable if (32..=126).contains(byte) => out.push(*byte),
+            Bytes::Hex => {
+                if i > 0 {
+                    out.push(b' ');
+                }
+                number::digits(out, u64::from(*byte), 16, false, 2);
+            }
+            _ => escape_byte(out, *byte),
+        }
+    }
+}
+
+fn escape_byte(out: &mut Vec<u8>, byte: u8) {
+    out.extend_from_slice(b"\\x");
+    number::digits(out, u64::from(byte), 16, false, 2);
+}
+
+/// Appends a string for a terminal: control characters, which could act on it, as `\x..`; line ends and
+/// tabs stay, and so does all valid text.
+fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    if text.iter().all(|b| (32..127).contains(b)) {
+        return out.extend_from_slice(text);
+    }
+    for chunk in text.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let mut bytes = [0; 4];
+            let encoded = c.encode_utf8(&mut bytes).as_bytes();
+            if c.is_control() && c != '\n' && c != '\t' {
+                encoded.iter().for_each(|b| escape_byte(out, *b));
+            } else {
+                out.extend_from_slice(encoded);
+            }
+        }
+        chunk.invalid().iter().for_each(|b| escape_byte(out, *b));
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Appends a value as `print` and `%s` show it.
+    pub fn text(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>) {
+        self.write(out, ty, data, 1, 0);
+    }
+
+    /// The same with numbers divided, for `print(@map, top, div)`.
+    pub fn text_divided(&mut self, out: &mut Vec<u8>, ty: &Type, bytes: &[u8], div: u64) {
+        self.write(out, ty, Datum::inline(bytes), div, 0);
+    }
+
+    fn write(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>, div: u64, depth: u32) {
+        if depth > MAX_DEPTH {
+            return out.extend_from_slice(b"...");
+        }
+        let bytes = data.bytes;
+        match ty {
+            Type::Void => out.extend_from_slice(b"null"),
+            Type::Bool => out.extend_from_slice(if word(bytes, 0, 1) != 0 { b"true" } else { b"false" }),
+            Type::Int { .. } => {
+                if let Some(n) = integer(ty, bytes) {
+                    number::decimal(out, n.divided(div));
+                }
+            }
+            Type::Enum { name, .. } => self.enumerator(out, name, ty, bytes),
+            Type::String { .. } => self.string(out, string(data)),
+            Type::Buffer { .. } => write_bytes(out, buffer(ty, data), Bytes::Readable),
+            Type::Inet => inet(out, bytes),
+            Type::Mac => mac(out, bytes),
+            Type::Ptr { .. } => number::hex(out, word(bytes, 0, 8)),
+            Type::Array { elem, len } => {
+                out.push(b'[');
+                let size = elem.size() as usize;
+                for i in 0..*len as usize {
+                    if i > 0 {
+                        out.push(b',');
+                    }
+                    self.write(out, elem, Datum::inline(slice(bytes, i * size, size)), div, depth + 1);
+                }
+                out.push(b']');
+            }
+            Type::Record(record) => self.record(out, record, bytes, depth),
+            Type::Tuple(_) => self.tuple(out, ty, bytes, div, depth),
+            Type::NamedTuple(list) => self.named_tuple(out, ty, list, bytes, depth),
+            Type::Stack(stack) => self.stack(out, *stack, data),
+            Type::Ksym => self.host.symbols.kernel(out, word(bytes, 0, 8)),
+            Type::Usym => {
+                let (address, process) = (word(bytes, 0, 8), word(bytes, 8, 4) as u32);
+                self.host.symbols.user(out, &self.bundle.config, process, address);
+            }
+            Type::ProbeName => out.extend_from_slice(self.probe(bytes).0),
+            Type::FuncName => out.extend_from_slice(self.probe(bytes).1),
+            Type::Username => {
+                let id = word(bytes, 0, 4);
+                match self.host.users.name(id as u32) {
+                    Some(name) => out.extend_from_slice(name),
+                    None => number::decimal(out, Int::unsigned(id)),
+                }
+            }
+            Type::Timestamp { format } => {
+                let wall = self.host.clock.wall(word(bytes, 0, 8));
+                if let Some(format) = self.bundle.time_formats.get(*format as usize) {
+                    clock::strftime(out, format, wall);
+                }
+            }
+            Type::CgroupPath => out.extend_from_slice(self.host.cgroups.path(word(bytes, 0, 8))),
+            Type::Agg(agg) => self.aggregation(out, agg, bytes, div),
+        }
+    }
+
+    fn string(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+        if self.escape {
+            write_escaped(out, text);
+        } else {
+            out.extend_from_slice(text);
+        }
+    }
+
+    fn enumerator(&mut self, out: &mut Vec<u8>, name: &str, ty: &Type, bytes: &[u8]) {
+        let Some(n) = integer(ty, bytes) else { return };
+        let known = self.bundle.enums.iter().find(|e| e.name == name);
+        match known.and_then(|e| e.values.iter().find(|(_, v)| *v as u64 == n.value)) {
+            Some((label, _)) => out.extend_from_slice(label.as_bytes()),
+            None => number::decimal(out, n),
+        }
+    }
+
+    fn probe(&self, bytes: &[u8]) -> (&'a [u8], &'a [u8]) {
+        let bundle: &'a Bundle = self.bundle;
+        let index = usize::try_from(word(bytes, 0, 8)).unwrap_or(usize::MAX);
+        bundle.probes.get(index).map_or((b"", b""), |p| (p.name.as_bytes(), p.function.as_bytes()))
+    }
+
+    fn tuple(&mut self, out: &mut Vec<u8>, ty: &Type, bytes: &[u8], div: u64, depth: u32) {
+        out.push(b'(');
+        for (i, (offset, element)) in ty.elements().enumerate() {
+            if i > 0 {
+                out.extend_from_slice(b", ");
+            }
+            let part = slice(bytes, offset as usize, element.size() as usize);
+            self.write(out, element, Datum::inline(part), div, depth + 1);
+        }
+        out.push(b')');
+    }
+
+    /// A tuple with names is shown like a record.
+    fn named_tuple(&mut self, out: &mut Vec<u8>, ty: &Type, list: &[(String, Type)], bytes: &[u8], depth: u32) {
+        if list.is_empty() {
+            return out.extend_from_slice(b"{}");
+        }
+        for ((i, (name, _)), (offset, element)) in list.iter().enumerate().zip(ty.elements()) {
+            field_name(out, i, name);
+            let part = slice(bytes, offset as usize, element.size() as usize);
+            self.write(out, element, Datum::inline(part), 1, depth + 1);
+        }
+        out.extend_from_slice(b" }");
+    }
+
+    /// The layout of a record, if the bundle has it.
+    pub fn layout(&self, record: &Record) -> Option<&'a RecordDef> {
+        let bundle: &'a Bundle = self.bundle;
+        bundle.records.iter().find(|d| d.record.id == record.id && d.record.name == record.name)
+    }
+
+    fn record(&mut self, out: &mut Vec<u8>, record: &Record, bytes: &[u8], depth: u32) {
+        let Some(layout) = self.layout(record) else {
+            return write_bytes(out, bytes, Bytes::Escaped);
+        };
+        if layout.fields.is_empty() {
+            return out.extend_from_slice(b"{}");
+        }
+        for (i, field) in layout.fields.iter().enumerate() {
+            field_name(out, i, &field.name);
+            let mut space = [0; 8];
+            self.write(out, &field.ty, Datum::inline(field_bytes(field, bytes, &mut space)), 1, depth + 1);
+        }
+        out.extend_from_slice(b" }");
+    }
+
+    /// The frames of a stack and the process they belong to.
+    pub fn frames(&self, data: Datum<'_>) -> (Vec<u64>, u32) {
+        if data.variable {
+            return (data.bytes.chunks(8).map(|c| word(c, 0, 8)).collect(), data.extra);
+        }
+        let id = word(data.bytes, 0, 8);
+        let frames = if id == 0 { None } else { self.maps.stack(id) };
+        (frames.unwrap_or_default(), word(data.bytes, 8, 4) as u32)
+    }
+
+    /// A stack stands on lines of its own, after a line end and closed by one.
+    fn stack(&mut self, out: &mut Vec<u8>, stack: StackType, data: Datum<'_>) {
+        let (frames, process) = self.frames(data);
+        out.push(b'\n');
+        if stack.mode == StackMode::Raw {
+            for address in frames {
+                number::digits(out, address, 16, false, 1);
+                out.push(b'\n');
+            }
+            return;
+        }
+        let process = stack.user.then_some(process);
+        self.host.symbols.stack(out, &self.bundle.config, process, &frames, stack.mode);
+    }
+
+    fn aggregation(&mut self, out: &mut Vec<u8>, agg: &Agg, bytes: &[u8], div: u64) {
+        match agg {
+            Agg::Stats { signed } => {
+                let total = Int { value: word(bytes, 0, 8), signed: *signed, bits: 64 };
+                let count = word(bytes, 8, 8);
+                out.extend_from_slice(b"{ .count = ");
+                number::decimal(out, Int::unsigned(count));
+                out.extend_from_slice(b", .average = ");
+                number::decimal(out, total.divided(count).divided(div));
+                out.extend_from_slice(b", .total = ");
+                number::decimal(out, total);
+                out.extend_from_slice(b" }");
+            }
+            _ => {
+                if let Some(n) = aggregate(agg, bytes) {
+                    number::decimal(out, n.divided(div));
+                }
+            }
+        }
+    }
+
+    /// Appends allocation flags by name.
+    pub fn gfp(&mut self, out: &mut Vec<u8>, flags: u64) {
+        names::gfp_flags(out, flags);
+    }
+}
+
+fn field_name(out: &mut Vec<u8>, index: usize, name: &str) {
+    out.extend_from_slice(if index == 0 { b"{ ." } else { b", ." });
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b" = ");
+}
+
+/// The inline bytes of a record's field; a bit-field is taken out into `space`.
+pub fn field_bytes<'b>(field: &RecordField, bytes: &'b [u8], space: &'b mut [u8; 8]) -> &'b [u8] {
+    let offset = field.bit_offset as usize / 8;
+    let Some(bits) = field.bits else {
+        return slice(bytes, offset, field.ty.size() as usize);
+    };
+    let low = u128::from(word(bytes, offset, 8));
+    let high = u128::from(word(bytes, offset + 8, 8));
+    let value = ((high << 64 | low) >> (field.bit_offset % 8)) as u64;
+    *space = sized(value, u32::from(bits), field.ty.is_signed()).value.to_le_bytes();
+    space
+}
+
+fn inet(out: &mut Vec<u8>, bytes: &[u8]) {
+    let mut address = [0u8; 16];
+    for (to, from) in address.iter_mut().zip(bytes.iter().skip(4)) {
+        *to = *from;
+    }
+    let [a, b, c, d, ..] = address;
+    let text = match word(bytes, 0, 4) {
+        2 => Ipv4Addr::new(a, b, c, d).to_string(),
+        10 => {
+            // An address of 96 zero bits ends in dotted form, as the C library writes it.
+            let bits = u128::from_be_bytes(address);
+            match u32::try_from(bits) {
+                Ok(low) if low > 0xffff => format!("::{}", Ipv4Addr::from(low)),
+                _ => Ipv6Addr::from(address).to_string(),
+            }
+        }
+        _ => return,
+    };
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn mac(out: &mut Vec<u8>, bytes: &[u8]) {
+    for i in 0..6 {
+        if i > 0 {
+            out.push(b':');
+        }
+        number::digits(out, word(bytes, i, 1), 16, true, 2);
+    }
+}
