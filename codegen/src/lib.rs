@@ -35,18 +35,20 @@ pub struct Options {
     /// Effort of LLVM's instruction selection, 0 to 2.
     pub opt_level: u8,
     /// Atomic instructions other than addition, and ones that return the old value (Linux 5.12).
-    pub atomic_fetch: bool,
+    pub atomics: bool,
     /// `bpf_map_lookup_percpu_elem` (Linux 5.18): aggregations can be added up in a program.
     pub percpu_lookup: bool,
-    /// Give the IR as text, before and after optimisation.
-    pub emit_llvm: bool,
+    /// Give the IR as text as it was built.
+    pub llvm: bool,
+    /// Give the IR as text as it was optimised.
+    pub llvm_opt: bool,
     /// Give the programs as text.
-    pub emit_bpf: bool,
+    pub bpf: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { opt_level: 2, atomic_fetch: false, percpu_lookup: false, emit_llvm: false, emit_bpf: false }
+        Options { opt_level: 2, atomics: false, percpu_lookup: false, llvm: false, llvm_opt: false, bpf: false }
     }
 }
 

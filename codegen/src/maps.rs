@@ -222,14 +222,14 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let atomic = match op {
             BinOp::Add => Some((AtomicOp::Add, v)),
             BinOp::Sub => Some((AtomicOp::Add, self.ir.neg(v))),
-            BinOp::BitAnd if self.unit.options.atomic_fetch => Some((AtomicOp::And, v)),
-            BinOp::BitOr if self.unit.options.atomic_fetch => Some((AtomicOp::Or, v)),
-            BinOp::BitXor if self.unit.options.atomic_fetch => Some((AtomicOp::Xor, v)),
+            BinOp::BitAnd if self.unit.options.atomics => Some((AtomicOp::And, v)),
+            BinOp::BitOr if self.unit.options.atomics => Some((AtomicOp::Or, v)),
+            BinOp::BitXor if self.unit.options.atomics => Some((AtomicOp::Xor, v)),
             _ => None,
         };
         match atomic {
             Some((op, v)) if size >= 4 => {
-                if want && !self.unit.options.atomic_fetch {
+                if want && !self.unit.options.atomics {
                     // Without fetching atomics the value that is seen may be another CPU's; the count is right.
                     let old = self.load_scalar(mem, ty);
                     self.ir.atomic(op, mem.ptr, v, size);

@@ -176,20 +176,20 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
         return Err(errors);
     }
 
-    let llvm = options.emit_llvm.then(|| module.print_to_string().to_string());
+    let llvm = options.llvm.then(|| module.print_to_string().to_string());
     #[cfg(debug_assertions)]
     if let Err(message) = module.verify() {
         return Err(broken(message.to_string()));
     }
     machine.optimize(&module).map_err(broken)?;
-    let llvm_opt = options.emit_llvm.then(|| module.print_to_string().to_string());
+    let llvm_opt = options.llvm_opt.then(|| module.print_to_string().to_string());
     let object = machine.emit(&module);
     let errors: Vec<Diagnostic> = session.errors().iter().map(|m| *from_llvm(m, sources, whole)).collect();
     if !errors.is_empty() {
         return Err(errors);
     }
     let object = object.map_err(broken)?;
-    let bpf = options.emit_bpf.then(|| disasm::disassemble(&object));
+    let bpf = options.bpf.then(|| disasm::disassemble(&object));
 
     let programs = typed.programs.iter().map(|p| ProgramDef {
         symbol: p.symbol.clone(),

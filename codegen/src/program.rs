@@ -79,7 +79,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
     };
     lower.declare_locals()?;
     lower.block(&program.body)?;
-    lower.leave(0);
+    ir.br(exit);
     ir.finish_entry(function);
     Ok(lower.pool.scratch_index.map(|_| lower.pool.scratch_max))
 }
