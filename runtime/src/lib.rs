@@ -9,6 +9,7 @@ pub mod events;
 pub mod kernel;
 pub mod list;
 pub mod load;
+pub mod output;
 pub mod pcap;
 pub mod session;
 pub mod sys;
