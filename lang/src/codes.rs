@@ -77,7 +77,8 @@ codes! {
         "A `config` variable is unknown or its value cannot be used.",
         "config = { max_strlenn = 10 } begin { }", "config = { max_strlen = 10 } begin { }";
     MissingParameter = "0213", "positional parameter missing or unusable",
-        "A positional parameter is not an integer where one is needed.", "", "";
+        "A positional parameter is not given, or is no number where one is needed.",
+        "kprobe:$1 { }", "kprobe:vfs_read { }";
     UnknownProbe = "0301", "unknown kind of probe",
         "The word before the first colon names the kind of probe.", "kprob:vfs_read { }", "kprobe:vfs_read { }";
     BadTarget = "0302", "malformed attach point",
@@ -85,9 +86,10 @@ codes! {
         "tracepoint:sched { }", "tracepoint:sched:sched_switch { }";
     NoSuchTarget = "0303", "nothing to attach to",
         "The kernel or the program has no such function, tracepoint or event.",
-        "kprobe:vfs_reed { }", "kprobe:vfs_read { }";
+        "tracepoint:sched:sched_swich { }", "tracepoint:sched:sched_switch { }";
     TooManyTargets = "0304", "too many attach points",
-        "A wildcard matches more targets than `max_probes` allows.", "", "";
+        "A wildcard matches more targets than `max_probes` allows.",
+        "config = { max_probes = 4 } kprobe:vfs_* { }", "config = { max_probes = 4 } kprobe:vfs_read* { }";
     KernelLacks = "0401", "the kernel lacks what this needs",
         "The running kernel is too old or was built without something.", "", "";
     NoFacts = "0402", "kernel information is not available",

@@ -49,6 +49,20 @@ pub enum Feature {
     CpuV4,
 }
 
+impl Feature {
+    /// The version in mainline from which it is there; distributions may have it earlier.
+    pub fn since(self) -> Version {
+        match self {
+            Feature::KprobeMulti => Version(5, 18),
+            Feature::UprobeMulti | Feature::CpuV4 => Version(6, 6),
+            Feature::AttachCookie | Feature::GetFuncIp => Version(5, 15),
+            Feature::Loop => Version(5, 17),
+            Feature::ForEachMapElem => Version(5, 13),
+            Feature::AtomicFetch => Version(5, 12),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TypeKind {
     Struct,

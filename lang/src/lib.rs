@@ -23,6 +23,8 @@ mod layout;
 pub mod probes;
 mod resolve;
 pub mod source;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod typed;
 pub mod types;
 

@@ -407,6 +407,12 @@ impl Checker<'_> {
             }
             _ => {}
         }
+        // An aggregation compared with something is the number that it stands for.
+        let number = |c: &Self, e: Expr| match e.ty {
+            Type::Agg(_) => c.integer(e, "what is compared"),
+            _ => Ok(e),
+        };
+        let (l, r) = (number(self, l)?, number(self, r)?);
         // A `char *` compared with a string is the string it points to.
         let (l, r) = match (&l.ty, &r.ty) {
             (Type::Ptr { .. }, Type::String { .. }) => (self.stringify(l)?, r),
