@@ -1,1 +1,3 @@
-pub fn disassemble(_: &[u8]) -> String { String::new() }
+pub fn disassemble(_: &[u8]) -> String {
+    String::new()
+}

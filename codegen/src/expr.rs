@@ -143,9 +143,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     fn probe_id(&self) -> Val<'c> {
         match self.program.probe_id {
-            ProbeIdSource::Cookie => {
-                self.ir.helper(helpers::GET_ATTACH_COOKIE, &[self.context.into()], Effect::None)
-            }
+            ProbeIdSource::Cookie => self.ir.helper(helpers::GET_ATTACH_COOKIE, &[self.context.into()], Effect::None),
             ProbeIdSource::Patch | ProbeIdSource::Unused => self.ir.opaque(self.ir.int(PROBE_ID_MAGIC as i64)),
         }
     }

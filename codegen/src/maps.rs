@@ -149,12 +149,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// `bpf_map_update_elem`; counts failures.
     fn put(&self, def: &MapDef, object: u32, key: Mem<'c>, value: Mem<'c>) -> Result<()> {
-        let args = [
-            self.map_object(object)?.into(),
-            key.ptr.into(),
-            value.ptr.into(),
-            self.ir.int(helpers::BPF_ANY).into(),
-        ];
+        let args =
+            [self.map_object(object)?.into(), key.ptr.into(), value.ptr.into(), self.ir.int(helpers::BPF_ANY).into()];
         let result = self.ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
         let (lost, done) = (self.ir.block("lost"), self.ir.block("done"));
         self.ir.cond_br(self.ir.icmp(Pred::EQ, result, self.ir.int(0)), done, lost);

@@ -142,7 +142,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 let (lost, found) = (self.ir.block("no_scratch"), self.ir.block("scratch"));
                 self.ir.cond_br(self.ir.is_null(base), lost, found);
                 self.ir.at(lost);
-                self.leave(0);
+                self.leave();
                 self.ir.at(found);
                 self.pool.scratch = Some(base);
                 base

@@ -28,7 +28,13 @@ pub struct Unit<'m, 'c> {
 }
 
 impl<'m, 'c> Unit<'m, 'c> {
-    fn new(module: &'m Module<'c>, session: &'c Session, typed: &'m Typed, sources: &SourceMap, options: &'m Options) -> Self {
+    fn new(
+        module: &'m Module<'c>,
+        session: &'c Session,
+        typed: &'m Typed,
+        sources: &SourceMap,
+        options: &'m Options,
+    ) -> Self {
         let context = session.context();
         let size = typed.globals.size;
         let globals = (size > 0).then(|| {
@@ -78,8 +84,7 @@ impl<'m, 'c> Unit<'m, 'c> {
     /// `struct bpf_map_def`: type, key size, value size, entries, flags, id, pinning.
     fn define_map(&self, global: GlobalValue<'c>, object: &MapObject) {
         let i32 = self.module.get_context().i32_type();
-        let words =
-            [object.map_type, object.key_size, object.value_size, object.max_entries, object.flags, 0, 0];
+        let words = [object.map_type, object.key_size, object.value_size, object.max_entries, object.flags, 0, 0];
         let words = words.map(|w| i32.const_int(u64::from(w), false));
         global.set_initializer(&i32.const_array(&words));
     }

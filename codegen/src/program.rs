@@ -111,13 +111,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.unit.debug.locate(self.ir, &mut self.scope, span);
     }
 
-    /// Ends the program here, giving back the open records from the `keep`th on. What follows is
-    /// built into a block that nothing reaches.
-    pub fn leave(&mut self, keep: usize) {
-        self.discard(keep);
+    /// Ends the program here, giving back open records.
+    pub fn leave(&self) {
+        self.discard(0);
         self.ir.br(self.exit);
-        let dead = self.ir.block("dead");
-        self.ir.at(dead);
     }
 
     /// Gives back open records on a way that goes elsewhere.

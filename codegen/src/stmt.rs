@@ -50,7 +50,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             StmtKind::Break => self.jump(|l| l.done),
             StmtKind::Continue => self.jump(|l| l.next),
             StmtKind::Return => {
-                self.leave(0);
+                self.leave();
+                self.unreachable();
                 Ok(())
             }
         }
@@ -99,9 +100,14 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let Some(inner) = self.loops.last().copied() else { return self.unexpected("this jump") };
         self.discard(inner.open);
         self.ir.br(to(&inner));
+        self.unreachable();
+        Ok(())
+    }
+
+    /// What follows a jump is built into a block that nothing reaches.
+    fn unreachable(&self) {
         let dead = self.ir.block("dead");
         self.ir.at(dead);
-        Ok(())
     }
 
     /// Repeats the body while the condition holds, at most `limit` times.

@@ -10,11 +10,8 @@ use rtrace_lang::diag::Result;
 use rtrace_lang::typed::Expr;
 use rtrace_lang::types::{Space, Type};
 
-pub(super) const ROWS: &[Row] = &[
-    ("ntop", How::Memory(ntop)),
-    ("macaddr", How::Memory(macaddr)),
-    ("skboutput", How::Scalar(skboutput)),
-];
+pub(super) const ROWS: &[Row] =
+    &[("ntop", How::Memory(ntop)), ("macaddr", How::Memory(macaddr)), ("skboutput", How::Scalar(skboutput))];
 
 const AF_INET: i64 = 2;
 

@@ -40,12 +40,7 @@ fn process<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType) -> Val<'c> {
     if stack.user { l.process_id() } else { l.ir.int(0) }
 }
 
-fn stack_variable<'c>(
-    l: &mut Lower<'_, '_, 'c>,
-    call: Call<'_>,
-    to: Mem<'c>,
-    _: u32,
-) -> Result<(Val<'c>, Val<'c>)> {
+fn stack_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, _: u32) -> Result<(Val<'c>, Val<'c>)> {
     let Some(stack) = stack_type(&call) else { return l.unexpected("this stack") };
     let len = frames(l, stack, to);
     Ok((len, process(l, stack)))

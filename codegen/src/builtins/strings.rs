@@ -57,12 +57,7 @@ fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
     Ok(())
 }
 
-fn str_variable<'c>(
-    l: &mut Lower<'_, '_, 'c>,
-    call: Call<'_>,
-    to: Mem<'c>,
-    max: u32,
-) -> Result<(Val<'c>, Val<'c>)> {
+fn str_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
     let Some(arg) = call.arg(0) else { return l.unexpected("`str`") };
     let (from, space) = source(l, arg)?;
     let size = limited(l, call.arg(1), max)?;
@@ -84,12 +79,7 @@ fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
     Ok(())
 }
 
-fn buf_variable<'c>(
-    l: &mut Lower<'_, '_, 'c>,
-    call: Call<'_>,
-    to: Mem<'c>,
-    max: u32,
-) -> Result<(Val<'c>, Val<'c>)> {
+fn buf_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
     let Some(arg) = call.arg(0) else { return l.unexpected("`buf`") };
     let (from, space) = source(l, arg)?;
     let len = limited(l, call.arg(1), max)?;
@@ -179,12 +169,7 @@ fn join<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()
     Ok(())
 }
 
-fn join_variable<'c>(
-    l: &mut Lower<'_, '_, 'c>,
-    call: Call<'_>,
-    to: Mem<'c>,
-    max: u32,
-) -> Result<(Val<'c>, Val<'c>)> {
+fn join_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
     let mark = l.mark();
     let text = joined(l, &call, max)?;
     let result = l.read_str(to.ptr, l.ir.int(i64::from(max)), l.ir.ptr_to_int(text.ptr), Space::Kernel);

@@ -347,10 +347,20 @@ impl<'m, 'c> Ir<'m, 'c> {
     /// The same value, of which LLVM knows nothing: what was computed before stays computed as
     /// written, in one register, so that the verifier sees the bound that was put on it.
     pub fn opaque(&self, value: Val<'c>) -> Val<'c> {
+        self.assembly(String::new(), value)
+    }
+
+    /// Assembly text that changes `$0`, which starts as `value`; without side effects.
+    fn assembly(&self, text: String, value: Val<'c>) -> Val<'c> {
         let ty = self.i64.fn_type(&[self.i64.into()], false);
-        let asm = self.context.create_inline_asm(ty, String::new(), "=r,0".into(), false, false, None, false);
+        let asm = self.context.create_inline_asm(ty, text, "=r,0".into(), false, false, None, false);
         match self.builder.build_indirect_call(ty, asm, &[value.into()], "") {
-            Ok(call) => call.try_as_basic_value().basic().map_or(value, |v| v.into_int_value()),
+            Ok(call) => {
+                for a in self.pure_attributes {
+                    call.add_attribute(AttributeLoc::Function, a);
+                }
+                call.try_as_basic_value().basic().map_or(value, |v| v.into_int_value())
+            }
             Err(e) => {
                 self.note(&e.to_string());
                 value
@@ -366,16 +376,7 @@ impl<'m, 'c> Ir<'m, 'c> {
         }
         // Comparison and correction on one register: verifiers before 5.11 do not carry what a
         // comparison says over to copies of the register.
-        let ty = self.i64.fn_type(&[self.i64.into()], false);
-        let text = format!("if $0 < {} goto +1\n$0 = {max}", u64::from(max) + 1);
-        let asm = self.context.create_inline_asm(ty, text, "=r,0".into(), false, false, None, false);
-        match self.builder.build_indirect_call(ty, asm, &[value.into()], "") {
-            Ok(call) => call.try_as_basic_value().basic().map_or(value, |v| v.into_int_value()),
-            Err(e) => {
-                self.note(&e.to_string());
-                value
-            }
-        }
+        self.assembly(format!("if $0 < {} goto +1\n$0 = {max}", u64::from(max) + 1), value)
     }
 
     // --- memory ---

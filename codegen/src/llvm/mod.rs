@@ -84,13 +84,16 @@ impl Machine {
         static INIT: Once = Once::new();
         INIT.call_once(|| {
             Target::initialize_bpf(&InitializationConfig {
-                asm_parser: true,
+                asm_parser: false,
                 asm_printer: true,
                 base: true,
                 disassembler: false,
                 info: true,
                 machine_code: true,
             });
+            // inkwell leaves it out; `Ir::bound` has assembly text.
+            // SAFETY: registers the parser with LLVM's list of targets, once, under `INIT`.
+            unsafe { inkwell::llvm_sys::target::LLVMInitializeBPFAsmParser() };
         });
         let triple = TargetTriple::create("bpfel");
         let target = Target::from_triple(&triple).map_err(|e| e.to_string())?;
