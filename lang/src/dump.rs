@@ -477,6 +477,7 @@ fn int_text(v: i64, ty: &Type) -> String {
         Type::Bool if v == 1 => "true".into(),
         Type::Int { bits: 64, signed: true } => v.to_string(),
         Type::Int { bits: 64, .. } => format!("({ty}){}", v as u64),
+        Type::Ptr { .. } => format!("({}){v:#x}", type_text(ty)),
         _ => format!("({}){v}", type_text(ty)),
     }
 }

@@ -262,7 +262,7 @@ fn add(ptr: Expr, bytes: Expr, span: Span) -> Expr {
 /// `index * size`, in the type that address arithmetic takes.
 pub(super) fn scale(index: Expr, size: i64) -> Expr {
     let span = index.span;
-    let index = Expr { ty: Type::U64, ..index };
+    let index = super::convert::signed_as(index, &Type::U64);
     if size == 1 {
         return index;
     }

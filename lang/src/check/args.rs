@@ -32,8 +32,7 @@ impl Checker<'_> {
                 } else if field.ty.is_scalar() {
                     ExprKind::Ctx { offset }
                 } else {
-                    let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(field.ty.clone()), span };
-                    ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None }
+                    return Ok(in_context(offset, field.ty.clone(), span));
                 };
                 Ok(Expr { kind, ty: field.ty.clone(), span })
             }
@@ -54,8 +53,12 @@ impl Checker<'_> {
                     return Err(self.no_argument(name, &names, span));
                 };
                 let ty = f.params.get(n).map_or(Type::U64, |p| p.1.clone());
-                let word = self.register_argument(n as u32, span);
-                Ok(narrow(word, ty))
+                let word = self.register_argument(words_before(&f, n), span);
+                match (&ty, &word.kind) {
+                    // A record that fits its register lies there as in memory.
+                    (Type::Record(r), ExprKind::Ctx { offset }) if r.size <= 8 => Ok(in_context(*offset, ty, span)),
+                    _ => Ok(narrow(word, ty)),
+                }
             }
             Context::KernelReturn { function, .. } => Err(Diagnostic::error(
                 Code::UnknownField,
@@ -88,7 +91,7 @@ impl Checker<'_> {
             return Err(self.no_argument(name, &names, span));
         };
         let ty = function.params.get(n).map_or(Type::U64, |p| p.1.clone());
-        Ok(context_word(n as u32 * 8, ty, span))
+        Ok(context_word(words_before(function, n) * 8, ty, span))
     }
 
     fn no_argument(&self, name: &str, names: &[&str], span: Span) -> Box<Diagnostic> {
@@ -113,7 +116,7 @@ impl Checker<'_> {
             Context::Trampoline { function, .. } => {
                 self.probe.specific = true;
                 match function.params.get(n as usize) {
-                    Some((_, ty)) => Ok(context_word(n * 8, ty.clone(), span)),
+                    Some((_, ty)) => Ok(context_word(words_before(&function, n as usize) * 8, ty.clone(), span)),
                     None => Err(Diagnostic::error(
                         Code::UnknownField,
                         span,
@@ -171,7 +174,7 @@ impl Checker<'_> {
                         format!("`{}` returns nothing", function.name),
                     ));
                 }
-                Ok(context_word(function.params.len() as u32 * 8, function.ret.clone(), span))
+                Ok(context_word(words_before(&function, function.params.len()) * 8, function.ret.clone(), span))
             }
             Context::Trampoline { function, .. } => Err(Diagnostic::error(
                 Code::NotAllowedHere,
@@ -214,12 +217,35 @@ impl Checker<'_> {
     }
 }
 
+/// Words of the context that the parameters before the one at `index` take: a record passed by value
+/// takes as many as it fills.
+fn words_before(function: &Function, index: usize) -> u32 {
+    function.params.iter().take(index).map(|(_, ty)| words(ty)).sum()
+}
+
+fn words(ty: &Type) -> u32 {
+    match ty {
+        Type::Record(r) => r.size.div_ceil(8).max(1),
+        _ => 1,
+    }
+}
+
 /// The `u64` word of the context at `offset` as a value of its type.
 fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
+    if matches!(ty, Type::Record(_)) {
+        return in_context(offset, ty, span);
+    }
     if matches!(ty, Type::Ptr { .. }) {
         return Expr { kind: ExprKind::Ctx { offset }, ty, span };
     }
     narrow(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }, ty)
+}
+
+/// What lies in the context itself.
+fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
+    let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(ty.clone()), span };
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None };
+    Expr { kind, ty, span }
 }
 
 /// A register's value as the narrower type it was passed as.

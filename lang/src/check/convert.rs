@@ -57,10 +57,11 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
 }
 
 /// The type that a variable, map value or map key keeps for values of this type: integers get 64
-/// bits, so that later and larger values fit and additions are atomic.
+/// bits, so that later and larger values fit and additions are atomic. Narrow unsigned ones become
+/// signed, which loses nothing: `@last = pid` in one probe goes with `@last = -1` in another.
 pub fn kept(ty: &Type) -> Type {
     match ty {
-        Type::Int { signed, .. } => Type::Int { bits: 64, signed: *signed },
+        Type::Int { bits, signed } => Type::Int { bits: 64, signed: *signed || *bits < 64 },
         Type::Tuple(list) => Type::Tuple(list.iter().map(kept).collect()),
         Type::NamedTuple(list) => Type::NamedTuple(list.iter().map(|(n, t)| (n.clone(), kept(t))).collect()),
         Type::Stack(s) => Type::Stack(StackType { stored: true, ..*s }),
@@ -158,6 +159,16 @@ impl Checker<'_> {
             }
         };
         self.coerce(e, &wide)
+    }
+}
+
+/// A 64-bit integer as one of the other sign. The operands of a division or shift keep theirs, so it is
+/// converted, not renamed.
+pub(super) fn signed_as(e: Expr, ty: &Type) -> Expr {
+    match e.kind {
+        _ if e.ty == *ty => e,
+        ExprKind::Int(v) => Expr::int(v, ty.clone(), e.span),
+        _ => Expr { span: e.span, kind: ExprKind::Convert(Box::new(e)), ty: ty.clone() },
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::access::scale;
-use super::convert::unify;
+use super::convert::{signed_as, unify};
 use crate::builtins;
 use crate::codes::Code;
 use crate::constants;
@@ -243,7 +243,7 @@ impl Checker<'_> {
                 let e = self.integer(e, "the operand of `-`")?;
                 Ok(match e.constant() {
                     Some(v) => Expr::int(v.wrapping_neg(), Type::I64, span),
-                    None => Expr { kind: ExprKind::Neg(Box::new(Expr { ty: Type::I64, ..e })), ty: Type::I64, span },
+                    None => Expr { kind: ExprKind::Neg(Box::new(signed_as(e, &Type::I64))), ty: Type::I64, span },
                 })
             }
             UnOp::BitNot => {
@@ -382,8 +382,8 @@ impl Checker<'_> {
         {
             return Ok(Expr::int(value, ty, span));
         }
-        let left = Box::new(Expr { ty: ty.clone(), ..l });
-        let right = Box::new(Expr { ty: ty.clone(), ..r });
+        let left = Box::new(signed_as(l, &ty));
+        let right = Box::new(signed_as(r, &ty));
         Ok(Expr { kind: ExprKind::Arith { op, left, right }, ty, span })
     }
 
@@ -476,8 +476,8 @@ impl Checker<'_> {
             };
             return Ok(Expr::int(i64::from(holds), Type::Bool, span));
         }
-        let left = Box::new(Expr { ty: ty.clone(), ..l });
-        let right = Box::new(Expr { ty, ..r });
+        let left = Box::new(signed_as(l, &ty));
+        let right = Box::new(signed_as(r, &ty));
         Ok(Expr { kind: ExprKind::Compare { op, signed, left, right }, ty: Type::Bool, span })
     }
 

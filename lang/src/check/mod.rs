@@ -371,7 +371,8 @@ impl Checker<'_> {
                     format!("`@{}` is used with and without a key", map.name),
                 )
                 .label("with a key here")
-                .also(map.span, "without a key here"));
+                .also(map.span, "without a key here")
+                .help("give one of them another name"));
             }
             (Some(Some(_)), None) => {
                 return Err(Diagnostic::error(
@@ -380,7 +381,8 @@ impl Checker<'_> {
                     format!("`@{}` is used with and without a key", map.name),
                 )
                 .label("without a key here")
-                .also(map.span, "with a key here"));
+                .also(map.span, "with a key here")
+                .help("give one of them another name"));
             }
         };
         let new = Some(new);
