@@ -334,10 +334,15 @@ impl Lister<'_> {
             [name] => self.kernel.tracepoints("*", name)?,
             [category, name, ..] => self.kernel.tracepoints(category, or_all(name))?,
         };
-        for (category, name) in found {
-            self.line("tracepoint", format!("{category}:{name}").as_bytes())?;
+        let mut lines = Lines::default();
+        for (category, name) in &found {
+            lines.push(&[category.as_bytes(), name.as_bytes()]);
+        }
+        for line in lines.sorted() {
+            self.line("tracepoint", line)?;
             if self.verbose
-                && let Some(format) = self.kernel.tracepoint_format(&category, &name)?
+                && let Some((category, name)) = String::from_utf8_lossy(line).split_once(':')
+                && let Some(format) = self.kernel.tracepoint_format(category, name)?
             {
                 for field in format_fields(&format) {
                     self.argument(field.text, "")?;
@@ -350,14 +355,18 @@ impl Lister<'_> {
     fn raw_tracepoints(&mut self, target: &[String]) -> Done {
         let (module, name) = module_and_name(target);
         let modules = Glob::new(module.unwrap_or("*"));
+        let mut lines = Lines::default();
         for (of, name) in self.kernel.raw_tracepoints_by_module(&Glob::new(name))? {
             let of = of.as_deref().unwrap_or("vmlinux");
-            if !modules.matches(of.as_bytes()) {
-                continue;
+            if modules.matches(of.as_bytes()) {
+                lines.push(&[of.as_bytes(), name.as_bytes()]);
             }
-            self.line("rawtracepoint", format!("{of}:{name}").as_bytes())?;
+        }
+        for line in lines.sorted() {
+            self.line("rawtracepoint", line)?;
             if self.verbose
-                && let Some(prototype) = self.kernel.raw_prototype(&name)
+                && let Some((_, name)) = String::from_utf8_lossy(line).split_once(':')
+                && let Some(prototype) = self.kernel.raw_prototype(name)
             {
                 for (name, ty) in &prototype.params {
                     self.argument(ty, name)?;

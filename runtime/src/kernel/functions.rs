@@ -88,8 +88,10 @@ fn kallsyms_line(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
 /// Names that patterns leave out, as bpftrace does: places of weak functions that the linker left out, parts of
 /// functions that the compiler split off, BPF dispatchers, and RCU's internals, where a probe may hang the machine.
 fn is_left_out(name: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 3] = [b"rcu_", b"__ftrace_invalid_address__", b"bpf_dispatcher_"];
-    PREFIXES.iter().any(|p| name.starts_with(p)) || memchr::memmem::find(name, b".part.").is_some()
+    name.starts_with(b"rcu_")
+        || name.starts_with(b"__ftrace_invalid_address__")
+        || (name.starts_with(b"bpf_dispatcher_") && name.ends_with(b"_func"))
+        || memchr::memmem::find(name, b".part.").is_some()
 }
 
 impl Functions {
@@ -236,7 +238,10 @@ impl Functions {
             } else if candidate.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b".")) {
                 variant.get_or_insert_with(|| String::from_utf8_lossy(candidate).into_owned());
             }
-            best.offer(candidate);
+            // A function that is there, but not for this kind of probe, is no news.
+            if candidate != name.as_bytes() {
+                best.offer(candidate);
+            }
             ControlFlow::Continue(())
         })
         .ok()?;

@@ -231,17 +231,26 @@ impl LiveKernel {
             if !wanted(prefix) || (module.is_some() && !reachable.iter().any(|k| of_module(&k))) {
                 continue;
             }
-            self.btf.each_name(btf::Kind::Func, module, &mut |name| {
+            let mut is_reachable = |name: &[u8]| {
                 key.clear();
                 for part in [prefix, b" ", name] {
                     key.extend_from_slice(part);
                 }
-                if reachable.contains(key.as_slice()) {
-                    each(name, module);
-                }
-            })?;
+                reachable.contains(key.as_slice())
+            };
+            self.btf.each_function(module, self.most_arguments(), &mut is_reachable, &mut |name| each(name, module))?;
         }
         Ok(())
+    }
+
+    /// How many arguments a BPF trampoline can carry: those in registers, and on x86 since 6.6 (473e3150e30a) those on
+    /// the stack up to MAX_BPF_FUNC_ARGS.
+    fn most_arguments(&self) -> usize {
+        match () {
+            () if cfg!(target_arch = "aarch64") => 8,
+            () if self.version() >= Version(6, 6) => 12,
+            () => 6,
+        }
     }
 
     /// Raw tracepoints that match, with the module that has them.

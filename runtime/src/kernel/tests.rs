@@ -90,6 +90,8 @@ fn functions_and_raw_tracepoints() {
     assert_eq!(kernel.function("no_such_function", None), Ok(None));
     let switch = kernel.raw_tracepoint("sched_switch").unwrap().expect("a tracepoint");
     assert_eq!(switch.params.iter().map(|(_, t)| t.to_string()).nth(1).as_deref(), Some("struct task_struct *"));
+    let names: Vec<&str> = switch.params.iter().map(|(n, _)| n.as_str()).collect();
+    assert_eq!(names, ["preempt", "prev", "next", "prev_state"]);
     assert!(kernel.raw_tracepoints("sched_s*").unwrap().contains(&"sched_switch".to_owned()));
 }
 

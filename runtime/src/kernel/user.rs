@@ -8,7 +8,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
-use object::{Object, ObjectSegment, ObjectSymbol, SymbolKind};
+use object::elf::STT_GNU_IFUNC;
+use object::{Object, ObjectSegment, ObjectSymbol, SymbolFlags, SymbolKind};
 use rtrace_lang::kernel::{KernelError, UserSymbol};
 
 use super::glob::{self, Glob};
@@ -171,9 +172,9 @@ fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
 /// Calls `each` with the name of every defined function and the symbol; names come once per table.
 fn each_function<'d>(elf: &'d object::File<'_>, each: &mut dyn FnMut(&'d str, &dyn Fn() -> UserSymbol)) {
     for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
-        // Indirect functions (memcpy and its like in libc) are the resolver's code: bpftrace lists them too.
-        let is_function = symbol.kind() == SymbolKind::Text;
-        if !is_function || !symbol.is_definition() || symbol.address() == 0 {
+        // Indirect functions (memcpy and its like in libc) name the code that chooses one.
+        let indirect = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_GNU_IFUNC);
+        if !(indirect || symbol.kind() == SymbolKind::Text) || symbol.is_undefined() || symbol.address() == 0 {
             continue;
         }
         let Ok(name) = symbol.name() else { continue };

@@ -30,7 +30,11 @@ impl Facts {
                 let to = target(ptr);
                 let needs_parentheses =
                     self.get(to).is_some_and(|(_, raw)| matches!(&*raw, Raw::Array(_) | Raw::FuncProto(_)));
-                let inner = if needs_parentheses { format!("(*{inner})") } else { format!("*{inner}") };
+                let inner = match needs_parentheses {
+                    true => format!("(*{inner})"),
+                    false if inner.starts_with('(') => format!("* {inner}"),
+                    false => format!("*{inner}"),
+                };
                 self.declare(to, &inner, depth + 1)
             }
             Raw::Array(array) => self.declare(target(array), &format!("{inner}[{}]", array.len()), depth + 1),
@@ -75,7 +79,8 @@ impl Facts {
     /// A qualifier stands before a plain type and after the asterisk of a pointer.
     fn qualified(&self, word: &str, to: At, inner: &str, depth: u32) -> String {
         if self.get(to).is_some_and(|(_, raw)| matches!(&*raw, Raw::Ptr(_))) {
-            let inner = if inner.is_empty() { word.to_owned() } else { format!("{word} {inner}") };
+            let gap = if inner.is_empty() { "" } else { " " };
+            let inner = format!(" {word}{gap}{inner}");
             return self.declare(to, &inner, depth + 1);
         }
         format!("{word} {}", self.declare(to, inner, depth + 1))
@@ -137,9 +142,12 @@ impl Facts {
     /// A raw tracepoint's prototype, without the first parameter, which is not the script's.
     pub fn raw_prototype(&self, name: &str) -> Result<Option<Prototype>, KernelError> {
         let at = self.find(&format!("{}{name}", super::RAW_PREFIX), &[Kind::Typedef])?;
-        let Some(mut prototype) = at.and_then(|at| self.prototype_at(at)) else { return Ok(None) };
+        let Some((at, mut prototype)) = at.and_then(|at| Some((at, self.prototype_at(at)?))) else { return Ok(None) };
         if !prototype.params.is_empty() {
             prototype.params.remove(0);
+        }
+        for ((param, _), name) in prototype.params.iter_mut().zip(self.raw_parameters(at.object, name)) {
+            *param = name;
         }
         Ok(Some(prototype))
     }

@@ -11,7 +11,7 @@ mod index;
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -83,14 +83,19 @@ fn map(path: &Path) -> std::io::Result<(memmap2::Mmap, PathBuf, Option<File>)> {
     if let Ok(map) = unsafe { MmapOptions::new().map_copy_read_only(&file) } {
         return Ok((map, path.to_path_buf(), None));
     }
-    let copy = super::os::memfd(c"btf")?;
-    let size = file.metadata()?.len();
-    copy.set_len(size)?;
-    // SAFETY: nobody else knows the memfd.
-    let mut target = unsafe { MmapOptions::new().map_mut(&copy)? };
-    file.read_exact(&mut target)?;
+    let mut copy = super::os::memfd(c"btf")?;
+    // Written, not read into a mapping: that would cost a page fault for every page.
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            got => copy.write_all(buffer.get(..got).unwrap_or_default())?,
+        }
+    }
+    // SAFETY: nobody else knows the memfd, and it is not written to again.
+    let map = unsafe { MmapOptions::new().map_copy_read_only(&copy)? };
     let again = PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd()));
-    Ok((target.make_read_only()?, again, Some(copy)))
+    Ok((map, again, Some(copy)))
 }
 
 fn open_vmlinux() -> Result<Object, KernelError> {
@@ -281,11 +286,70 @@ impl Facts {
         if !function.params.is_empty() {
             function.params.remove(0);
         }
+        for (i, (param, _)) in function.params.iter_mut().enumerate() {
+            *param = format!("arg{i}");
+        }
+        for ((param, _), name) in function.params.iter_mut().zip(self.raw_parameters(at.object, name)) {
+            *param = name;
+        }
         Ok(Some(function))
+    }
+
+    /// Names of a raw tracepoint's parameters, which the typedef's prototype lacks: from the function that calls
+    /// the attached probes (`__traceiter_NAME`, Linux 5.10) or the one that stands for them (6.6).
+    fn raw_parameters(&self, object: u32, name: &str) -> Vec<String> {
+        for prefix in ["__traceiter_", "__probestub_"] {
+            let full = format!("{prefix}{name}");
+            if let Ok(Some(at)) = self.find_in(object, &full, &[Kind::Func])
+                && let Some(function) = self.function_at(at, &full)
+            {
+                return function.params.into_iter().skip(1).map(|(name, _)| name).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Whether a trampoline can carry the arguments of a FUNC: not if their number is variable or above `most`.
+    fn fits_trampoline(&self, object: &Object, id: u32, most: usize) -> bool {
+        let proto = |id| match object.types.resolve_type_by_id(id) {
+            Ok(btf_rs::Type::Func(f)) => object.types.resolve_chained_type(&f).ok(),
+            _ => None,
+        };
+        match proto(id) {
+            Some(btf_rs::Type::FuncProto(p)) => {
+                p.parameters.len() <= most && p.parameters.last().is_none_or(|last| !last.is_variadic())
+            }
+            _ => false,
+        }
+    }
+
+    /// Calls `each` with the name of every function in one object (`None`: vmlinux) that passes `wanted` and whose
+    /// arguments, at most `most`, a trampoline can carry.
+    pub fn each_function(
+        &self,
+        module: Option<&str>,
+        most: usize,
+        wanted: &mut dyn FnMut(&[u8]) -> bool,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), KernelError> {
+        self.each_type(Kind::Func, module, &mut |object, id, name| {
+            if wanted(name) && self.fits_trampoline(object, id, most) {
+                each(name);
+            }
+        })
     }
 
     /// Calls `each` with the name of every type of one kind in one object (`None`: vmlinux).
     pub fn each_name(&self, kind: Kind, module: Option<&str>, each: &mut dyn FnMut(&[u8])) -> Result<(), KernelError> {
+        self.each_type(kind, module, &mut |_, _, name| each(name))
+    }
+
+    fn each_type(
+        &self,
+        kind: Kind,
+        module: Option<&str>,
+        each: &mut dyn FnMut(&Object, u32, &[u8]),
+    ) -> Result<(), KernelError> {
         let vmlinux = self.vmlinux()?;
         let object = match module {
             None => vmlinux.clone(),
@@ -294,9 +358,9 @@ impl Facts {
                 None => return Ok(()),
             },
         };
-        for (_, offset) in object.index.all(kind) {
+        for (id, offset) in object.index.all(kind) {
             let own = object.index.string(offset);
-            each(if own.is_empty() { vmlinux.index.string(offset) } else { own });
+            each(&object, id, if own.is_empty() { vmlinux.index.string(offset) } else { own });
         }
         Ok(())
     }
