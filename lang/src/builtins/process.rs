@@ -145,8 +145,7 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 fn curtask(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    // Without type information it is still an address to print.
-    let task = task_struct(c, call.span).unwrap_or(Type::Void);
+    let task = task_struct(c, call.span)?;
     Ok(call.lowered(Vec::new(), Type::kptr(task)))
 }
 

@@ -1,0 +1,119 @@
+//! From a bundle and a user's wishes to an exit status: opens the output, runs the session, turns errors into
+//! one message. What `rtrace` and `rtrace-run` share.
+
+use crate::events::Sink;
+use crate::kernel::LiveKernel;
+use crate::output::{Options, Printer};
+use crate::session::{self, RunError, RunOptions};
+use rtrace_lang::bundle::{Bundle, Target};
+use rtrace_lang::codes::Code;
+use rtrace_lang::diag::{Diagnostic, render};
+use rtrace_lang::kernel::Kernel;
+use rtrace_lang::source::Span;
+use std::fs::File;
+use std::io::{self, IsTerminal, LineWriter, Write};
+use std::path::PathBuf;
+
+/// Harnesses made for the reference set this variable and wait for a line of its name.
+const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
+
+/// What a user may ask of a run, as command-line options.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// `-c`
+    pub command: Option<String>,
+    /// `-p`
+    pub pid: Option<u32>,
+    /// `-o`
+    pub output: Option<PathBuf>,
+    /// `-f json`
+    pub json: bool,
+    /// `-q`
+    pub quiet: bool,
+    /// `-v`
+    pub verbose: bool,
+    /// `--dry-run`
+    pub dry_run: bool,
+    /// `--no-warnings`
+    pub no_warnings: bool,
+}
+
+/// Runs the bundle. The error is ready to print, and empty when there is nothing to say (a closed pipe).
+pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
+    let options = RunOptions {
+        command: wishes.command.clone(),
+        pid: wishes.pid,
+        verbose: wishes.verbose,
+        dry_run: wishes.dry_run,
+        notify: std::env::var_os(NOTIFY).map(|_| NOTIFY.to_owned()),
+    };
+    let show = |terminal: bool| Options {
+        json: wishes.json,
+        escape: terminal,
+        quiet: wishes.quiet,
+        no_warnings: wishes.no_warnings,
+    };
+    let result = match &wishes.output {
+        Some(path) => {
+            let file = File::create(path).map_err(|e| format!("error: cannot write {}: {e}\n", path.display()))?;
+            run(bundle, &options, &mut Printer::new(file, show(false)))
+        }
+        None => {
+            let terminal = io::stdout().is_terminal();
+            run(bundle, &options, &mut Printer::new(LineWriter::new(io::stdout()), show(terminal)))
+        }
+    };
+    result.map_err(|e| message(bundle, &e, wishes.verbose))
+}
+
+fn run<W: Write>(bundle: &Bundle, options: &RunOptions, printer: &mut Printer<W>) -> Result<i32, RunError>
+where
+    Printer<W>: Sink,
+{
+    session::run(bundle, options, printer)
+}
+
+/// The function that an attach point may have meant, when the one it names does not exist: a new name of a
+/// renamed one, or one spelt nearly so. Only looked for once something failed, since it reads the whole list.
+fn meant(bundle: &Bundle, start: u32) -> Option<String> {
+    let function = bundle.programs.iter().flat_map(|p| &p.attach).find_map(|a| match &a.target {
+        Target::Kprobe { function, ret, .. } if a.span.0 == start => Some((function, *ret)),
+        _ => None,
+    });
+    let (function, ret) = function?;
+    let kernel = LiveKernel::new();
+    if !kernel.traceable_functions(None, function).ok()?.is_empty() {
+        return None;
+    }
+    let kind = if ret { "kretprobe" } else { "kprobe" };
+    kernel.nearest_function(function).map(|name| format!("{kind}:{name}"))
+}
+
+/// The error as text, with the place in the script where there is one.
+fn message(bundle: &Bundle, error: &RunError, verbose: bool) -> String {
+    if error.is_quiet() {
+        return String::new();
+    }
+    let mut text = match error.span() {
+        Some((start, end)) => {
+            let code = if error.log().is_some() { Code::Rejected } else { Code::NoSuchTarget };
+            let mut d = Diagnostic::error(code, Span { start, end }, error.to_string());
+            if let Some(advice) = error.advice() {
+                d = d.help(advice);
+            } else if let Some(name) = meant(bundle, start) {
+                d = d.help(format!("on this kernel there is `{name}`"));
+            }
+            render(&[*d], &bundle.sources, io::stderr().is_terminal())
+        }
+        None => {
+            let help = error.advice().map(|a| format!("\n  = help: {a}")).unwrap_or_default();
+            format!("error: {error}{help}\n")
+        }
+    };
+    match error.log() {
+        Some(log) if verbose => text.push_str(&format!("\nThe verifier's log:\n{log}\n")),
+        Some(_) => text.push_str("  = note: -v shows the verifier's log\n"),
+        None => {}
+    }
+    text
+}
