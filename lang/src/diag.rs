@@ -100,7 +100,12 @@ pub fn render(diagnostics: &[Diagnostic], sources: &SourceMap, color: bool) -> S
             term::emit_into_string(&config, &files, &report)
         };
         // A span outside its file is the only way to fail: the message still has to be seen.
-        out.push_str(&rendered.unwrap_or_else(|_| format!("{}: {}\n", d.code.name(), d.message)));
+        let rendered = rendered.unwrap_or_else(|_| format!("{}: {}\n", d.code.name(), d.message));
+        // Lines of labels are padded to the width of the excerpt.
+        for line in rendered.lines() {
+            out.push_str(line.trim_end());
+            out.push('\n');
+        }
     }
     out
 }

@@ -70,7 +70,9 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let size = address.ty.size();
     let address = match &address.ty {
         Type::Int { .. } => address,
-        Type::Array { .. } | Type::String { .. } | Type::Record(_) if size == 4 || size == 16 => address,
+        Type::Array { .. } | Type::Record(_) if size == 4 || size == 16 => address,
+        // A `char` array of a structure or tracepoint may hold one; a string that was made does not.
+        Type::String { .. } if (size == 4 || size == 16) && matches!(address.kind, ExprKind::Load { .. }) => address,
         // The address of an address.
         Type::Ptr { to, .. } if matches!(to.size(), 4 | 16) => c.dereference(address, at)?,
         Type::Inet => return Ok(address),
@@ -78,7 +80,7 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 at,
-                format!("`ntop` takes an address of 4 or 16 bytes, not a `{other}`"),
+                format!("`ntop` takes an address of 4 or 16 bytes, not `{other}`"),
             ));
         }
     };
@@ -137,7 +139,7 @@ fn macaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 arg.span,
-                format!("`macaddr` takes 6 bytes, not a `{other}`"),
+                format!("`macaddr` takes 6 bytes, not `{other}`"),
             ));
         }
     }
@@ -158,7 +160,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Err(Diagnostic::error(
             Code::WrongType,
             at,
-            format!("`skboutput` takes a `struct sk_buff *`, not a `{}`", skb.ty),
+            format!("`skboutput` takes a `struct sk_buff *`, not `{}`", skb.ty),
         )
         .help("take it from the arguments by name, as in args.skb"));
     }

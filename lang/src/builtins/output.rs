@@ -93,8 +93,22 @@ fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action)
     let specs: Vec<FormatSpec> = parsed.specs().cloned().collect();
     let given = call.args.len() - 1;
     if specs.len() != given {
-        let message = format!("the format has {} conversions, and {given} values are given", specs.len());
-        return Err(Diagnostic::error(Code::BadFormat, call.span, message));
+        let conversions = match specs.len() {
+            0 => "no conversions".to_owned(),
+            1 => "1 conversion".to_owned(),
+            n => format!("{n} conversions"),
+        };
+        let values = match given {
+            0 => "no value is".to_owned(),
+            1 => "1 value is".to_owned(),
+            n => format!("{n} values are"),
+        };
+        let message = format!("the format has {conversions}, and {values} given");
+        return Err(Diagnostic::error(Code::BadFormat, call.span, message).help(if given > specs.len() {
+            "each value needs a conversion in the format, such as %d or %s"
+        } else {
+            "each conversion prints one value; a percent sign itself is %%"
+        }));
     }
     let mut args = Vec::new();
     for (spec, arg) in specs.iter().zip(call.args.iter().skip(1)) {

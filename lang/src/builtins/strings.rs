@@ -65,11 +65,7 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span }
         }
         other => {
-            return Err(Diagnostic::error(
-                Code::WrongType,
-                arg.span,
-                format!("`str` takes an address, not a `{other}`"),
-            ));
+            return Err(Diagnostic::error(Code::WrongType, arg.span, format!("`str` takes an address, not `{other}`")));
         }
     };
     args.push(e);
@@ -105,7 +101,7 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 arg.span,
-                format!("`buf` takes an address or an array, not a `{other}`"),
+                format!("`buf` takes an address or an array, not `{other}`"),
             ));
         }
     };
@@ -150,7 +146,7 @@ fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 arg.span,
-                format!("`join` takes an array of strings, not a `{other}`"),
+                format!("`join` takes an array of strings, not `{other}`"),
             ));
         }
     };

@@ -67,7 +67,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The full name of the attach point that fired.",
         example: "tracepoint:sched:sched_* { @[probe] = count() }",
         check: Check::Value(|c, call| {
-            c.probe.uses_id = true;
+            c.probe.id_uses += 1;
             Ok(Expr { kind: ExprKind::ProbeId, ty: Type::ProbeName, span: call.span })
         }),
         ..COMMON
@@ -91,6 +91,12 @@ fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
         {
             mode = m;
             continue;
+        }
+        if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
+            && !c.is_constant(word)
+        {
+            let message = format!("there is no mode `{word}` of stacks");
+            return Err(Diagnostic::error(Code::BadValue, arg.span, message).note("modes: bpftrace, perf, raw"));
         }
         let n = c.constant(arg, "the number of frames")?;
         depth = u16::try_from(n).ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| {
@@ -141,10 +147,10 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Err(Diagnostic::error(
             Code::NotAllowedHere,
             call.span,
-            format!("a {} probe has no function", c.probe.kind),
+            format!("{} has no function", crate::probes::a_probe(c.probe.kind)),
         )
         .help("`probe` is the name of the attach point"));
     }
-    c.probe.uses_id = true;
+    c.probe.id_uses += 1;
     Ok(Expr { kind: ExprKind::ProbeId, ty: Type::FuncName, span: call.span })
 }

@@ -26,12 +26,14 @@ impl Checker<'_> {
                     Ok(load_member(base, 0, &m, space, span))
                 }
                 Type::Void => {
-                    Err(Diagnostic::error(Code::WrongType, name.span, "this is a pointer to nothing in particular")
-                        .help(format!("cast it to the type it points to: ((struct NAME *)x)->{}", name.text)))
+                    let text = super::mend::show(&self.text_of(base.span));
+                    Err(Diagnostic::error(Code::WrongType, base.span, "a `void *` does not say what it points to")
+                        .label("this has type `void *`")
+                        .help(format!("cast it to the type it points to: ((struct NAME *){text})->{}", name.text)))
                 }
                 Type::Ptr { .. } => {
                     Err(Diagnostic::error(Code::WrongType, name.span, format!("`{}` points to a pointer", base.ty))
-                        .help("follow the first pointer: (*x)->member, or x[0]->member"))
+                        .help(format!("follow the first: {}[0]->{}", self.text_of(base.span), name.text)))
                 }
                 other => Err(Diagnostic::error(Code::WrongType, name.span, format!("`{other}` has no members"))),
             },
@@ -76,7 +78,7 @@ impl Checker<'_> {
     }
 
     /// A member of a record, or the error with the nearest name.
-    fn member(&self, record: &Record, name: &ast::Name) -> Result<Member> {
+    pub(super) fn member(&self, record: &Record, name: &ast::Name) -> Result<Member> {
         if let Some(m) = self.kernel.member(record.id, &name.text) {
             return Ok(m);
         }

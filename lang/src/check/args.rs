@@ -4,7 +4,7 @@ use super::Checker;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Function;
-use crate::probes::{Context, no_facts};
+use crate::probes::{Context, a_probe, no_facts};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
@@ -79,7 +79,7 @@ impl Checker<'_> {
             Context::Nothing => Err(Diagnostic::error(
                 Code::UnknownField,
                 span,
-                format!("a {} probe has no arguments", self.probe.kind),
+                format!("{} has no arguments", a_probe(self.probe.kind)),
             )),
         }
     }
@@ -127,7 +127,7 @@ impl Checker<'_> {
             Context::KernelReturn { .. } | Context::UserReturn => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
-                format!("a {} has no arguments: they are gone when the function returns", self.probe.kind),
+                format!("{} has no arguments: they are gone when the function returns", a_probe(self.probe.kind)),
             )
             .help("keep them in a map at entry: kprobe:f { @arg[tid] = arg0 } kretprobe:f { … @arg[tid] … }")),
             Context::Tracepoint(_) => {
@@ -137,7 +137,7 @@ impl Checker<'_> {
             Context::Nothing => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
-                format!("a {} probe has no arguments", self.probe.kind),
+                format!("{} has no arguments", a_probe(self.probe.kind)),
             )),
         }
     }
@@ -181,17 +181,17 @@ impl Checker<'_> {
                 span,
                 "`retval` is known when a function returns, not at its entry",
             )
-            .help(format!("fexit:{}", function.name))),
+            .help(format!("attach to the return: fexit:{}", function.name))),
             Context::KernelEntry { function, .. } => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
                 "`retval` is known when a function returns, not at its entry",
             )
-            .help(format!("kretprobe:{function}"))),
+            .help(format!("attach to the return: kretprobe:{function}"))),
             _ => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
-                format!("a {} probe has no return value", self.probe.kind),
+                format!("{} has no return value", a_probe(self.probe.kind)),
             )
             .note("kretprobe, uretprobe and fexit have one")),
         }
@@ -206,7 +206,7 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
-                format!("a {} probe has no registers", self.probe.kind),
+                format!("{} has no registers", a_probe(self.probe.kind)),
             )
             .note("kprobe, kretprobe, uprobe and uretprobe have them"));
         }
@@ -260,6 +260,9 @@ fn narrow(word: Expr, ty: Type) -> Expr {
 
 /// The name nearest to `name`, if one is near enough to be meant.
 pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let limit = (name.len() / 3).clamp(1, 3);
-    names.map(|n| (strsim::damerau_levenshtein(n, name), n)).filter(|(d, _)| *d <= limit).min().map(|(_, n)| n)
+    // A name of one or two letters is near to everything.
+    let limit = if name.len() < 3 { 0 } else { (name.len() / 3).min(3) };
+    // Among equally near ones, letters swapped are likelier than letters left out.
+    let distance = |n: &str| (strsim::damerau_levenshtein(n, name), n.len().abs_diff(name.len()));
+    names.map(|n| (distance(n), n)).filter(|((d, _), _)| *d <= limit).min().map(|(_, n)| n)
 }

@@ -47,6 +47,14 @@ impl Call<'_> {
     }
 }
 
+/// `a, b and c`
+fn listed(names: &[&str]) -> String {
+    match names {
+        [init @ .., last] if !init.is_empty() => format!("{} and {last}", init.join(", ")),
+        _ => names.concat(),
+    }
+}
+
 impl Checker<'_> {
     pub(crate) fn call_by_name(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
         let call = self.find_call(name, args, span, false)?;
@@ -106,14 +114,20 @@ impl Checker<'_> {
         let b = call.builtin;
         let (least, most) = b.arity;
         if !(least..=most).contains(&call.args.len()) {
+            let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
             let takes = match (least, most) {
                 (0, 0) => "no arguments".to_owned(),
-                (1, 1) => "1 argument".to_owned(),
-                (a, b) if a == b => format!("{a} arguments"),
-                (a, usize::MAX) => format!("at least {a} argument{}", if a == 1 { "" } else { "s" }),
+                (a, b) if a == b => format!("{a} {}", plural(a)),
+                (a, usize::MAX) => format!("at least {a} {}", plural(a)),
+                (0, b) => format!("at most {b} {}", plural(b)),
                 (a, b) => format!("{a} to {b} arguments"),
             };
-            let message = format!("`{}` takes {takes}, not {}", b.name, call.args.len());
+            let given = match call.args.len() {
+                0 => "none is given".to_owned(),
+                1 => "1 is given".to_owned(),
+                n => format!("{n} are given"),
+            };
+            let message = format!("`{}` takes {takes}, and {given}", b.name);
             return Err(Diagnostic::error(Code::WrongArgumentCount, call.span, message)
                 .note(format!("it is called as: {}", b.signatures.join(" or "))));
         }
@@ -140,14 +154,14 @@ impl Checker<'_> {
     fn not_allowed(&mut self, call: &Call<'_>, types: &[crate::bundle::ProgType]) -> Box<Diagnostic> {
         let b = call.builtin;
         let places = probes::names_with(types);
-        let message = format!("`{}` is not allowed in a {} probe", b.name, self.probe.kind);
+        let message = format!("`{}` is not allowed in {}", b.name, probes::a_probe(self.probe.kind));
         let mut error = Diagnostic::error(Code::NotAllowedHere, call.span, message)
             .label(format!("works in {}", places.join(", ")));
         if let Some(h) = b.helper {
             error = error.note(format!(
                 "the kernel offers the BPF helper {} only to {} programs, whose arguments it knows the types of",
                 h.name,
-                places.join(" and ")
+                listed(&places)
             ));
         }
         match self.mended(call, &places) {
@@ -175,7 +189,7 @@ impl Checker<'_> {
     pub(crate) fn literal(&mut self, e: &ast::Expr, what: &str) -> Result<Vec<u8>> {
         match self.expr(e)?.kind {
             ExprKind::Bytes(text) => Ok(text),
-            _ => Err(Diagnostic::error(Code::WrongType, e.span, format!("{what} is a string constant"))),
+            _ => Err(Diagnostic::error(Code::WrongType, e.span, format!("{what} must be a string constant"))),
         }
     }
 

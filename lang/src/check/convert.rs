@@ -152,7 +152,7 @@ impl Checker<'_> {
                 return Ok(Expr { ty: Type::I64, ..e });
             }
             other => {
-                let message = format!("{what} is an integer, not a `{other}`");
+                let message = format!("{what} must be an integer, not `{other}`");
                 return Err(
                     Diagnostic::error(Code::WrongType, e.span, message).label(format!("this has type `{other}`"))
                 );

@@ -28,8 +28,7 @@ impl Checker<'_> {
             ast::ExprKind::ParamCount => Ok(Expr::int(self.options.params.len() as i64, Type::I64, span)),
             ast::ExprKind::Var(name) => match self.find_local(name) {
                 Some(id) => Ok(Expr { kind: ExprKind::Local(id), ty: self.local_type(id), span }),
-                None => Err(Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it has a value"))
-                    .help(format!("assign to it first: ${name} = …"))),
+                None => Err(self.unset(name, span)),
             },
             ast::ExprKind::Map { name, key } => self.map_get(name, key.as_deref(), span),
             ast::ExprKind::Call { name, args } => self.call_by_name(name, args, span),
@@ -96,7 +95,7 @@ impl Checker<'_> {
         let value = self.expr(e)?;
         value
             .constant()
-            .ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, format!("{what} is a constant number")))
+            .ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, format!("{what} must be a constant number")))
     }
 
     fn block_value(&mut self, block: &ast::Block) -> Result<Expr> {
@@ -114,6 +113,11 @@ impl Checker<'_> {
         })
     }
 
+    /// Whether a bare word names a constant or an enumerator.
+    pub(crate) fn is_constant(&self, name: &str) -> bool {
+        constants::lookup(name).is_some() || self.kernel.enumerator(name).is_some()
+    }
+
     /// A bare word.
     fn ident(&mut self, name: &str, span: Span) -> Result<Expr> {
         if builtins::find(name).is_some() {
@@ -128,6 +132,12 @@ impl Checker<'_> {
             return Ok(Expr::int(value, ty, span));
         }
         let error = Diagnostic::error(Code::UnknownName, span, format!("`{name}` is not known"));
+        if self.find_local(name).is_some() {
+            return Err(error.help(format!("did you mean the variable `${name}`?")));
+        }
+        if self.maps.iter().any(|m| m.name == name) {
+            return Err(error.help(format!("did you mean the map `@{name}`?")));
+        }
         let near = super::args::nearest(name, builtins::names()).map(str::to_owned);
         Err(match near.or_else(|| constants::nearest(name).map(str::to_owned)) {
             Some(n) => error.help(format!("did you mean `{n}`?")),
@@ -194,11 +204,16 @@ impl Checker<'_> {
             (Type::String { .. }, Type::String { .. }) => self.coerce(e, &to),
             // A read-only aggregation used as a number.
             (t, Type::Agg(_)) if t.is_integer() => self.coerce(Expr { ty: Type::I64, ..e }, &to),
-            _ => Err(Diagnostic::error(
-                Code::WrongType,
-                span,
-                format!("a value of type `{}` cannot be cast to `{to}`", e.ty),
-            )),
+            _ => {
+                let message = format!("a value of type `{}` cannot be cast to `{to}`", e.ty);
+                let error = Diagnostic::error(Code::WrongType, span, message);
+                Err(match to {
+                    Type::Record(r) if e.ty.is_scalar() => {
+                        error.help(format!("to a pointer it can: ({} *){}", r.name, self.text_of(e.span)))
+                    }
+                    _ => error,
+                })
+            }
         }
     }
 
@@ -216,13 +231,7 @@ impl Checker<'_> {
             let Type::Record(r) = &ty else {
                 return Err(Diagnostic::error(Code::WrongType, name.span, format!("`{ty}` has no members")));
             };
-            let Some(m) = self.kernel.member(r.id, &name.text) else {
-                return Err(Diagnostic::error(
-                    Code::UnknownField,
-                    name.span,
-                    format!("`{}` has no member `{}`", r.name, name.text),
-                ));
-            };
+            let m = self.member(r, name)?;
             offset += m.bit_offset / 8;
             ty = m.ty;
         }
@@ -265,13 +274,7 @@ impl Checker<'_> {
         let before = !prefix;
         match &target.kind {
             ast::ExprKind::Var(name) => {
-                let Some(local) = self.find_local(name) else {
-                    return Err(Diagnostic::error(
-                        Code::Unset,
-                        target.span,
-                        format!("`${name}` is used before it has a value"),
-                    ));
-                };
+                let Some(local) = self.find_local(name) else { return Err(self.unset(name, target.span)) };
                 let ty = self.local_type(local);
                 if !ty.is_integer() {
                     return Err(Diagnostic::error(
@@ -284,10 +287,8 @@ impl Checker<'_> {
             }
             ast::ExprKind::Map { name, key } => {
                 let (map, key) = self.map_place(name, key.as_deref(), target.span)?;
-                if !matches!(self.map(map)?.value, Some(Type::Int { .. })) {
-                    self.use_value(map, &Type::I64, target.span)?;
-                }
-                let ty = self.map(map)?.value.clone().unwrap_or(Type::I64);
+                let word = if increment { "++" } else { "--" };
+                let ty = self.count_in(map, word, target.span)?;
                 Ok(Expr { kind: ExprKind::StepMap { map, key: key.map(Box::new), delta, before }, ty, span })
             }
             _ => Err(Diagnostic::error(
@@ -296,6 +297,33 @@ impl Checker<'_> {
                 "only variables and maps can be counted up or down",
             )),
         }
+    }
+
+    /// The error for a variable that has no value yet.
+    pub(super) fn unset(&self, name: &str, span: Span) -> Box<Diagnostic> {
+        if let Some(cause) = self.broken.get(name) {
+            return Box::new(cause.clone());
+        }
+        let error = Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it has a value"));
+        let known = self.scopes.iter().flat_map(|s| s.keys().map(String::as_str));
+        match super::args::nearest(name, known) {
+            Some(n) => error.help(format!("did you mean `${n}`?")),
+            None => error.help(format!("assign to it first: ${name} = …")),
+        }
+    }
+
+    /// The integer type of a map whose values are changed by `word`: `++`, `+=`.
+    pub(super) fn count_in(&mut self, map: u32, word: &str, span: Span) -> Result<Type> {
+        let info = self.map(map)?;
+        match &info.value {
+            Some(ty @ Type::Int { .. }) => return Ok(ty.clone()),
+            Some(other) if !other.is_integer() => {
+                let message = format!("`{word}` changes integers, and `@{}` has type `{other}`", info.name);
+                return Err(Diagnostic::error(Code::WrongType, span, message).also(info.span, "first used here"));
+            }
+            _ => self.use_value(map, &Type::I64, span)?,
+        }
+        Ok(self.map(map)?.value.clone().unwrap_or(Type::I64))
     }
 
     /// The map and the converted key of `@name[key]`.
@@ -311,7 +339,7 @@ impl Checker<'_> {
                 format!("a value of type `{}` cannot be a key", k.ty),
             ));
         }
-        self.use_key(id, key.as_ref().map(|k| &k.ty), span)?;
+        self.use_key(id, key.as_ref().map(|k| &k.ty), key.as_ref().map_or(span, |k| k.span))?;
         let wanted = self.map(id)?.key.clone().flatten();
         let key = match (key, wanted) {
             (Some(k), Some(ty)) => Some(self.coerce(k, &ty)?),
@@ -323,8 +351,14 @@ impl Checker<'_> {
     fn map_get(&mut self, name: &str, key: Option<&ast::Expr>, span: Span) -> Result<Expr> {
         let (map, key) = self.map_place(name, key, span)?;
         let Some(ty) = self.map(map)?.value.clone() else {
-            return Err(Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `@{name}`"))
-                .help("assign to it in some probe"));
+            let assigned = self.maps.iter().filter(|m| m.value.is_some()).map(|m| m.name.as_str());
+            let help = match super::args::nearest(name, assigned) {
+                Some(n) => format!("did you mean `@{n}`?"),
+                None => "assign to it in some probe".to_owned(),
+            };
+            return Err(
+                Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `@{name}`")).help(help)
+            );
         };
         let key = key.map(Box::new);
         Ok(match ty {
@@ -423,7 +457,7 @@ impl Checker<'_> {
             return self.compare_scalars(op, l, r, span);
         }
         if !equality {
-            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` compares numbers", op.text()))
+            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` compares only numbers", op.text()))
                 .also(l.span, format!("this has type `{}`", l.ty))
                 .also(r.span, format!("this has type `{}`", r.ty)));
         }
@@ -484,6 +518,7 @@ impl Checker<'_> {
     /// `probe == "kprobe:f"`: which attach point this is, is known while compiling.
     fn compare_name(&mut self, negate: bool, l: Expr, r: Expr, span: Span) -> Result<Expr> {
         self.probe.specific = true;
+        self.probe.id_uses = self.probe.id_uses.saturating_sub(1);
         let (name, text) = if matches!(l.ty, Type::String { .. }) { (r, l) } else { (l, r) };
         let ExprKind::Bytes(wanted) = &text.kind else {
             return Err(Diagnostic::error(

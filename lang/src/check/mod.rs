@@ -68,7 +68,8 @@ pub(crate) struct ProbeState {
     pub function: String,
     /// The result depends on which attach point this is.
     pub specific: bool,
-    pub uses_id: bool,
+    /// How often the body asks which attach point fired.
+    pub id_uses: u32,
     /// The clause, for mended lines.
     pub clause: Option<ast::Probe>,
 }
@@ -85,13 +86,20 @@ pub(crate) struct Checker<'a> {
     pub time_formats: Vec<String>,
     locals: Vec<Local>,
     scopes: Vec<HashMap<String, LocalId>>,
-    /// Types of variables found so far, by clause and order of first use.
-    local_types: HashMap<(usize, u32), Type>,
+    /// Types of variables found so far.
+    local_types: HashMap<LocalKey, Type>,
+    /// Variables without a value because the statement that sets them is wrong.
+    broken: HashMap<String, Diagnostic>,
     clause: usize,
+    /// Number of the clause's attach point that the body is checked for.
+    target: usize,
     loops: u32,
     changed: bool,
     errors: Vec<Diagnostic>,
 }
+
+/// A variable across rounds: clause, attach point, name, and which of that name.
+type LocalKey = (usize, usize, String, usize);
 
 /// More rounds than any sensible script needs; each round can only widen types.
 const MAX_ROUNDS: usize = 16;
@@ -110,7 +118,7 @@ pub(crate) fn check(
         name: String::new(),
         function: String::new(),
         specific: false,
-        uses_id: false,
+        id_uses: 0,
         clause: None,
     };
     let mut checker = Checker {
@@ -125,7 +133,9 @@ pub(crate) fn check(
         locals: Vec::new(),
         scopes: Vec::new(),
         local_types: HashMap::new(),
+        broken: HashMap::new(),
         clause: 0,
+        target: 0,
         loops: 0,
         changed: false,
         errors: Vec::new(),
@@ -133,6 +143,8 @@ pub(crate) fn check(
     for decl in &script.map_decls {
         checker.declare_map(decl);
     }
+    // Each walk begins without errors; these are found once.
+    let mut errors = std::mem::take(&mut checker.errors);
     for _ in 0..MAX_ROUNDS {
         checker.walk(script);
         if !std::mem::take(&mut checker.changed) {
@@ -140,17 +152,24 @@ pub(crate) fn check(
         }
     }
     let (programs, probes) = checker.walk(script);
+    errors.append(&mut checker.errors);
     for map in &checker.maps {
-        if map.value.is_none() && checker.errors.is_empty() {
-            checker.errors.push(
+        if map.value.is_none() && errors.is_empty() {
+            errors.push(
                 *Diagnostic::error(Code::Unset, map.span, format!("nothing is ever assigned to `@{}`", map.name))
                     .help("assign to it in some probe, or remove this use"),
             );
         }
     }
-    if !checker.errors.is_empty() {
-        checker.errors.dedup();
-        return Err(checker.errors);
+    if !errors.is_empty() {
+        // What a wrong statement makes wrong elsewhere is the same error.
+        let mut unique: Vec<Diagnostic> = Vec::new();
+        for e in errors {
+            if !unique.contains(&e) {
+                unique.push(e);
+            }
+        }
+        return Err(unique);
     }
     Ok(Checked { programs, probes, maps: checker.maps, events: checker.events, time_formats: checker.time_formats })
 }
@@ -176,7 +195,8 @@ impl Checker<'_> {
     /// Checks a clause for all its attach points; each result lists the targets that share it.
     fn clause<'c>(&mut self, clause: &'c crate::resolve::ResolvedClause) -> Vec<Draft<'c>> {
         let mut drafts: Vec<Draft<'c>> = Vec::new();
-        for (target, span) in &clause.targets {
+        for (number, (target, span)) in clause.targets.iter().enumerate() {
+            self.target = number;
             // A body that asks nothing of its attach point serves all of one program type.
             if let Some(d) = drafts.iter_mut().find(|d| !d.specific && d.shares_with(target)) {
                 d.targets.push((target, *span));
@@ -207,10 +227,11 @@ impl Checker<'_> {
             name: target.name.clone(),
             function: target.function.clone(),
             specific: false,
-            uses_id: false,
+            id_uses: 0,
             clause: Some(clause.probe.clone()),
         };
         self.locals.clear();
+        self.broken.clear();
         self.scopes = vec![HashMap::new()];
         self.loops = 0;
         let mut body = self.block(&clause.probe.body);
@@ -234,7 +255,7 @@ impl Checker<'_> {
             body,
             locals: std::mem::take(&mut self.locals),
             specific: self.probe.specific,
-            uses_id: self.probe.uses_id,
+            uses_id: self.probe.id_uses > 0,
             targets: vec![(target, span)],
         }
     }
@@ -417,7 +438,7 @@ impl Checker<'_> {
     /// A new variable in the innermost scope.
     pub(crate) fn new_local(&mut self, name: &str, ty: &Type) -> LocalId {
         let id = self.locals.len() as LocalId;
-        let ty = match self.local_types.get(&(self.clause, id)) {
+        let ty = match self.local_types.get(&self.local_key(name, id)) {
             Some(known) => convert::unify(known, ty).unwrap_or_else(|| ty.clone()),
             None => ty.clone(),
         };
@@ -429,9 +450,16 @@ impl Checker<'_> {
         id
     }
 
+    fn local_key(&self, name: &str, id: LocalId) -> LocalKey {
+        let same = self.locals.iter().take(id as usize).filter(|l| l.name == name).count();
+        (self.clause, self.target, name.to_owned(), same)
+    }
+
     fn note_local(&mut self, id: LocalId, ty: Type) {
-        if self.local_types.get(&(self.clause, id)) != Some(&ty) {
-            self.local_types.insert((self.clause, id), ty.clone());
+        let name = self.locals.get(id as usize).map(|l| l.name.clone()).unwrap_or_default();
+        let key = self.local_key(&name, id);
+        if self.local_types.get(&key) != Some(&ty) {
+            self.local_types.insert(key, ty.clone());
             self.changed = true;
         }
         if let Some(local) = self.locals.get_mut(id as usize) {

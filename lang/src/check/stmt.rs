@@ -47,10 +47,24 @@ impl Checker<'_> {
             match self.stmt(s) {
                 Ok(mut stmts) => out.append(&mut stmts),
                 // The other statements may have errors of their own, and use what this one defines.
-                Err(e) => self.errors.push(*e),
+                Err(e) => {
+                    self.note_broken(s, &e);
+                    self.errors.push(*e);
+                }
             }
         }
         out
+    }
+
+    /// Remembers the variable that a wrong statement would have set: that it has no value later is no
+    /// error of its own.
+    fn note_broken(&mut self, s: &ast::Stmt, e: &Diagnostic) {
+        let name = match &s.kind {
+            ast::StmtKind::Assign { target: ast::Expr { kind: ast::ExprKind::Var(name), .. }, .. } => name,
+            ast::StmtKind::Let { var, .. } => &var.text,
+            _ => return,
+        };
+        self.broken.entry(name.clone()).or_insert_with(|| e.clone());
     }
 
     fn stmt(&mut self, s: &ast::Stmt) -> Result<Vec<Stmt>> {
@@ -109,7 +123,9 @@ impl Checker<'_> {
             ast::StmtKind::ForMap { var, map, body } => self.for_map(var, map, body, span),
             ast::StmtKind::Block(b) => Ok(self.inner(b)),
             ast::StmtKind::Break | ast::StmtKind::Continue if self.loops == 0 => {
-                Err(Diagnostic::error(Code::WrongType, span, "there is no loop here to leave or go on with"))
+                let word = if matches!(s.kind, ast::StmtKind::Break) { "break" } else { "continue" };
+                Err(Diagnostic::error(Code::Syntax, span, format!("`{word}` stands in no loop"))
+                    .help("`return` leaves the probe"))
             }
             ast::StmtKind::Break => one(StmtKind::Break),
             ast::StmtKind::Continue => one(StmtKind::Continue),
@@ -215,9 +231,7 @@ impl Checker<'_> {
         let value = match op {
             None => value,
             Some(op) => {
-                let Some(local) = self.find_local(name) else {
-                    return Err(Diagnostic::error(Code::Unset, at, format!("`${name}` is used before it has a value")));
-                };
+                let Some(local) = self.find_local(name) else { return Err(self.unset(name, at)) };
                 let old = Expr { kind: ExprKind::Local(local), ty: self.local_type(local), span: at };
                 self.arithmetic(op, old, value, span)?
             }
@@ -286,10 +300,7 @@ impl Checker<'_> {
             }
             Some(op) => {
                 let value = self.integer(value, &format!("the operand of `{}=`", op.text()))?;
-                if !matches!(self.map(map)?.value, Some(Type::Int { .. })) {
-                    self.use_value(map, &Type::I64, at)?;
-                }
-                let ty = self.map(map)?.value.clone().unwrap_or(Type::I64);
+                let ty = self.count_in(map, &format!("{}=", op.text()), at)?;
                 let value = self.coerce(value, &ty)?;
                 Ok(vec![Stmt { kind: StmtKind::UpdateMap { map, key, op, value }, span }])
             }

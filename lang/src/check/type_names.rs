@@ -90,9 +90,21 @@ impl Checker<'_> {
         match self.kernel.find_type(kind, name) {
             Ok(Some(ty)) => Ok(ty),
             Ok(None) => {
-                let error = Diagnostic::error(Code::UnknownType, span, format!("no type `{word} {name}` is known"));
+                let written = |word: &str, name: &str| match word {
+                    "typedef" => name.to_owned(),
+                    _ => format!("{word} {name}"),
+                };
+                let message = format!("no type `{}` is known", written(word, name));
+                let error = Diagnostic::error(Code::UnknownType, span, message);
+                for (other, word) in
+                    [(TypeKind::Struct, "struct"), (TypeKind::Union, "union"), (TypeKind::Enum, "enum")]
+                {
+                    if other != kind && matches!(self.kernel.find_type(other, name), Ok(Some(_))) {
+                        return Err(error.help(format!("did you mean `{word} {name}`?")));
+                    }
+                }
                 Err(match self.kernel.nearest_type(kind, name) {
-                    Some(n) => error.help(format!("did you mean `{word} {n}`?")),
+                    Some(n) => error.help(format!("did you mean `{}`?", written(word, &n))),
                     None => error.note("types come from the kernel's type information and from its loaded modules"),
                 })
             }

@@ -47,7 +47,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         if found.is_empty() {
             return Err(spec
                 .missing(format!("no traceable kernel function matches `{function}`"))
-                .help(format!("rtrace -l 'kprobe:{function}*' lists what there is")));
+                .help(super::listing("kprobe", function)));
         }
         found
     } else {

@@ -114,6 +114,14 @@ pub fn names_with(types: &[ProgType]) -> Vec<&'static str> {
     KINDS.iter().filter(|k| types.contains(&k.prog_type)).map(|k| k.name).collect()
 }
 
+/// A kind in a sentence: `a kprobe`, `an interval probe`.
+pub fn a_probe(kind: &str) -> String {
+    // `fentry` and `fexit` are spoken with the letter's name.
+    let article = if kind.starts_with(['i', 'e', 'f']) { "an" } else { "a" };
+    let noun = if kind.ends_with("probe") || kind.ends_with("tracepoint") { "" } else { " probe" };
+    format!("{article} {kind}{noun}")
+}
+
 /// Takes an attach point apart and finds its targets.
 pub fn resolve(text: &str, span: Span, max_probes: u32, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let mut parts = split(text);
@@ -127,7 +135,9 @@ pub fn resolve(text: &str, span: Span, max_probes: u32, kernel: &dyn Kernel) -> 
             .filter(|n| strsim::damerau_levenshtein(n, &word) <= 2);
         let error = Diagnostic::error(Code::UnknownProbe, span, format!("unknown kind of probe: `{word}`"))
             .note(format!("kinds: {}", KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")));
+        let function = parts.is_empty() && matches!(kernel.function(&word, None), Ok(Some(_)));
         return Err(match nearest {
+            _ if function => error.help(format!("for the kernel function write kprobe:{word} or fentry:{word}")),
             Some(n) => error.help(format!("did you mean `{}`?", text.replacen(&word, n, 1))),
             None => error,
         });
@@ -172,7 +182,7 @@ impl Spec {
     /// The error for a target of the wrong form.
     fn malformed(&self) -> Box<Diagnostic> {
         let (form, example) = find(self.kind).map_or(("", ""), |k| (k.form, k.example));
-        Diagnostic::error(Code::BadTarget, self.span, format!("this is not how a {} is written", self.kind))
+        Diagnostic::error(Code::BadTarget, self.span, format!("this is not how `{}` is written", self.kind))
             .help(format!("{form}, for example: {example}"))
     }
 
@@ -194,6 +204,11 @@ pub fn no_facts(error: KernelError, span: Span) -> Box<Diagnostic> {
         Some(help) => d.help(help),
         None => d,
     }
+}
+
+/// The command that lists what a pattern or name may have meant.
+fn listing(prefix: &str, name: &str) -> String {
+    format!("rtrace -l '{prefix}:*{}*' lists what there is", name.trim_matches('*'))
 }
 
 /// Whether a name is a pattern.

@@ -69,9 +69,12 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     let Some(&(full, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name))
     else {
         let names: Vec<&str> = events.iter().map(|e| e.0).collect();
-        return Err(spec
-            .missing(format!("there is no {} event `{name}`", spec.kind))
-            .note(format!("events: {}", names.join(", "))));
+        let error = spec.missing(format!("there is no {} event `{name}`", spec.kind));
+        let near = names.iter().map(|n| (strsim::damerau_levenshtein(n, name), n)).min().filter(|(d, _)| *d <= 3);
+        return Err(match near {
+            Some((_, n)) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
+            None => error.note(format!("events: {}", names.join(", "))),
+        });
     };
     let period = count.unwrap_or(default);
     Ok(vec![Resolved {

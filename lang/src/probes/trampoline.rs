@@ -57,18 +57,25 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         if found.is_empty() {
             return Err(spec
                 .missing(format!("no kernel function with type information matches `{function}`"))
-                .help(format!("rtrace -l 'fentry:{function}*' lists what there is")));
+                .help(super::listing("fentry", function)));
         }
     } else {
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
             Some(f) => found.push(f),
             None => {
-                let error = spec.missing(format!("the kernel has no function `{function}` that fentry can trace"));
+                let traceable = kernel.traceable_functions(module, function).is_ok_and(|list| !list.is_empty());
+                if traceable {
+                    let other = if ret { "kretprobe" } else { "kprobe" };
+                    return Err(spec
+                        .missing(format!("the kernel's type information does not describe `{function}`"))
+                        .note(format!("{} needs to know the types of a function's arguments", spec.kind))
+                        .help(format!("{other}:{function} can trace it")));
+                }
+                let error =
+                    spec.missing(format!("the kernel has no function `{function}` that {} can trace", spec.kind));
                 return Err(match kernel.nearest_function(function) {
                     Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
-                    None => {
-                        error.help(format!("rtrace -l 'fentry:*{function}*' lists functions with type information"))
-                    }
+                    None => error.help(super::listing("fentry", function)),
                 });
             }
         }

@@ -79,9 +79,11 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             add(shown, s.file_offset + plus);
         }
         if symbols.is_empty() && !is_pattern(program) {
-            return Err(spec
-                .missing(format!("{path} has no function `{name}`"))
-                .help(format!("rtrace -l 'uprobe:{path}:*' lists its functions")));
+            let error = spec.missing(format!("{path} has no function `{name}`"));
+            return Err(match kernel.nearest_user_symbol(&path, name) {
+                Some(n) => error.help(format!("did you mean `{}:{path}:{n}`?", spec.kind)),
+                None => error.help(format!("rtrace -l 'uprobe:{path}:*' lists its functions")),
+            });
         }
     }
     if found.is_empty() {
