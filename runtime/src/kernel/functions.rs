@@ -28,6 +28,9 @@ pub struct Functions {
     addresses: RefCell<HashMap<String, Option<u64>>>,
 }
 
+/// What is called with the name and module of each function; it may stop the pass.
+pub type EachFunction<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()> + 'a;
+
 /// Calls `each` with every line of a file, without the newline, reading as much as the kernel hands over.
 fn each_line(path: &Path, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), KernelError> {
     let fail = |e: std::io::Error| {
@@ -86,9 +89,11 @@ fn kallsyms_line(line: &[u8]) -> Option<(&[u8], u8, &[u8])> {
 }
 
 /// Names that patterns leave out, as bpftrace does: places of weak functions that the linker left out, parts of
-/// functions that the compiler split off, BPF dispatchers, and RCU's internals, where a probe may hang the machine.
+/// functions that the compiler split off, BPF dispatchers, and where a probe may hang the machine: RCU's internals
+/// and the idle loop, which RCU does not watch.
 fn is_left_out(name: &[u8]) -> bool {
-    name.starts_with(b"rcu_")
+    matches!(name, b"default_idle" | b"arch_cpu_idle")
+        || name.starts_with(b"rcu_")
         || name.starts_with(b"__ftrace_invalid_address__")
         || (name.starts_with(b"bpf_dispatcher_") && name.ends_with(b"_func"))
         || memchr::memmem::find(name, b".part.").is_some()
@@ -97,11 +102,7 @@ fn is_left_out(name: &[u8]) -> bool {
 impl Functions {
     /// Calls `each` with name and module of every function that kprobes can be placed on: those that ftrace
     /// knows, else (no permission, no tracefs) the text symbols of kallsyms. In the kernel's order.
-    pub fn each_traceable(
-        &self,
-        tracefs: &Tracefs,
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
-    ) -> Result<(), KernelError> {
+    pub fn each_traceable(&self, tracefs: &Tracefs, each: &mut EachFunction<'_>) -> Result<(), KernelError> {
         let blacklist = self.blacklist();
         let mut offer = |line: &[u8]| {
             let (name, module) = name_and_module(line);
@@ -273,7 +274,8 @@ mod tests {
     fn names_that_patterns_leave_out() {
         assert!(is_left_out(b"__ftrace_invalid_address___60"));
         assert!(is_left_out(b"__clk_lookup_subtree.part.0.isra.0"));
-        assert!(!is_left_out(b"partition_sched_domains"));
+        assert!(is_left_out(b"rcu_core") && is_left_out(b"default_idle") && is_left_out(b"bpf_dispatcher_xdp_func"));
+        assert!(!is_left_out(b"partition_sched_domains") && !is_left_out(b"bpf_dispatcher_prepare"));
     }
 
     #[test]

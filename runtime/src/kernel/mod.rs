@@ -188,10 +188,7 @@ impl LiveKernel {
     }
 
     /// See [`functions::Functions::each_traceable`].
-    pub(crate) fn each_traceable(
-        &self,
-        each: &mut dyn FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()>,
-    ) -> Result<(), KernelError> {
+    pub(crate) fn each_traceable(&self, each: &mut functions::EachFunction<'_>) -> Result<(), KernelError> {
         self.functions.each_traceable(&self.tracefs, each)
     }
 
@@ -227,8 +224,8 @@ impl LiveKernel {
         for module in all {
             let prefix = module.map_or(VMLINUX, str::as_bytes);
             // A module without a function that matches stays closed.
-            let of_module = |k: &&[u8]| k.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(b" "));
-            if !wanted(prefix) || (module.is_some() && !reachable.iter().any(|k| of_module(&k))) {
+            let of_module = |k: &[u8]| k.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(b" "));
+            if !wanted(prefix) || (module.is_some() && !reachable.iter().any(|k| of_module(k))) {
                 continue;
             }
             let mut is_reachable = |name: &[u8]| {

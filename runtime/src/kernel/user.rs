@@ -192,15 +192,42 @@ fn unversioned(name: &str) -> &str {
     name.split_once('@').map_or(name, |(plain, _)| plain)
 }
 
-/// See [`rtrace_lang::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address.
+/// A C++ or Rust name as written in the sources, with parameters where the symbol has them.
+fn demangled(name: &str) -> Option<String> {
+    // Old-style Rust names are C++ names with a hash: without this order they would be taken for C++.
+    if let Ok(rust) = rustc_demangle::try_demangle(name) {
+        return Some(format!("{rust:#}"));
+    }
+    let is_cpp = name.starts_with("_Z");
+    is_cpp.then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok()).flatten()
+}
+
+/// Whether a pattern names a demangled function: whole (`a::f(int)`), or without parameters (`a::f`).
+fn matches_demangled(names: &Glob<'_>, name: &str) -> bool {
+    demangled(name).is_some_and(|full| {
+        let bare = full.split_once('(').map_or(full.as_str(), |(front, _)| front);
+        names.matches(full.as_bytes()) || names.matches(bare.as_bytes())
+    })
+}
+
+/// See [`rtrace_lang::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address. Names are
+/// demangled only if none matches as it is in the file.
 pub fn symbols(path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
     let names = Glob::new(pattern);
+    let found = symbols_where(path, &|name| names.matches(name.as_bytes()))?;
+    if found.is_empty() {
+        return symbols_where(path, &|name| matches_demangled(&names, name));
+    }
+    Ok(found)
+}
+
+fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSymbol>, KernelError> {
     with_elf(path, |elf| {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         each_function(elf, &mut |name, make| {
             let name = unversioned(name);
-            if names.matches(name.as_bytes()) {
+            if wanted(name) {
                 let mut symbol = make();
                 name.clone_into(&mut symbol.name);
                 if seen.insert((name, symbol.address)) {
@@ -253,6 +280,16 @@ mod tests {
         assert_eq!(offset(&own, u64::MAX), Ok(None));
         assert!(symbols("/etc/passwd", "*").is_err());
         assert!(symbols(&own, "*").expect("readable").len() > 100);
+    }
+
+    #[test]
+    fn names_as_in_the_sources() {
+        let own = text(&std::env::current_exe().expect("a path"));
+        // This test itself.
+        let found = symbols(&own, "*user::tests::names_as_in_the_sources").expect("readable");
+        assert!(!found.is_empty());
+        let matches = |pattern: &str| matches_demangled(&Glob::new(pattern), "_ZN3foo3barEi");
+        assert!(matches("foo::bar") && matches("foo::bar(int)") && matches("foo::*") && !matches("bar"));
     }
 
     #[test]

@@ -102,8 +102,9 @@ fn open_vmlinux() -> Result<Object, KernelError> {
     let path = std::env::var_os("BPFTRACE_BTF").map_or_else(|| PathBuf::from(VMLINUX), PathBuf::from);
     // The memfd, if any, is open until btf-rs has mapped it.
     let (bytes, again, _copy) = map(&path).map_err(|e| cannot_read(&path, e))?;
-    let types = Btf::from_file_with_backend(&again, Backend::Mmap).map_err(|e| cannot_read(&path, e))?;
+    // The index checks the bounds that btf-rs relies on.
     let index = Index::new(Bytes::Mapped(bytes), None).ok_or_else(|| cannot_read(&path, "unknown format"))?;
+    let types = Btf::from_file_with_backend(&again, Backend::Mmap).map_err(|e| cannot_read(&path, e))?;
     Ok(Object { module: None, types, index })
 }
 
