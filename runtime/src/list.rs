@@ -181,7 +181,12 @@ type Done = Result<(), ListError>;
 
 impl Lister<'_> {
     fn patterns(&mut self, patterns: &str) -> Done {
-        let queries: Vec<Query> = split(patterns, ',').iter().map(|p| parse(p.trim())).collect();
+        let mut parts = split(patterns, ',');
+        parts.retain(|p| !p.trim().is_empty());
+        if parts.is_empty() {
+            parts.push("*".to_owned());
+        }
+        let queries: Vec<Query> = parts.iter().map(|p| parse(p.trim())).collect();
         let of_functions = |q: &Query| match q {
             Query::Probes { kinds, .. } => {
                 kinds.iter().filter(|k| matches!(**k, "kprobe" | "kretprobe" | "fentry" | "fexit")).count()
@@ -484,6 +489,7 @@ mod tests {
 
     #[test]
     fn unknown_kinds_name_the_known_ones() {
+        assert_eq!(listed("software:cpu, ,profile:s", false).0, 2);
         let error = list(&LiveKernel::new(), "nosuch:*", false, &mut Vec::new()).expect_err("an error");
         assert_eq!(error.to_string(), "unknown kind of probe: `nosuch`");
         assert!(error.help().is_some_and(|h| h.contains("kprobe, kretprobe, fentry")));

@@ -96,6 +96,9 @@ fn is_left_out(name: &[u8]) -> bool {
         || name.starts_with(b"rcu_")
         || name.starts_with(b"__ftrace_invalid_address__")
         || (name.starts_with(b"bpf_dispatcher_") && name.ends_with(b"_func"))
+        // In kallsyms only: padding before functions, and their unlikely parts.
+        || name.starts_with(b"__pfx_")
+        || memchr::memmem::find(name, b".cold").is_some()
         || memchr::memmem::find(name, b".part.").is_some()
 }
 
