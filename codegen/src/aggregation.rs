@@ -158,7 +158,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             let from = ir.here();
             ir.cond_br(ir.icmp(Pred::EQ, above, ir.int(0)), next, more);
             ir.at(more);
-            let p_more = ir.add(p, ir.int(half));
+            // Opaque, or LLVM would make two choices of the one: twice the branches.
+            let p_more = ir.opaque(ir.add(p, ir.int(half)));
             ir.br(next);
             ir.at(next);
             rest = ir.phi(&[(rest, from), (above, more)]);

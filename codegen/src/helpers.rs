@@ -1,34 +1,50 @@
 //! Numbers of the BPF helpers that compiled programs call (`enum bpf_func_id`), and the few flags
 //! they take. Only numbers: which kernel has what is the builtin table's business.
 
-pub const MAP_LOOKUP_ELEM: u32 = 1;
-pub const MAP_UPDATE_ELEM: u32 = 2;
-pub const MAP_DELETE_ELEM: u32 = 3;
-pub const KTIME_GET_NS: u32 = 5;
-pub const GET_PRANDOM_U32: u32 = 7;
-pub const GET_SMP_PROCESSOR_ID: u32 = 8;
-pub const GET_CURRENT_PID_TGID: u32 = 14;
-pub const GET_CURRENT_UID_GID: u32 = 15;
-pub const GET_CURRENT_COMM: u32 = 16;
-pub const GET_CURRENT_TASK: u32 = 35;
-pub const GET_NUMA_NODE_ID: u32 = 42;
-pub const OVERRIDE_RETURN: u32 = 58;
-pub const GET_STACK: u32 = 67;
-pub const GET_CURRENT_CGROUP_ID: u32 = 80;
-pub const SEND_SIGNAL: u32 = 109;
-pub const SKB_OUTPUT: u32 = 111;
-pub const PROBE_READ_USER: u32 = 112;
-pub const PROBE_READ_KERNEL: u32 = 113;
-pub const PROBE_READ_USER_STR: u32 = 114;
-pub const PROBE_READ_KERNEL_STR: u32 = 115;
-pub const KTIME_GET_BOOT_NS: u32 = 125;
-pub const RINGBUF_OUTPUT: u32 = 130;
-pub const RINGBUF_RESERVE: u32 = 131;
-pub const RINGBUF_SUBMIT: u32 = 132;
-pub const RINGBUF_DISCARD: u32 = 133;
-pub const GET_ATTACH_COOKIE: u32 = 174;
-pub const MAP_LOOKUP_PERCPU_ELEM: u32 = 195;
-pub const KTIME_GET_TAI_NS: u32 = 208;
+macro_rules! helpers {
+    ($($name:ident = $id:literal, $text:literal;)*) => {
+        $(pub const $name: u32 = $id;)*
+
+        /// The name of a helper, as the kernel has it.
+        pub fn name(id: u32) -> Option<&'static str> {
+            match id {
+                $($id => Some($text),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+helpers! {
+    MAP_LOOKUP_ELEM = 1, "map_lookup_elem";
+    MAP_UPDATE_ELEM = 2, "map_update_elem";
+    MAP_DELETE_ELEM = 3, "map_delete_elem";
+    KTIME_GET_NS = 5, "ktime_get_ns";
+    GET_PRANDOM_U32 = 7, "get_prandom_u32";
+    GET_SMP_PROCESSOR_ID = 8, "get_smp_processor_id";
+    GET_CURRENT_PID_TGID = 14, "get_current_pid_tgid";
+    GET_CURRENT_UID_GID = 15, "get_current_uid_gid";
+    GET_CURRENT_COMM = 16, "get_current_comm";
+    GET_CURRENT_TASK = 35, "get_current_task";
+    GET_NUMA_NODE_ID = 42, "get_numa_node_id";
+    OVERRIDE_RETURN = 58, "override_return";
+    GET_STACK = 67, "get_stack";
+    GET_CURRENT_CGROUP_ID = 80, "get_current_cgroup_id";
+    SEND_SIGNAL = 109, "send_signal";
+    SKB_OUTPUT = 111, "skb_output";
+    PROBE_READ_USER = 112, "probe_read_user";
+    PROBE_READ_KERNEL = 113, "probe_read_kernel";
+    PROBE_READ_USER_STR = 114, "probe_read_user_str";
+    PROBE_READ_KERNEL_STR = 115, "probe_read_kernel_str";
+    KTIME_GET_BOOT_NS = 125, "ktime_get_boot_ns";
+    RINGBUF_OUTPUT = 130, "ringbuf_output";
+    RINGBUF_RESERVE = 131, "ringbuf_reserve";
+    RINGBUF_SUBMIT = 132, "ringbuf_submit";
+    RINGBUF_DISCARD = 133, "ringbuf_discard";
+    GET_ATTACH_COOKIE = 174, "get_attach_cookie";
+    MAP_LOOKUP_PERCPU_ELEM = 195, "map_lookup_percpu_elem";
+    KTIME_GET_TAI_NS = 208, "ktime_get_tai_ns";
+}
 
 pub const BPF_ANY: i64 = 0;
 pub const BPF_NOEXIST: i64 = 1;

@@ -13,6 +13,7 @@ mod aggregation;
 mod analysis;
 mod builtins;
 mod disasm;
+mod elf;
 mod events;
 mod expr;
 mod helpers;

@@ -1,6 +1,6 @@
 //! Statements.
 
-use crate::llvm::ir::Pred;
+use crate::llvm::ir::{Block, Pred, Val};
 use crate::memory::Mem;
 use crate::program::{LocalSlot, Loop, Lower};
 use rtrace_lang::codes::Code;
@@ -96,7 +96,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// `break` and `continue`.
-    fn jump(&mut self, to: impl Fn(&Loop<'c>) -> crate::llvm::ir::Block<'c>) -> Result<()> {
+    fn jump(&mut self, to: impl Fn(&Loop<'c>) -> Block<'c>) -> Result<()> {
         let Some(inner) = self.loops.last().copied() else { return self.unexpected("this jump") };
         self.discard(inner.open);
         self.ir.br(to(&inner));
@@ -112,30 +112,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// Repeats the body while the condition holds, at most `limit` times.
     fn while_loop(&mut self, cond: &Expr, body: &[Stmt], limit: u32) -> Result<()> {
-        let ir = self.ir;
-        let (head, test, round, next, done) =
-            (ir.block("loop"), ir.block("test"), ir.block("round"), ir.block("next"), ir.block("end"));
-        let count = ir.variable();
-        ir.store(count, ir.int(0), 8, 8);
-        ir.br(head);
-        ir.at(head);
-        let n = ir.load(count, 8, 8, false);
-        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(i64::from(limit))), test, done);
-        ir.at(test);
-        self.sometimes(|s| -> Result<()> {
-            s.branch(cond, round, done)?;
-            ir.at(round);
-            s.loops.push(Loop { next, done, open: s.open.len() });
-            s.block(body)?;
-            s.loops.pop();
-            Ok(())
-        })?;
-        ir.br(next);
-        ir.at(next);
-        ir.store(count, ir.add(ir.load(count, 8, 8, false), ir.int(1)), 8, 8);
-        ir.br(head);
-        ir.at(done);
-        Ok(())
+        self.rounds(i64::from(limit), |s, _, round, done| s.branch(cond, round, done), body)
     }
 
     fn for_range(&mut self, local: LocalId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
@@ -146,22 +123,39 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             (Some(a), Some(b)) => b.saturating_sub(a).max(0),
             _ => RANGE_LIMIT,
         };
-        let ir = self.ir;
-        let (head, test, round, next, done) =
-            (ir.block("loop"), ir.block("test"), ir.block("round"), ir.block("next"), ir.block("end"));
         let (first, last) = (self.number(start)?, self.number(end)?);
+        let test = |s: &mut Self, n: Val<'c>, round: Block<'c>, done: Block<'c>| {
+            let i = s.ir.add(first, n);
+            s.ir.store(p, i, 8, 8);
+            s.ir.cond_br(s.ir.icmp(Pred::SLT, i, last), round, done);
+            Ok(())
+        };
+        self.rounds(limit, test, body)
+    }
+
+    /// A loop of at most `limit` rounds; `test` is given the number of the round, and where to go.
+    ///
+    /// The way back is a conditional jump at the end: verifiers before 6.8 take a block that merely runs on
+    /// into the head of a loop for an endless one.
+    fn rounds(
+        &mut self,
+        limit: i64,
+        test: impl FnOnce(&mut Self, Val<'c>, Block<'c>, Block<'c>) -> Result<()>,
+        body: &[Stmt],
+    ) -> Result<()> {
+        if limit <= 0 {
+            return Ok(());
+        }
+        let ir = self.ir;
+        let (head, round, next, done) = (ir.block("loop"), ir.block("round"), ir.block("next"), ir.block("end"));
         let count = ir.variable();
         ir.store(count, ir.int(0), 8, 8);
         ir.br(head);
         ir.at(head);
-        let n = ir.load(count, 8, 8, false);
-        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(limit)), test, done);
-        ir.at(test);
-        let i = ir.add(first, n);
-        ir.store(p, i, 8, 8);
-        ir.cond_br(ir.icmp(Pred::SLT, i, last), round, done);
-        ir.at(round);
         self.sometimes(|s| -> Result<()> {
+            let n = ir.load(count, 8, 8, false);
+            test(s, n, round, done)?;
+            ir.at(round);
             s.loops.push(Loop { next, done, open: s.open.len() });
             s.block(body)?;
             s.loops.pop();
@@ -169,8 +163,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         })?;
         ir.br(next);
         ir.at(next);
-        ir.store(count, ir.add(ir.load(count, 8, 8, false), ir.int(1)), 8, 8);
-        ir.br(head);
+        let n = ir.add(ir.load(count, 8, 8, false), ir.int(1));
+        ir.store(count, n, 8, 8);
+        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(limit)), head, done);
         ir.at(done);
         Ok(())
     }
