@@ -8,7 +8,6 @@ const RENAMED: &[(&str, &[&str])] = &[
     // 5.17 (c504e5c2f964) and 6.11 (ba8de796baf4): a drop reason, then the socket, became arguments.
     ("kfree_skb", &["kfree_skb_reason", "sk_skb_reason_drop"]),
     ("kfree_skb_reason", &["sk_skb_reason_drop"]),
-    ("__kfree_skb", &["sk_skb_reason_drop"]),
     // 6.18: napi_gro_receive became an inline function around it.
     ("napi_gro_receive", &["gro_receive_skb"]),
     // 4.17: system calls got a prefix of their architecture.
@@ -20,11 +19,9 @@ const RENAMED: &[(&str, &[&str])] = &[
     // 5.10: fork became a clone with arguments.
     ("_do_fork", &["kernel_clone"]),
     ("do_fork", &["_do_fork", "kernel_clone"]),
-    // 5.16 and 5.17: block accounting lost and regained its wrappers.
+    // Block accounting became inline functions around these.
     ("blk_account_io_start", &["__blk_account_io_start"]),
     ("blk_account_io_done", &["__blk_account_io_done"]),
-    // 5.11: finishing a task switch.
-    ("finish_task_switch", &["finish_task_switch.isra.0"]),
 ];
 
 /// The names that a function got later, oldest first; empty when none is known.
