@@ -178,7 +178,7 @@ impl Session<'_> {
         programs.run_special(context, &Target::End)?;
         self.drain_all()?;
         let status = status.or(self.exit).unwrap_or(0);
-        self.report_losses(true)?;
+        self.report_losses(programs.misses() + attached.misses())?;
         self.sink
             .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit)
             .and_then(|()| self.sink.flush())
@@ -241,7 +241,7 @@ impl Session<'_> {
             count = self.drain()?;
             // A full batch means that the reader is behind; many records, that it may sleep longer.
             nap = if count > 8 * BUSY { LONG_NAP } else { NAP };
-            self.report_losses(false)?;
+            self.report_lost_events(false)?;
             self.sink.flush().map_err(RunError::Output)?;
         }
         Ok(())
@@ -355,41 +355,43 @@ impl Session<'_> {
         }
     }
 
-    /// Tells about events lost since the last time; at the end also about maps and stacks.
-    fn report_losses(&mut self, end: bool) -> Result<(), RunError> {
-        if !end && self.lost_checked.elapsed() < LOSS_INTERVAL {
+    /// Tells about events lost since the last time, at most once in [`LOSS_INTERVAL`].
+    fn report_lost_events(&mut self, now: bool) -> Result<(), RunError> {
+        if !now && self.lost_checked.elapsed() < LOSS_INTERVAL {
             return Ok(());
         }
         self.lost_checked = Instant::now();
-        let maps = &self.loaded.maps;
-        let lost = maps.lost_events();
+        let lost = self.loaded.maps.lost_events();
         if lost > self.lost_seen {
             self.sink.lost_events(lost - self.lost_seen).map_err(RunError::Output)?;
             self.lost_seen = lost;
         }
-        if !end {
-            return Ok(());
-        }
-        let mut warn = |text: String| self.sink.warning(&text).map_err(RunError::Output);
+        Ok(())
+    }
+
+    /// What else was lost, at the end of a run.
+    fn report_losses(&mut self, misses: u64) -> Result<(), RunError> {
+        self.report_lost_events(true)?;
+        let maps = &self.loaded.maps;
+        let mut texts = Vec::new();
         for (n, def) in self.bundle.maps.iter().enumerate() {
             let failed = maps.lost_updates(n);
             if failed > 0 {
-                let name = &def.name;
-                warn(format!(
-                    "{failed} updates of map {name} failed; it holds {} entries at most (config max_map_keys)",
-                    def.max_entries
-                ))?;
+                let (name, most) = (&def.name, def.max_entries);
+                texts.push(format!(
+                    "{failed} updates of map {name} failed; it holds {most} entries at most (config max_map_keys)"
+                ));
             }
         }
-        let stacks = maps.lost_stacks();
-        if stacks > 0 {
-            warn(format!("{stacks} stacks could not be stored"))?;
-        }
-        if self.captures.skipped > 0 {
-            let skipped = self.captures.skipped;
-            warn(format!("{skipped} packets that are not IP were left out of the capture files"))?;
-        }
-        Ok(())
+        let mut count = |number: u64, what: &str| {
+            if number > 0 {
+                texts.push(format!("{number} {what}"));
+            }
+        };
+        count(maps.lost_stacks(), "stacks could not be stored");
+        count(misses, "times a probe was hit while a probe ran on the same CPU, and was left out");
+        count(self.captures.skipped, "packets that are not IP were left out of the capture files");
+        texts.iter().try_for_each(|text| self.sink.warning(text)).map_err(RunError::Output)
     }
 }
 

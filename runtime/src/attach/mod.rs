@@ -110,6 +110,8 @@ pub struct Missing {
 #[derive(Debug, Default)]
 pub struct Attached {
     links: Vec<Link>,
+    /// Copies of programs that were loaded while attaching.
+    copies: Vec<OwnedFd>,
     /// Attach points that work.
     pub count: usize,
     pub missing: Vec<Missing>,
@@ -119,6 +121,11 @@ impl Attached {
     /// Of a run that ended in BEGIN: its probes count, though none had to be attached.
     pub fn uncalled(bundle: &Bundle) -> Attached {
         Attached { count: bundle.programs.iter().map(|p| p.attach.len()).sum(), ..Attached::default() }
+    }
+
+    /// See [`Programs::misses`].
+    pub fn misses(&self) -> u64 {
+        misses(self.copies.iter().map(OwnedFd::as_fd))
     }
 
     /// Stops all probes without waiting for the kernel to forget them: taking a kprobe out waits for a grace
@@ -232,6 +239,9 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     let mut missing = Vec::new();
     for (program, def) in context.bundle.programs.iter().enumerate() {
         if copy_per_point(def) {
+            if def.attach.len() > MANY {
+                sys::raise_open_files();
+            }
             for (n, point) in def.attach.iter().enumerate() {
                 match context.load(def, Some(point), None) {
                     Ok(fd) => instances.push(Instance { program, points: vec![n], multi: None, fd }),
@@ -258,7 +268,26 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     Ok(Programs { instances, missing })
 }
 
+/// Runs that were left out because a program was running on the CPU already.
+fn misses<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> u64 {
+    programs.filter_map(|fd| sys::program_info(fd).ok()).map(|info| info.misses).sum()
+}
+
+/// With more attach points than this, the usual limit of 1024 open files is near.
+const MANY: usize = 200;
+
 impl Programs {
+    /// Runs that the kernel left out because a program was running on the CPU already.
+    pub fn misses(&self) -> u64 {
+        misses(self.instances.iter().map(|i| i.fd.as_fd()))
+    }
+
+    /// Instructions after verification, of all copies together.
+    pub fn instructions(&self) -> u64 {
+        let infos = self.instances.iter().filter_map(|i| sys::program_info(i.fd.as_fd()).ok());
+        infos.map(|info| u64::from(info.instructions)).sum()
+    }
+
     /// Runs the programs of `BEGIN` or `END`. Returns how many there were.
     pub fn run_special(&self, context: &Context<'_>, which: &Target) -> Result<usize, AttachError> {
         let mut count = 0;
@@ -292,6 +321,9 @@ impl Programs {
             // Multi-link programs cannot be attached singly: load a plain copy.
             let plain = instance.multi.map(|_| context.load(def, None, None)).transpose()?;
             let fd = plain.as_ref().unwrap_or(&instance.fd).as_fd();
+            if left.len() > MANY {
+                sys::raise_open_files();
+            }
             for point in left {
                 let cookie = (def.probe_id == ProbeIdSource::Cookie).then_some(u64::from(point.probe));
                 match attach_one(context, fd, point, cookie) {
@@ -305,6 +337,7 @@ impl Programs {
                     Err(reason) => return Err(context.error(point, reason)),
                 }
             }
+            attached.copies.extend(plain);
         }
         let specials = |p: &&AttachPoint| matches!(p.target, Target::Begin | Target::End);
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();

@@ -1,0 +1,525 @@
+//! bpf(2). Structures hold the fields up to the newest one in use: the kernel takes any prefix of
+//! `union bpf_attr` and treats what is missing as zero (include/uapi/linux/bpf.h).
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Commands of bpf(2), `enum bpf_cmd`.
+#[derive(Clone, Copy, Debug)]
+#[repr(i32)]
+enum Command {
+    MapLookup = 1,
+    MapUpdate = 2,
+    MapDelete = 3,
+    MapNextKey = 4,
+    ProgLoad = 5,
+    ProgTestRun = 10,
+    ObjGetInfo = 15,
+    RawTracepointOpen = 17,
+    BtfLoad = 18,
+    BtfGetFd = 19,
+    BtfNextId = 23,
+    MapLookupBatch = 24,
+    LinkCreate = 28,
+}
+
+/// A `union bpf_attr` seen as one of its structures.
+///
+/// # Safety
+/// The type must be `repr(C)`, hold integers only, have no padding, and match the kernel's layout.
+unsafe trait Attr {}
+
+fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i32> {
+    // SAFETY: `A` is a prefix of `union bpf_attr` (trait contract) of the size that is passed; pointers
+    // inside it come from live slices of the callers, which outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as i32, std::ptr::from_mut(attr), std::mem::size_of::<A>() as libc::c_uint)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
+    let fd = bpf(command, attr)?;
+    // SAFETY: these commands return a new descriptor, which nobody else owns. bpf(2) sets O_CLOEXEC.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn address<T>(data: &[T]) -> u64 {
+    if data.is_empty() { 0 } else { data.as_ptr() as u64 }
+}
+
+fn address_mut<T>(data: &mut [T]) -> u64 {
+    if data.is_empty() { 0 } else { data.as_mut_ptr() as u64 }
+}
+
+/// The kernel keeps 15 bytes of `[A-Za-z0-9_.]` and refuses other characters.
+fn object_name(name: &str) -> [u8; 16] {
+    let mut out = [0; 16];
+    for (to, from) in out.iter_mut().take(15).zip(name.bytes()) {
+        *to = if from.is_ascii_alphanumeric() || from == b'_' || from == b'.' { from } else { b'_' };
+    }
+    out
+}
+
+/// What BPF_PROG_LOAD takes. Instructions are in the kernel's encoding, 8 bytes each.
+#[derive(Debug)]
+pub struct ProgLoad<'a> {
+    pub prog_type: u32,
+    pub expected_attach_type: u32,
+    pub name: &'a str,
+    pub license: &'a CStr,
+    pub instructions: &'a [u64],
+    pub btf: Option<BtfInfo<'a>>,
+    /// Type or function that a tracing program is for, 0 for none.
+    pub attach_btf_id: u32,
+    /// The module's BTF that `attach_btf_id` counts in; vmlinux when `None`.
+    pub attach_btf_module: Option<BorrowedFd<'a>>,
+}
+
+/// The program's own BTF: `bpf_func_info` and `bpf_line_info` records.
+#[derive(Clone, Copy, Debug)]
+pub struct BtfInfo<'a> {
+    pub fd: BorrowedFd<'a>,
+    pub func_info: &'a [[u32; 2]],
+    pub line_info: &'a [[u32; 4]],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct ProgLoadAttr {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
+    prog_btf_fd: u32,
+    func_info_rec_size: u32,
+    func_info: u64,
+    func_info_cnt: u32,
+    line_info_rec_size: u32,
+    line_info: u64,
+    line_info_cnt: u32,
+    attach_btf_id: u32,
+    attach_btf_obj_fd: u32,
+    padding: u32,
+}
+// SAFETY: the BPF_PROG_LOAD structure up to `attach_btf_obj_fd`; `padding` stands for `core_relo_cnt`, zero.
+unsafe impl Attr for ProgLoadAttr {}
+
+/// Loads a program. With a log, the verifier writes its NUL-terminated account of the program there;
+/// ENOSPC means that the log did not fit.
+pub fn prog_load(load: &ProgLoad<'_>, log_level: u32, log: &mut [u8]) -> io::Result<OwnedFd> {
+    let mut attr = ProgLoadAttr {
+        prog_type: load.prog_type,
+        insn_cnt: load.instructions.len() as u32,
+        insns: address(load.instructions),
+        license: load.license.as_ptr() as u64,
+        prog_name: object_name(load.name),
+        expected_attach_type: load.expected_attach_type,
+        attach_btf_id: load.attach_btf_id,
+        attach_btf_obj_fd: load.attach_btf_module.map_or(0, |fd| fd.as_raw_fd() as u32),
+        ..ProgLoadAttr::default()
+    };
+    if let Some(btf) = &load.btf {
+        attr.prog_btf_fd = btf.fd.as_raw_fd() as u32;
+        attr.func_info_rec_size = 8;
+        attr.func_info = address(btf.func_info);
+        attr.func_info_cnt = btf.func_info.len() as u32;
+        attr.line_info_rec_size = 16;
+        attr.line_info = address(btf.line_info);
+        attr.line_info_cnt = btf.line_info.len() as u32;
+    }
+    if !log.is_empty() {
+        attr.log_level = log_level;
+        attr.log_size = log.len() as u32;
+        attr.log_buf = address_mut(log);
+    }
+    // The kernel gives EAGAIN when a signal came during verification.
+    let mut tries = 0;
+    loop {
+        match bpf_fd(Command::ProgLoad, &mut attr) {
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) && tries < 5 => tries += 1,
+            other => return other,
+        }
+    }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BtfLoadAttr {
+    btf: u64,
+    log_buf: u64,
+    size: u32,
+    log_size: u32,
+    log_level: u32,
+    padding: u32,
+}
+// SAFETY: the BPF_BTF_LOAD structure; `padding` stands for `btf_log_true_size`, which is output.
+unsafe impl Attr for BtfLoadAttr {}
+
+pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
+    bpf_fd(Command::BtfLoad, &mut BtfLoadAttr { btf: address(btf), size: btf.len() as u32, ..BtfLoadAttr::default() })
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapElemAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+// SAFETY: the structure of the element commands, with the hole after `map_fd` made explicit.
+unsafe impl Attr for MapElemAttr {}
+
+fn elem(map: BorrowedFd<'_>, key: &[u8], value: u64) -> MapElemAttr {
+    MapElemAttr { map_fd: map.as_raw_fd() as u32, key: address(key), value, ..MapElemAttr::default() }
+}
+
+/// Reads the value of a key into `value`, which must have the map's value size (times the possible CPUs, each
+/// rounded up to 8 bytes, for a per-CPU map). `false`: no such key.
+pub fn map_lookup(map: BorrowedFd<'_>, key: &[u8], value: &mut [u8]) -> io::Result<bool> {
+    found(bpf(Command::MapLookup, &mut elem(map, key, address_mut(value))))
+}
+
+pub fn map_update(map: BorrowedFd<'_>, key: &[u8], value: &[u8]) -> io::Result<()> {
+    bpf(Command::MapUpdate, &mut elem(map, key, address(value))).map(drop)
+}
+
+/// `false`: no such key.
+pub fn map_delete(map: BorrowedFd<'_>, key: &[u8]) -> io::Result<bool> {
+    found(bpf(Command::MapDelete, &mut elem(map, key, 0)))
+}
+
+/// The key after `key`, the first one for `None`; `false` at the end. A key that is not there counts as
+/// "before the first", so an iteration over a changing map may start again.
+pub fn map_next_key(map: BorrowedFd<'_>, key: Option<&[u8]>, next: &mut [u8]) -> io::Result<bool> {
+    let next = address_mut(next);
+    found(bpf(Command::MapNextKey, &mut elem(map, key.unwrap_or_default(), next)))
+}
+
+fn found(result: io::Result<i32>) -> io::Result<bool> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+// SAFETY: the `batch` structure.
+unsafe impl Attr for BatchAttr {}
+
+/// One round of BPF_MAP_LOOKUP_BATCH (Linux 5.6): fills `keys` and `values` with up to `count` elements.
+/// `position` is opaque, at least 4 bytes and the key size long; `first` starts over. Returns the number of
+/// elements and whether more follow. ENOSPC: `count` is too small for a bucket of the hash.
+pub fn map_lookup_batch(
+    map: BorrowedFd<'_>,
+    first: bool,
+    position: &mut [u8],
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<(u32, bool)> {
+    let at = address_mut(position);
+    let mut attr = BatchAttr {
+        in_batch: if first { 0 } else { at },
+        out_batch: at,
+        keys: address_mut(keys),
+        values: address_mut(values),
+        count,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttr::default()
+    };
+    match bpf(Command::MapLookupBatch, &mut attr) {
+        Ok(_) => Ok((attr.count, true)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, false)),
+        Err(e) => Err(e),
+    }
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct RawTracepointAttr {
+    name: u64,
+    prog_fd: u32,
+    padding: u32,
+}
+// SAFETY: the `raw_tracepoint` structure up to `prog_fd`, 8-byte aligned as the kernel's is.
+unsafe impl Attr for RawTracepointAttr {}
+
+/// Attaches a raw tracepoint program by name; with `None`, a tracing program to what it was loaded for.
+pub fn raw_tracepoint_open(program: BorrowedFd<'_>, name: Option<&CStr>) -> io::Result<OwnedFd> {
+    let mut attr = RawTracepointAttr {
+        name: name.map_or(0, |n| n.as_ptr() as u64),
+        prog_fd: program.as_raw_fd() as u32,
+        ..RawTracepointAttr::default()
+    };
+    bpf_fd(Command::RawTracepointOpen, &mut attr)
+}
+
+/// `enum bpf_attach_type`
+pub const TRACE_RAW_TP: u32 = 23;
+pub const TRACE_FENTRY: u32 = 24;
+pub const TRACE_FEXIT: u32 = 25;
+const PERF_EVENT: u32 = 41;
+pub const TRACE_KPROBE_MULTI: u32 = 42;
+pub const TRACE_UPROBE_MULTI: u32 = 48;
+
+#[repr(C)]
+#[derive(Default)]
+struct PerfLinkAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    cookie: u64,
+}
+// SAFETY: `link_create` with `perf_event`.
+unsafe impl Attr for PerfLinkAttr {}
+
+/// Ties a program to a perf event with a cookie (Linux 5.15).
+pub fn perf_link(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) -> io::Result<OwnedFd> {
+    let mut attr = PerfLinkAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: event.as_raw_fd() as u32,
+        attach_type: PERF_EVENT,
+        flags: 0,
+        cookie,
+    };
+    bpf_fd(Command::LinkCreate, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct KprobeMultiAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    multi_flags: u32,
+    count: u32,
+    symbols: u64,
+    addresses: u64,
+    cookies: u64,
+}
+// SAFETY: `link_create` with `kprobe_multi`.
+unsafe impl Attr for KprobeMultiAttr {}
+
+/// Attaches to many functions with one link (Linux 5.18 with CONFIG_FPROBE). `cookies` is empty or as
+/// long as `symbols`.
+pub fn kprobe_multi(program: BorrowedFd<'_>, symbols: &[&CStr], ret: bool, cookies: &[u64]) -> io::Result<OwnedFd> {
+    let pointers: Vec<u64> = symbols.iter().map(|s| s.as_ptr() as u64).collect();
+    let mut attr = KprobeMultiAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: TRACE_KPROBE_MULTI,
+        multi_flags: u32::from(ret),
+        count: pointers.len() as u32,
+        symbols: address(&pointers),
+        cookies: address(cookies),
+        ..KprobeMultiAttr::default()
+    };
+    bpf_fd(Command::LinkCreate, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct UprobeMultiAttr {
+    prog_fd: u32,
+    target_fd: u32,
+    attach_type: u32,
+    flags: u32,
+    path: u64,
+    offsets: u64,
+    ref_ctr_offsets: u64,
+    cookies: u64,
+    count: u32,
+    multi_flags: u32,
+    pid: u32,
+    padding: u32,
+}
+// SAFETY: `link_create` with `uprobe_multi`, padded with a zero to 8 bytes.
+unsafe impl Attr for UprobeMultiAttr {}
+
+/// Attaches to many places of one file with one link (Linux 6.6).
+pub fn uprobe_multi(
+    program: BorrowedFd<'_>,
+    path: &CStr,
+    offsets: &[u64],
+    ret: bool,
+    cookies: &[u64],
+    pid: Option<u32>,
+) -> io::Result<OwnedFd> {
+    let mut attr = UprobeMultiAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        attach_type: TRACE_UPROBE_MULTI,
+        path: path.as_ptr() as u64,
+        offsets: address(offsets),
+        cookies: address(cookies),
+        count: offsets.len() as u32,
+        multi_flags: u32::from(ret),
+        pid: pid.unwrap_or(0),
+        ..UprobeMultiAttr::default()
+    };
+    bpf_fd(Command::LinkCreate, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct TestRunAttr {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+    flags: u32,
+    cpu: u32,
+}
+// SAFETY: the `test` structure up to `cpu`.
+unsafe impl Attr for TestRunAttr {}
+
+/// Runs a raw tracepoint program once, in this process (Linux 5.10). Its arguments are zeros.
+pub fn run_raw_tracepoint(program: BorrowedFd<'_>) -> io::Result<()> {
+    // MAX_BPF_FUNC_ARGS words: as much as any raw tracepoint program may look at.
+    let context = [0u64; 12];
+    let mut attr = TestRunAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        ctx_size_in: std::mem::size_of_val(&context) as u32,
+        ctx_in: address(&context),
+        ..TestRunAttr::default()
+    };
+    bpf(Command::ProgTestRun, &mut attr).map(drop)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IdAttr {
+    id: u32,
+    next_id: u32,
+    open_flags: u32,
+    padding: u32,
+}
+// SAFETY: the structure of the *_GET_NEXT_ID and *_GET_FD_BY_ID commands; `padding` stands for
+// `fd_by_id_token_fd`, zero.
+unsafe impl Attr for IdAttr {}
+
+#[repr(C)]
+#[derive(Default)]
+struct InfoAttr {
+    fd: u32,
+    len: u32,
+    info: u64,
+}
+// SAFETY: the `info` structure.
+unsafe impl Attr for InfoAttr {}
+
+/// `struct bpf_btf_info`
+#[repr(C)]
+#[derive(Default)]
+struct BtfObjectInfo {
+    btf: u64,
+    btf_size: u32,
+    id: u32,
+    name: u64,
+    name_len: u32,
+    kernel_btf: u32,
+}
+
+/// The BTF object of a loaded kernel module (Linux 5.11); `None` when it has none.
+pub fn module_btf(module: &str) -> io::Result<Option<OwnedFd>> {
+    let mut id = 0;
+    loop {
+        let mut next = IdAttr { id, ..IdAttr::default() };
+        match bpf(Command::BtfNextId, &mut next) {
+            Ok(_) => id = next.next_id,
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let fd = match bpf_fd(Command::BtfGetFd, &mut IdAttr { id, ..IdAttr::default() }) {
+            Ok(fd) => fd,
+            // It went away between the two calls.
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
+            Err(e) => return Err(e),
+        };
+        let mut name = [0u8; 64];
+        let mut info = BtfObjectInfo { name: address_mut(&mut name), name_len: 64, ..BtfObjectInfo::default() };
+        let mut attr = InfoAttr {
+            fd: fd.as_raw_fd() as u32,
+            len: std::mem::size_of::<BtfObjectInfo>() as u32,
+            info: std::ptr::from_mut(&mut info) as u64,
+        };
+        bpf(Command::ObjGetInfo, &mut attr)?;
+        let name = name.split(|b| *b == 0).next().unwrap_or_default();
+        if info.kernel_btf != 0 && name == module.as_bytes() {
+            return Ok(Some(fd));
+        }
+    }
+}
+
+/// What the kernel counts about a loaded program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProgramInfo {
+    /// Instructions after verification.
+    pub instructions: u32,
+    /// Runs left out because the program, or another one, was running on the CPU already (Linux 5.12).
+    pub misses: u64,
+}
+
+/// Reads `struct bpf_prog_info` as words; what an older kernel does not know stays zero.
+pub fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    // Up to `verified_insns`: 224 bytes. `xlated_prog_len` is the upper half of word 2, `recursion_misses` word 26.
+    let mut info = [0u64; 28];
+    let mut attr = InfoAttr {
+        fd: program.as_raw_fd() as u32,
+        len: std::mem::size_of_val(&info) as u32,
+        info: address_mut(&mut info),
+    };
+    bpf(Command::ObjGetInfo, &mut attr)?;
+    let [_, _, lengths, ..] = info;
+    let [.., misses, _] = info;
+    Ok(ProgramInfo { instructions: (lengths >> 32) as u32 / 8, misses })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_the_kernel_accepts() {
+        assert_eq!(&object_name("kprobe:vfs_read_and_more"), b"kprobe_vfs_read\0");
+    }
+
+    #[test]
+    fn attributes_have_the_kernels_sizes() {
+        assert_eq!(std::mem::size_of::<ProgLoadAttr>(), 120);
+        assert_eq!(std::mem::size_of::<TestRunAttr>(), 72);
+        assert_eq!(std::mem::size_of::<BatchAttr>(), 56);
+    }
+}

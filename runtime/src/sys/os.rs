@@ -1,0 +1,322 @@
+//! System calls besides bpf(2): perf events, processes and signals, epoll, CPUs, shared memory.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `struct perf_event_attr` of 112 bytes (PERF_ATTR_SIZE_VER5, Linux 4.1).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PerfAttr {
+    pub kind: u32,
+    pub size: u32,
+    pub config: u64,
+    /// Period, or frequency with [`PerfAttr::FREQ`].
+    pub sample: u64,
+    pub sample_type: u64,
+    pub read_format: u64,
+    pub flags: u64,
+    pub wakeup: u32,
+    pub bp_type: u32,
+    /// Function name (kprobe) or path (uprobe), by address; breakpoint address.
+    pub config1: u64,
+    /// Offset of the probe; breakpoint length.
+    pub config2: u64,
+    pub branch_sample_type: u64,
+    pub sample_regs_user: u64,
+    pub sample_stack_user: u32,
+    pub clockid: i32,
+    pub sample_regs_intr: u64,
+    pub aux_watermark: u32,
+    pub sample_max_stack: u16,
+    pub reserved: u16,
+}
+
+impl PerfAttr {
+    /// Bits of `flags`.
+    pub const DISABLED: u64 = 1;
+    pub const INHERIT: u64 = 1 << 1;
+    pub const FREQ: u64 = 1 << 10;
+}
+
+/// perf_event_open(2) with close-on-exec. `pid` −1: all; `cpu` −1: any.
+pub fn perf_event_open(attr: &PerfAttr, pid: i32, cpu: i32) -> io::Result<OwnedFd> {
+    const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
+    let attr = PerfAttr { size: std::mem::size_of::<PerfAttr>() as u32, ..*attr };
+    // SAFETY: `attr` lives through the call and says its own size; pointers in it come from callers'
+    // C strings, which outlive the call.
+    let fd = unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attr, pid, cpu, -1, PERF_FLAG_FD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// What can be done to a perf event; `_IO('$', n)` of include/uapi/linux/perf_event.h.
+#[derive(Clone, Copy, Debug)]
+pub enum PerfControl<'a> {
+    Enable,
+    Disable,
+    SetProgram(BorrowedFd<'a>),
+}
+
+pub fn perf_control(event: BorrowedFd<'_>, control: PerfControl<'_>) -> io::Result<()> {
+    let (request, argument) = match control {
+        PerfControl::Enable => (0x2400, 0),
+        PerfControl::Disable => (0x2401, 0),
+        PerfControl::SetProgram(fd) => (0x4004_2408, fd.as_raw_fd()),
+    };
+    // SAFETY: these requests take an integer and touch no memory of ours.
+    check(unsafe { libc::ioctl(event.as_raw_fd(), request, argument) }).map(drop)
+}
+
+fn check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME` or `CLOCK_REALTIME`.
+pub fn clock_ns(clock: libc::clockid_t) -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: writes one timespec. It cannot fail for the clocks named above; if it did, time would be 0.
+    unsafe { libc::clock_gettime(clock, &raw mut now) };
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+/// Allows locking any amount of memory: kernels before 5.11 count BPF memory against RLIMIT_MEMLOCK.
+/// Failing is no error here; creating a map will say EPERM.
+pub fn raise_memlock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: reads one rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Major and minor version of the running kernel; (0, 0) when it cannot be read.
+pub fn kernel_version() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|p| p.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+/// A descriptor that becomes readable when the process ends (Linux 5.3).
+pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: takes two integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nobody else owns; pidfds are close-on-exec.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Signals taken from a descriptor instead of a handler. They stay blocked in this thread and the
+/// threads that it starts; a forked child must unblock them ([`unblock_all_signals`]).
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    pub fn new(signals: &[i32]) -> io::Result<SignalFd> {
+        let set = signal_set(signals);
+        // SAFETY: `set` is initialised; the third argument may be null.
+        check(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+        // SAFETY: `set` is initialised; the descriptor returned is new.
+        let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
+        // SAFETY: as above, nobody else owns it.
+        Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// The next pending signal, if any.
+    pub fn next(&self) -> Option<i32> {
+        let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
+        let size = std::mem::size_of::<libc::signalfd_siginfo>();
+        // SAFETY: the buffer has the size that is passed.
+        let got = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+        // SAFETY: the kernel filled the whole structure.
+        (got == size as isize).then(|| unsafe { info.assume_init() }.ssi_signo as i32)
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn signal_set(signals: &[i32]) -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set; sigaddset changes an initialised one.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in signals {
+            libc::sigaddset(set.as_mut_ptr(), *signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Gives the signals their usual effect again.
+pub fn unblock_signals(signals: &[i32]) {
+    let set = signal_set(signals);
+    // SAFETY: `set` is initialised; async-signal-safe.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// In a forked child: no signal blocked, SIGPIPE as programs expect it. Async-signal-safe.
+pub fn unblock_all_signals() {
+    let none = signal_set(&[]);
+    // SAFETY: async-signal-safe calls on initialised data.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+pub fn kill(pid: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: takes two integers.
+    check(unsafe { libc::kill(pid as i32, signal) }).map(drop)
+}
+
+/// Waits for any of a set of descriptors to become readable; each has a token.
+#[derive(Debug)]
+pub struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub fn new() -> io::Result<Epoll> {
+        // SAFETY: takes an integer; the descriptor is new.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: as above, nobody else owns it.
+        Ok(Epoll(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+        // SAFETY: reads one epoll_event.
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) })
+            .map(drop)
+    }
+
+    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        // SAFETY: the event is ignored for this operation and may be null (Linux 2.6.9).
+        let result =
+            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), std::ptr::null_mut()) };
+        check(result).map(drop)
+    }
+
+    /// The tokens of what is readable, after at most `timeout` milliseconds (−1: no limit). An
+    /// interruption by a signal counts as nothing readable.
+    pub fn wait(&self, timeout: i32) -> io::Result<Vec<u64>> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
+        // SAFETY: the buffer has as many elements as the third argument says.
+        let count = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, timeout) };
+        match check(count) {
+            Ok(count) => Ok(events.iter().take(count as usize).map(|e| e.u64).collect()),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(Vec::new()),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// The CPUs of a list such as `0-3,8`, the form of /sys/devices/system/cpu/{online,possible}.
+pub fn parse_cpu_list(text: &str) -> Vec<u32> {
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',').filter(|p| !p.is_empty()) {
+        let (low, high) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(low), Ok(high)) = (low.parse::<u32>(), high.parse::<u32>()) {
+            // No kernel has more than 8192 CPUs.
+            cpus.extend(low..=high.min(low.saturating_add(8192)));
+        }
+    }
+    cpus
+}
+
+/// The CPUs that are running now.
+pub fn online_cpus() -> io::Result<Vec<u32>> {
+    Ok(parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/online")?))
+}
+
+/// Number of copies that a per-CPU map has.
+pub fn possible_cpus() -> io::Result<usize> {
+    let list = parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/possible")?);
+    Ok(list.last().map_or(1, |last| *last as usize + 1))
+}
+
+/// Memory shared with the kernel: the globals of the programs, an array map with BPF_F_MMAPABLE.
+/// Both sides use aligned 64-bit words.
+#[derive(Debug)]
+pub struct SharedWords {
+    base: std::ptr::NonNull<std::sync::atomic::AtomicU64>,
+    words: usize,
+}
+
+// SAFETY: all access goes through atomics.
+unsafe impl Send for SharedWords {}
+// SAFETY: all access goes through atomics.
+unsafe impl Sync for SharedWords {}
+
+impl SharedWords {
+    /// Maps `bytes` of the map.
+    pub fn map(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<SharedWords> {
+        let bytes = bytes.next_multiple_of(8).max(8);
+        // SAFETY: asks for a new mapping at an address that the kernel chooses.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = std::ptr::NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(SharedWords { base, words: bytes / 8 })
+    }
+
+    /// The word at a byte offset; `None` outside the memory or unaligned.
+    pub fn word(&self, offset: usize) -> Option<&std::sync::atomic::AtomicU64> {
+        if !offset.is_multiple_of(8) || offset / 8 >= self.words {
+            return None;
+        }
+        // SAFETY: in bounds by the test above; the mapping lives as long as `self`.
+        Some(unsafe { self.base.add(offset / 8).as_ref() })
+    }
+}
+
+impl Drop for SharedWords {
+    fn drop(&mut self) {
+        // SAFETY: unmaps what `map` mapped; no reference outlives `self`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.words * 8) };
+    }
+}
+
+/// Allows as many open files as root set for us: a wildcard may need one or two for each function.
+pub fn raise_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes, then reads one rlimit. Failing changes nothing; opening will say EMFILE.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cpu_lists() {
+        assert_eq!(parse_cpu_list("0-2,5\n"), [0, 1, 2, 5]);
+        assert_eq!(parse_cpu_list("0\n"), [0]);
+        assert!(parse_cpu_list("\n").is_empty());
+        assert!(parse_cpu_list("x-y").is_empty());
+    }
+
+    #[test]
+    fn perf_attributes_have_the_kernels_size() {
+        assert_eq!(std::mem::size_of::<PerfAttr>(), 112);
+    }
+}
