@@ -50,12 +50,6 @@ fn row(name: &str) -> Option<&'static How> {
         .map(|(_, how)| how)
 }
 
-/// Whether a function has a lowering; a test holds the checker's table against it.
-#[cfg(test)]
-pub fn has_row(name: &str) -> bool {
-    row(name).is_some()
-}
-
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn call_scalar(&mut self, expr: &Expr, name: &str, args: &[Expr]) -> Result<Val<'c>> {
         match row(name) {

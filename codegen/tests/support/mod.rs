@@ -1,0 +1,40 @@
+//! What the tests of code generation share: scripts compiled against the recorded kernel.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use rtrace_codegen::{Options, Output};
+use rtrace_lang::config;
+use rtrace_lang::diag::render;
+use rtrace_lang::driver;
+use rtrace_lang::kernel::Version;
+use rtrace_lang::source::SourceMap;
+use rtrace_lang::testing::Recorded;
+
+const TYPES: &str = include_str!("../../../tests/facts/6.12/types.txt");
+const FORMATS: &str = include_str!("../../../tests/facts/6.12/formats.txt");
+
+/// Compiles a script, or fails the test with the messages.
+pub fn compile(script: &str) -> Output {
+    try_compile(script).unwrap_or_else(|text| panic!("{script}\n{text}"))
+}
+
+/// The messages of a script that the checker refuses count as success of nothing: `None`.
+pub fn try_compile(script: &str) -> Result<Output, String> {
+    let kernel = Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts");
+    let mut sources = SourceMap::default();
+    sources.add("script.rt", script);
+    let mut options = config::Options { unsafe_: true, ..config::Options::default() };
+    let text = |d: Vec<rtrace_lang::diag::Diagnostic>| render(&d, &sources, false);
+    let ast = driver::parse(&sources, 0).map_err(text)?;
+    let typed = driver::analyse(ast, &mut options, &sources, &kernel).map_err(text)?;
+    let how = Options { atomics: true, bpf: true, ..Options::default() };
+    rtrace_codegen::compile(&typed, &sources, &how).map_err(text)
+}
+
+/// The scripts of a file with their titles.
+pub fn sections<'t>(text: &'t str, separator: &str) -> Vec<(&'t str, &'t str)> {
+    let (_, first) = text.split_once(separator).unwrap_or_default();
+    let separator = format!("\n{separator}");
+    let parts: Vec<&str> = first.split(&separator[..]).collect();
+    parts.into_iter().filter_map(|p| p.split_once('\n')).map(|(t, s)| (t, s.trim_matches('\n'))).collect()
+}
