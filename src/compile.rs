@@ -6,7 +6,7 @@ use rtrace_lang::arch::Arch;
 use rtrace_lang::bundle::Bundle;
 use rtrace_lang::config::{self, Options};
 use rtrace_lang::diag::{Diagnostic, render};
-use rtrace_lang::kernel::{Feature, Kernel};
+use rtrace_lang::kernel::{Feature, Kernel, Version};
 use rtrace_lang::source::SourceMap;
 use rtrace_lang::{driver, dump};
 use rtrace_runtime::kernel::LiveKernel;
@@ -133,7 +133,11 @@ pub fn attach_points(script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<
 }
 
 fn codegen_options(kernel: &LiveKernel) -> rtrace_codegen::Options {
-    rtrace_codegen::Options { atomics: kernel.has(Feature::AtomicFetch), ..rtrace_codegen::Options::default() }
+    rtrace_codegen::Options {
+        atomics: kernel.has(Feature::AtomicFetch),
+        percpu_lookup: kernel.version() >= Version(5, 18),
+        ..rtrace_codegen::Options::default()
+    }
 }
 
 fn failed(diagnostics: &[Diagnostic], sources: &SourceMap) -> Failure {

@@ -7,6 +7,7 @@ pub mod attach;
 pub mod command;
 pub mod events;
 pub mod kernel;
+pub mod launch;
 pub mod list;
 pub mod load;
 pub mod output;

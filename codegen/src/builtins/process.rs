@@ -52,7 +52,8 @@ fn gid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
 fn comm<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let size = call.expr.ty.size();
     l.take_padding();
-    // The helper fills all it is given.
+    // Kernels of 2022 and 2023 (6.1 among them) leave the bytes after the NUL as they were.
+    l.zero(to, size);
     l.ir.helper(GET_CURRENT_COMM, &[to.ptr.into(), l.ir.int(i64::from(size)).into()], Effect::Any);
     Ok(())
 }
