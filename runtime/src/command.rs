@@ -168,18 +168,20 @@ impl Child {
         self.pidfd.as_fd()
     }
 
-    /// Lets the child run its program.
+    /// Lets the child run its program. That it cannot be run shows when the child has ended
+    /// ([`Child::exec_failure`]): waiting for it here would be a read that the probes see.
     pub fn release(&mut self) -> Result<(), CommandError> {
-        let start = |source| CommandError::Start { program: self.program.clone(), source };
         let Some(mut gate) = self.gate.take() else { return Ok(()) };
-        gate.write_all(&[1]).map_err(start)?;
-        drop(gate);
-        // A successful exec closes the pipe without a byte.
+        gate.write_all(&[1]).map_err(|source| CommandError::Start { program: self.program.clone(), source })
+    }
+
+    /// Why the program could not be run, of a child that has ended.
+    pub fn exec_failure(&mut self) -> Option<CommandError> {
         let mut errno = [0u8; 4];
-        match self.failure.take().map(|mut pipe| io::Read::read_exact(&mut pipe, &mut errno)) {
-            Some(Ok(())) => Err(start(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))),
-            _ => Ok(()),
-        }
+        // A successful exec closed the pipe without a byte.
+        io::Read::read_exact(&mut self.failure.take()?, &mut errno).ok()?;
+        let source = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+        Some(CommandError::Start { program: self.program.clone(), source })
     }
 
     /// How the child ended; `None` while it runs.
@@ -265,5 +267,6 @@ mod tests {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
         assert_eq!(ended, Some(Ended::Code(3)));
+        assert!(child.exec_failure().is_none());
     }
 }

@@ -23,6 +23,9 @@ const BUSY: usize = 16;
 /// How often the counter of lost events is read.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The longest time to read on after the end, when probes that cannot be stopped at once go on filling.
+const LAST_DRAIN: Duration = Duration::from_secs(2);
+
 /// What a user may ask of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
@@ -229,7 +232,10 @@ impl Session<'_> {
                         return Ok(());
                     }
                     token::CHILD => {
-                        if let Some(ended) = child.as_mut().and_then(Child::ended) {
+                        if let Some((child, ended)) = child.as_mut().and_then(|c| c.ended().map(|e| (c, e))) {
+                            if let Some(error) = child.exec_failure() {
+                                return Err(error.into());
+                            }
                             self.child_ended(ended, options)?;
                             return Ok(());
                         }
@@ -269,9 +275,11 @@ impl Session<'_> {
         Ok(result? + self.drain_packets()?)
     }
 
-    /// Reads until the buffers are empty. Used when nothing fills them any more.
+    /// Reads until the buffers are empty. Some links are still there ([`Attached::stop`]), so they may never
+    /// be: then until a time that is enough for what was in the buffers.
     fn drain_all(&mut self) -> Result<(), RunError> {
-        while self.drain()? > 0 {}
+        let start = Instant::now();
+        while self.drain()? > 0 && start.elapsed() < LAST_DRAIN {}
         Ok(())
     }
 

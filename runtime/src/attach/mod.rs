@@ -61,11 +61,13 @@ pub struct Link {
     /// Closed before the event.
     link: Option<OwnedFd>,
     event: Option<OwnedFd>,
+    /// fentry or fexit, slow to detach.
+    trampoline: bool,
 }
 
 impl Link {
     fn whole(fd: OwnedFd) -> Link {
-        Link { link: Some(fd), event: None }
+        Link { link: Some(fd), event: None, trampoline: false }
     }
 
     /// Ties a program to an opened perf event and starts it.
@@ -78,7 +80,7 @@ impl Link {
             }
         };
         sys::perf_control(event.as_fd(), PerfControl::Enable)?;
-        Ok(Link { link, event: Some(event) })
+        Ok(Link { link, event: Some(event), trampoline: false })
     }
 }
 
@@ -128,15 +130,18 @@ impl Attached {
         misses(self.copies.iter().map(OwnedFd::as_fd))
     }
 
-    /// Stops all probes without waiting for the kernel to forget them: taking a kprobe out waits for a grace
-    /// period each, disabling its event does not. What remains is released by dropping.
+    /// Stops the probes as far as that is quick: taking a kprobe or a trampoline out makes the kernel wait each
+    /// time, which is for after the results are shown. Perf events can be disabled without that; trampolines
+    /// cannot, so that only a few are taken out here. What remains is released by dropping.
     pub fn stop(&mut self) {
+        let trampolines = self.links.iter().filter(|l| l.trampoline).count();
         for link in &mut self.links {
             match &link.event {
                 Some(event) => {
                     // A probe that cannot be disabled is detached by closing; nothing to report.
                     let _ = sys::perf_control(event.as_fd(), PerfControl::Disable);
                 }
+                None if link.trampoline && trampolines > FEW => {}
                 None => link.link = None,
             }
         }
@@ -163,6 +168,22 @@ impl<'a> Context<'a> {
 
     fn error(&self, point: &AttachPoint, reason: Reason) -> AttachError {
         AttachError::Point { name: self.name(point), span: point.span, reason: reason.0 }
+    }
+
+    /// Whether a program that does not load for one function of a wildcard may be left out there: the kernel
+    /// has no trampoline for the function, or (before 6.0) its verifier does not know a type of its parameters.
+    fn tolerates(&self, error: &AttachError) -> bool {
+        let of_target = matches!(error, AttachError::Point { .. } | AttachError::Load(LoadError::Verifier { .. }));
+        of_target && self.bundle.config.missing_probes != MissingProbes::Error
+    }
+
+    fn missing(&self, point: &AttachPoint, error: &AttachError) -> Missing {
+        let reason = match error {
+            AttachError::Point { reason, .. } => reason.clone(),
+            AttachError::Load(LoadError::Verifier { error, .. }) => error.message.clone(),
+            AttachError::Load(error) => error.to_string(),
+        };
+        Missing { name: self.name(point), reason, span: point.span }
     }
 
     /// Loads one copy of a program; `point` is the one that it is patched or specialised for.
@@ -242,17 +263,21 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
             if def.attach.len() > MANY {
                 sys::raise_open_files();
             }
+            let before = instances.len();
+            let mut first = None;
             for (n, point) in def.attach.iter().enumerate() {
                 match context.load(def, Some(point), None) {
                     Ok(fd) => instances.push(Instance { program, points: vec![n], multi: None, fd }),
-                    // One function of a wildcard that allows no trampoline.
-                    Err(AttachError::Point { name, reason, span })
-                        if context.bundle.config.missing_probes != MissingProbes::Error =>
-                    {
-                        missing.push(Missing { name, reason, span });
+                    Err(error) if context.tolerates(&error) => {
+                        missing.push(context.missing(point, &error));
+                        first.get_or_insert(error);
                     }
                     Err(error) => return Err(error),
                 }
+            }
+            // A program that the verifier refuses for every function is itself at fault.
+            if let Some(error @ AttachError::Load(_)) = first.filter(|_| instances.len() == before) {
+                return Err(error);
             }
         } else {
             let points = (0..def.attach.len()).collect();
@@ -272,6 +297,9 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
 fn misses<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> u64 {
     programs.filter_map(|fd| sys::program_info(fd).ok()).map(|info| info.misses).sum()
 }
+
+/// As many trampolines are taken out before the results are shown; 0.02 to 0.2 s each.
+const FEW: usize = 4;
 
 /// With more attach points than this, the usual limit of 1024 open files is near.
 const MANY: usize = 200;
