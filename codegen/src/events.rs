@@ -104,7 +104,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// A field in place. Strings end at their NUL there: nobody compares what follows it.
     fn unpadded_into(&mut self, e: &Expr, to: Mem<'c>) -> Result<()> {
         match (&e.kind, &e.ty) {
-            (ExprKind::Call { .. }, _) => {
+            (ExprKind::Call { .. }, ty) if !ty.is_scalar() => {
                 self.pad = false;
                 let result = self.eval_into(e, to);
                 self.pad = true;
