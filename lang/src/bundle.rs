@@ -281,13 +281,13 @@ impl EventLayout {
                 _ => 0,
             };
             let (size, align) = if var_max > 0 { (8, 4) } else { (ty.size(), ty.align()) };
-            at = at.next_multiple_of(align);
+            at = at.checked_next_multiple_of(align).unwrap_or(u32::MAX);
             fields.push(EventField { offset: at, var_max });
-            at += size;
-            var_total += var_max;
+            at = at.saturating_add(size);
+            var_total = var_total.saturating_add(var_max);
         }
-        let fixed_size = if var_total == 0 { at.next_multiple_of(8) } else { at };
-        EventLayout { fields, fixed_size, max_size: fixed_size + var_total }
+        let fixed_size = if var_total == 0 { at.checked_next_multiple_of(8).unwrap_or(u32::MAX) } else { at };
+        EventLayout { fields, fixed_size, max_size: fixed_size.saturating_add(var_total) }
     }
 
     pub fn is_variable(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::Diagnostic;
 use crate::kernel::{Kernel, Version};
+use crate::source::Span;
 use crate::typed::Typed;
 use crate::types::Type;
 
@@ -32,6 +33,8 @@ const STRIPES: u32 = 64;
 const LINE: u32 = 64;
 /// Stacks kept for maps and variables. Each takes about a kilobyte of kernel memory.
 const STACKS: u32 = 4096;
+/// Memory for all maps without keys.
+const GLOBALS_LIMIT: u32 = 1 << 28;
 /// Before 5.11 the verifier copied keys on its stack.
 const OLD_KEY_LIMIT: u32 = 512;
 
@@ -62,6 +65,13 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
             None => keyless(&value, info, &mut globals, &mut typed.map_objects),
             Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),
         };
+        if globals.size > GLOBALS_LIMIT {
+            let message = format!("the maps without keys take more than {} MB", GLOBALS_LIMIT >> 20);
+            return Err(vec![
+                *Diagnostic::error(Code::TooLarge, info.span, message)
+                    .note("counters and histograms without a key have a copy for every processor"),
+            ]);
+        }
         typed.maps.push(MapDef {
             name: format!("@{}", info.name),
             key,
@@ -71,6 +81,15 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
             lost,
             max_entries,
         });
+    }
+    for event in checked.events.iter().filter(|e| e.layout.max_size > options.run.ringbuf_bytes / 2) {
+        let (size, room) = (event.layout.max_size, options.run.ringbuf_bytes);
+        let message = format!("what this sends can have {size} bytes, too much for a buffer of {room}");
+        let span = Span { start: event.span.0, end: event.span.1 };
+        errors.push(
+            *Diagnostic::error(Code::TooLarge, span, message)
+                .help("use shorter strings, as in str(x, 256), or a larger buffer: config = { perf_rb_pages = N }"),
+        );
     }
     if checked.events.iter().any(|e| !matches!(e.action, Action::Packet { .. })) {
         typed.map_objects.push(object(RINGBUF_SYMBOL, map_type::RINGBUF, 0, 0, options.run.ringbuf_bytes));
@@ -156,8 +175,8 @@ fn object(symbol: &str, map_type: u32, key_size: u32, value_size: u32, max_entri
 
 /// Takes memory of the shared block.
 fn take(globals: &mut Globals, size: u32, align: u32) -> u32 {
-    let offset = globals.size.next_multiple_of(align);
-    globals.size = offset + size;
+    let offset = globals.size.checked_next_multiple_of(align).unwrap_or(u32::MAX);
+    globals.size = offset.saturating_add(size);
     offset
 }
 

@@ -233,7 +233,7 @@ impl Type {
                     end = offset.saturating_add(ty.size());
                     align = align.max(ty.align());
                 }
-                end.next_multiple_of(align)
+                end.checked_next_multiple_of(align).unwrap_or(u32::MAX)
             }
             Type::Stack(_) | Type::Usym => 16,
             Type::Agg(a) => a.words().saturating_mul(8),
@@ -247,7 +247,9 @@ impl Type {
             Type::Int { .. } | Type::Enum { .. } => self.size().max(1),
             Type::Buffer { .. } | Type::Inet | Type::Username => 4,
             Type::Array { elem, .. } => elem.align(),
-            Type::Tuple(_) | Type::NamedTuple(_) => self.elements().map(|(_, t)| t.align()).max().unwrap_or(1),
+            // Not through `elements`: that asks for sizes, which ask for alignments, at every level.
+            Type::Tuple(list) => list.iter().map(Type::align).max().unwrap_or(1),
+            Type::NamedTuple(list) => list.iter().map(|(_, t)| t.align()).max().unwrap_or(1),
             _ => 8,
         }
     }
@@ -261,7 +263,7 @@ impl Type {
         };
         let mut at = 0u32;
         types.into_iter().map(move |ty| {
-            let offset = at.next_multiple_of(ty.align());
+            let offset = at.checked_next_multiple_of(ty.align()).unwrap_or(u32::MAX);
             at = offset.saturating_add(ty.size());
             (offset, ty)
         })

@@ -166,14 +166,14 @@ impl Checker<'_> {
         match base.kind {
             ExprKind::Load { ptr, offset, space, bits: None } if !matches!(base.ty, Type::Ptr { .. }) => {
                 let ptr = match index.constant() {
-                    Some(i) => return Ok(load(*ptr, offset + i * size, elem, space, span)),
+                    Some(i) => return Ok(load(*ptr, offset.wrapping_add(i.wrapping_mul(size)), elem, space, span)),
                     None => add(*ptr, scale(index, size), span),
                 };
                 Ok(load(ptr, offset, elem, space, span))
             }
             _ => match base.ty.clone() {
                 Type::Ptr { space, .. } => match index.constant() {
-                    Some(i) => Ok(load(base, i * size, elem, space, span)),
+                    Some(i) => Ok(load(base, i.wrapping_mul(size), elem, space, span)),
                     None => {
                         let ptr = add(base, scale(index, size), span);
                         Ok(load(ptr, 0, elem, space, span))
@@ -235,7 +235,11 @@ fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, span: Span) -> 
         (Type::Ptr { to, .. }, Space::User) => Type::Ptr { to: to.clone(), space },
         (ty, _) => ty.clone(),
     };
-    Expr { kind: ExprKind::Load { ptr: Box::new(ptr), offset: offset + i64::from(start), space, bits }, ty, span }
+    Expr {
+        kind: ExprKind::Load { ptr: Box::new(ptr), offset: offset.wrapping_add(i64::from(start)), space, bits },
+        ty,
+        span,
+    }
 }
 
 /// Byte offset of a member, and how to take a bit-field out of the bytes there.

@@ -61,7 +61,7 @@ impl Checker<'_> {
             ast::ExprKind::Index { base, index } => self.index(base, index, span),
             ast::ExprKind::Tuple(list) => {
                 let list = list.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
-                Ok(tuple(list, span))
+                sized(tuple(list, span))
             }
             ast::ExprKind::Record(list) => {
                 let mut names = Vec::new();
@@ -71,7 +71,7 @@ impl Checker<'_> {
                     names.push((name.text.clone(), value.ty.clone()));
                     values.push(value);
                 }
-                Ok(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(names), span })
+                sized(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(names), span })
             }
             ast::ExprKind::Block(block) => self.block_value(block),
             ast::ExprKind::If { cond, then, otherwise } => {
@@ -559,6 +559,21 @@ pub(crate) fn string(text: &[u8], span: Span) -> Expr {
     let text = text.split(|b| *b == 0).next().unwrap_or_default();
     let ty = Type::String { cap: text.len() as u32 + 1 };
     Expr { kind: ExprKind::Bytes(text.to_vec()), ty, span }
+}
+
+/// Largest tuple. BPF maps take larger ones, but tuples of tuples grow without end.
+const TUPLE_LIMIT: u32 = 1 << 16;
+
+/// A tuple, if it is of a size that can be handled.
+fn sized(tuple: Expr) -> Result<Expr> {
+    let size = tuple.ty.size();
+    if size > TUPLE_LIMIT {
+        let message = format!("this tuple has {size} bytes; at most {TUPLE_LIMIT} are possible");
+        return Err(
+            Diagnostic::error(Code::TooLarge, tuple.span, message).help("use shorter strings, as in str(x, 256)")
+        );
+    }
+    Ok(tuple)
 }
 
 /// A tuple of these values.

@@ -94,6 +94,8 @@ pub(crate) struct Checker<'a> {
     /// Number of the clause's attach point that the body is checked for.
     target: usize,
     loops: u32,
+    /// Copies that the `unroll`s around the current statement make of it.
+    unrolled: i64,
     changed: bool,
     errors: Vec<Diagnostic>,
 }
@@ -137,6 +139,7 @@ pub(crate) fn check(
         clause: 0,
         target: 0,
         loops: 0,
+        unrolled: 1,
         changed: false,
         errors: Vec::new(),
     };
@@ -234,6 +237,7 @@ impl Checker<'_> {
         self.broken.clear();
         self.scopes = vec![HashMap::new()];
         self.loops = 0;
+        self.unrolled = 1;
         let mut body = self.block(&clause.probe.body);
         if let Some(predicate) = &clause.probe.predicate {
             let at = predicate.span;

@@ -15,6 +15,8 @@ use std::collections::HashMap;
 const WHILE_LIMIT: u32 = 1024;
 /// Rounds of `unroll`, at most.
 const UNROLL_LIMIT: i64 = 100;
+/// Rounds of all `unroll`s around a statement together: each makes a copy of it.
+const UNROLLED_LIMIT: i64 = 2000;
 
 impl Checker<'_> {
     pub(crate) fn enter(&mut self) {
@@ -104,10 +106,18 @@ impl Checker<'_> {
                         format!("unroll takes 1 to {UNROLL_LIMIT} rounds, not {n}"),
                     ));
                 }
+                if self.unrolled * n > UNROLLED_LIMIT {
+                    let message = format!("this makes {} copies; at most {UNROLLED_LIMIT} fit", self.unrolled * n);
+                    return Err(Diagnostic::error(Code::TooLarge, count.span, message)
+                        .note("an unroll inside of another multiplies their rounds")
+                        .help("for ($i : 0..n) { … } is a loop that is not copied"));
+                }
+                self.unrolled *= n;
                 let mut out = Vec::new();
                 for _ in 0..n {
                     out.append(&mut self.inner(body));
                 }
+                self.unrolled /= n;
                 Ok(out)
             }
             ast::StmtKind::ForRange { var, start, end, body } => {
