@@ -180,8 +180,17 @@ impl Child {
         let mut errno = [0u8; 4];
         // A successful exec closed the pipe without a byte.
         io::Read::read_exact(&mut self.failure.take()?, &mut errno).ok()?;
-        let source = io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
-        Some(CommandError::Start { program: self.program.clone(), source })
+        let program = self.program.clone();
+        Some(match i32::from_ne_bytes(errno) {
+            libc::ENOENT => {
+                CommandError::Program { program, reason: "the interpreter that its #! line names is missing" }
+            }
+            libc::ENOEXEC => CommandError::Program {
+                program,
+                reason: "it is no program for this machine, nor a script with a #! line",
+            },
+            errno => CommandError::Start { program, source: io::Error::from_raw_os_error(errno) },
+        })
     }
 
     /// How the child ended; `None` while it runs.

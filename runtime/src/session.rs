@@ -6,7 +6,7 @@ use crate::command::{self, Child, CommandError, Ended};
 use crate::events::{self, Packets, Ring, Sink};
 use crate::load::{Loaded, MapsError};
 use crate::pcap::Captures;
-use crate::sys::{self, Epoll, SignalFd};
+use crate::sys::{self, EndSignals, Epoll};
 use rtrace_lang::bundle::{Action, Bundle, MissingProbes, Target};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -157,7 +157,7 @@ impl Session<'_> {
         let mut attached =
             if self.exits(&begin) { Attached::uncalled(self.bundle) } else { programs.attach(context)? };
         // From here on Ctrl-C means the end of the script, not of the process.
-        let signals = SignalFd::new(&[libc::SIGINT, libc::SIGTERM]).map_err(system("take signals"))?;
+        let signals = EndSignals::new(&[libc::SIGINT, libc::SIGTERM]).map_err(system("take signals"))?;
         self.warn_missing(&attached, options)?;
         self.sink.attached(attached.count).map_err(RunError::Output)?;
         if let Some(line) = &options.notify {
@@ -171,10 +171,13 @@ impl Session<'_> {
             if let Some(child) = &mut child {
                 child.release()?;
             }
-            self.events(&signals, &mut child, watched.as_ref(), options)?;
+            self.events(&signals, &mut child, watched.as_ref())?;
         }
 
         attached.stop();
+        if let Some(child) = &mut child {
+            self.child_ended(child, options)?;
+        }
         self.drain_all()?;
         // Events that END asks for are shown even when exit() had its way before.
         let status = self.exit.take();
@@ -192,10 +195,9 @@ impl Session<'_> {
     /// The loop: until the script, the user or a process that ends says that it is over.
     fn events(
         &mut self,
-        signals: &SignalFd,
+        signals: &EndSignals,
         child: &mut Option<Child>,
         watched: Option<&OwnedFd>,
-        options: &RunOptions,
     ) -> Result<(), RunError> {
         // One set for naps, which new events must not cut short, and one for waiting.
         let control = Epoll::new().map_err(system("wait for events"))?;
@@ -226,21 +228,8 @@ impl Session<'_> {
             };
             for token in woken.map_err(system("wait for events"))? {
                 match token {
-                    token::SIGNAL if signals.next().is_some() => {
-                        // The next one ends the process at once.
-                        sys::unblock_signals(&[libc::SIGINT, libc::SIGTERM]);
-                        return Ok(());
-                    }
-                    token::CHILD => {
-                        if let Some((child, ended)) = child.as_mut().and_then(|c| c.ended().map(|e| (c, e))) {
-                            if let Some(error) = child.exec_failure() {
-                                return Err(error.into());
-                            }
-                            self.child_ended(ended, options)?;
-                            return Ok(());
-                        }
-                    }
-                    token::PROCESS => return Ok(()),
+                    token::SIGNAL | token::PROCESS => return Ok(()),
+                    token::CHILD if child.as_mut().is_some_and(|c| c.ended().is_some()) => return Ok(()),
                     _ => {}
                 }
             }
@@ -253,15 +242,17 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn child_ended(&mut self, ended: Ended, options: &RunOptions) -> Result<(), RunError> {
-        if !options.verbose {
-            return Ok(());
+    /// Says how the child ended, if it did.
+    fn child_ended(&mut self, child: &mut Child, options: &RunOptions) -> Result<(), RunError> {
+        let Some(ended) = child.ended() else { return Ok(()) };
+        if let Some(error) = child.exec_failure() {
+            return Err(error.into());
         }
         let text = match ended {
             Ended::Code(code) => format!("the command ended with status {code}"),
             Ended::Signal(signal) => format!("the command was killed by signal {signal}"),
         };
-        self.sink.warning(&text).map_err(RunError::Output)
+        if options.verbose { self.sink.warning(&text).map_err(RunError::Output) } else { Ok(()) }
     }
 
     /// Reads what is in the buffers, at most a batch. Returns the number of records.

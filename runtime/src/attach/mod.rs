@@ -14,7 +14,7 @@ use crate::load::{self, LoadError, Loaded, Multi, Variant, program};
 use crate::sys::{self, PerfControl};
 use rtrace_lang::bundle::{AttachPoint, Bundle, MissingProbes, ProbeIdSource, ProgType, ProgramDef, Target};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -33,6 +33,13 @@ impl AttachError {
             AttachError::Load(error) => error.span(),
             AttachError::Point { span, .. } => Some(*span),
         }
+    }
+}
+
+impl AttachError {
+    /// Whether the error may be due to the attach point and not to the program.
+    fn is_of_target(&self) -> bool {
+        matches!(self, AttachError::Point { .. } | AttachError::Load(LoadError::Verifier { .. }))
     }
 }
 
@@ -114,6 +121,8 @@ pub struct Attached {
     links: Vec<Link>,
     /// Copies of programs that were loaded while attaching.
     copies: Vec<OwnedFd>,
+    /// Attach points as written of which something works.
+    spans: HashSet<(u32, u32)>,
     /// Attach points that work.
     pub count: usize,
     pub missing: Vec<Missing>,
@@ -155,11 +164,17 @@ pub struct Context<'a> {
     /// Only this process, for probes that can be tied to one.
     pub pid: Option<u32>,
     modules: RefCell<HashMap<String, Option<OwnedFd>>>,
+    /// How many attach points each one as written stands for.
+    written: HashMap<(u32, u32), usize>,
 }
 
 impl<'a> Context<'a> {
     pub fn new(bundle: &'a Bundle, loaded: &'a Loaded, pid: Option<u32>) -> Context<'a> {
-        Context { bundle, loaded, pid, modules: RefCell::default() }
+        let mut written = HashMap::new();
+        for point in bundle.programs.iter().flat_map(|p| &p.attach) {
+            *written.entry(point.span).or_insert(0) += 1;
+        }
+        Context { bundle, loaded, pid, modules: RefCell::default(), written }
     }
 
     fn name(&self, point: &AttachPoint) -> String {
@@ -170,11 +185,10 @@ impl<'a> Context<'a> {
         AttachError::Point { name: self.name(point), span: point.span, reason: reason.0 }
     }
 
-    /// Whether a program that does not load for one function of a wildcard may be left out there: the kernel
-    /// has no trampoline for the function, or (before 6.0) its verifier does not know a type of its parameters.
-    fn tolerates(&self, error: &AttachError) -> bool {
-        let of_target = matches!(error, AttachError::Point { .. } | AttachError::Load(LoadError::Verifier { .. }));
-        of_target && self.bundle.config.missing_probes != MissingProbes::Error
+    /// Whether an attach point may be left out: one of a wildcard, or any when the script says so.
+    fn tolerates(&self, point: &AttachPoint) -> bool {
+        self.bundle.config.missing_probes != MissingProbes::Error
+            || self.written.get(&point.span).is_some_and(|count| *count > 1)
     }
 
     fn missing(&self, point: &AttachPoint, error: &AttachError) -> Missing {
@@ -258,26 +272,26 @@ fn multi_of(def: &ProgramDef) -> Option<Multi> {
 pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     let mut instances = Vec::new();
     let mut missing = Vec::new();
+    let (mut loaded, mut refused) = (HashSet::new(), Vec::new());
     for (program, def) in context.bundle.programs.iter().enumerate() {
         if copy_per_point(def) {
             if def.attach.len() > MANY {
                 sys::raise_open_files();
             }
-            let before = instances.len();
-            let mut first = None;
             for (n, point) in def.attach.iter().enumerate() {
                 match context.load(def, Some(point), None) {
-                    Ok(fd) => instances.push(Instance { program, points: vec![n], multi: None, fd }),
-                    Err(error) if context.tolerates(&error) => {
+                    Ok(fd) => {
+                        loaded.insert(point.span);
+                        instances.push(Instance { program, points: vec![n], multi: None, fd });
+                    }
+                    // The kernel has no trampoline for the function, or (before 6.0) its verifier does not know a
+                    // type of its parameters.
+                    Err(error) if error.is_of_target() && context.tolerates(point) => {
                         missing.push(context.missing(point, &error));
-                        first.get_or_insert(error);
+                        refused.push((point.span, error));
                     }
                     Err(error) => return Err(error),
                 }
-            }
-            // A program that the verifier refuses for every function is itself at fault.
-            if let Some(error @ AttachError::Load(_)) = first.filter(|_| instances.len() == before) {
-                return Err(error);
             }
         } else {
             let points = (0..def.attach.len()).collect();
@@ -290,7 +304,12 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
             instances.push(Instance { program, points, multi, fd });
         }
     }
-    Ok(Programs { instances, missing })
+    // What the verifier refuses for every function of a wildcard is itself at fault.
+    let at_fault = |(span, error): &(_, _)| matches!(error, AttachError::Load(_)) && !loaded.contains(span);
+    match refused.into_iter().find(at_fault) {
+        Some((_, error)) => Err(error),
+        None => Ok(Programs { instances, missing }),
+    }
 }
 
 /// Runs that were left out because a program was running on the CPU already.
@@ -335,7 +354,6 @@ impl Programs {
     /// was attached is released again.
     pub fn attach(&self, context: &Context<'_>) -> Result<Attached, AttachError> {
         let mut attached = Attached { missing: self.missing.clone(), ..Attached::default() };
-        let tolerant = context.bundle.config.missing_probes != MissingProbes::Error;
         for instance in &self.instances {
             let Some(def) = context.bundle.programs.get(instance.program) else { continue };
             let points: Vec<&AttachPoint> = instance.points.iter().filter_map(|n| def.attach.get(*n)).collect();
@@ -358,8 +376,9 @@ impl Programs {
                     Ok(links) => {
                         attached.links.extend(links);
                         attached.count += 1;
+                        attached.spans.insert(point.span);
                     }
-                    Err(reason) if tolerant => {
+                    Err(reason) if context.tolerates(point) => {
                         attached.missing.push(Missing { name: context.name(point), reason: reason.0, span: point.span })
                     }
                     Err(reason) => return Err(context.error(point, reason)),
@@ -369,12 +388,16 @@ impl Programs {
         }
         let specials = |p: &&AttachPoint| matches!(p.target, Target::Begin | Target::End);
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();
-        match attached.missing.first() {
-            // Nothing to trace is an error, whatever is tolerated.
-            Some(first) if attached.count <= special => {
-                Err(AttachError::Point { name: first.name.clone(), span: first.span, reason: first.reason.clone() })
+        // Nothing to trace is an error whatever is tolerated; usually, so is an attach point as written of which
+        // nothing is left.
+        let whole = context.bundle.config.missing_probes == MissingProbes::Error;
+        let fatal =
+            attached.missing.iter().find(|m| attached.count <= special || (whole && !attached.spans.contains(&m.span)));
+        match fatal {
+            Some(Missing { name, reason, span }) => {
+                Err(AttachError::Point { name: name.clone(), span: *span, reason: reason.clone() })
             }
-            _ => Ok(attached),
+            None => Ok(attached),
         }
     }
 }
@@ -419,6 +442,8 @@ fn attach_multi<'p>(
     };
     attached.links.extend(links);
     attached.count += points.len() - left.len();
+    let done = points.iter().filter(|p| !left.iter().any(|l| std::ptr::eq(*l, **p)));
+    attached.spans.extend(done.map(|p| p.span));
     left
 }
 

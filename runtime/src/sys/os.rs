@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 /// `struct perf_event_attr` of 112 bytes (PERF_ATTR_SIZE_VER5, Linux 4.1).
 #[repr(C)]
@@ -108,64 +109,63 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// Signals taken from a descriptor instead of a handler. They stay blocked in this thread and the
-/// threads that it starts; a forked child must unblock them ([`unblock_all_signals`]).
-#[derive(Debug)]
-pub struct SignalFd(OwnedFd);
+/// The eventfd that the signal handler writes to.
+static SIGNALLED: AtomicI32 = AtomicI32::new(-1);
 
-impl SignalFd {
-    pub fn new(signals: &[i32]) -> io::Result<SignalFd> {
-        let set = signal_set(signals);
-        // SAFETY: `set` is initialised; the third argument may be null.
-        check(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
-        // SAFETY: `set` is initialised; the descriptor returned is new.
-        let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
-        // SAFETY: as above, nobody else owns it.
-        Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd) }))
-    }
-
-    /// The next pending signal, if any.
-    pub fn next(&self) -> Option<i32> {
-        let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
-        let size = std::mem::size_of::<libc::signalfd_siginfo>();
-        // SAFETY: the buffer has the size that is passed.
-        let got = unsafe { libc::read(self.0.as_raw_fd(), info.as_mut_ptr().cast(), size) };
-        // SAFETY: the kernel filled the whole structure.
-        (got == size as isize).then(|| unsafe { info.assume_init() }.ssi_signo as i32)
+extern "C" fn on_signal(_signal: libc::c_int) {
+    let one = 1u64;
+    // SAFETY: write(2) is async-signal-safe and reads 8 live bytes; errno is put back for the code interrupted.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(SIGNALLED.load(Ordering::Relaxed), (&raw const one).cast(), 8);
+        *libc::__errno_location() = errno;
     }
 }
 
-impl AsFd for SignalFd {
+/// The wish to end, by signal: the descriptor becomes readable when the first of the signals comes. The
+/// second has its usual effect, so that a process that hangs (in a write to a pipe that nobody reads) can
+/// still be stopped. Lasts until the process ends; a program that is executed gets the usual effects.
+#[derive(Debug)]
+pub struct EndSignals(OwnedFd);
+
+impl EndSignals {
+    pub fn new(signals: &[i32]) -> io::Result<EndSignals> {
+        // SAFETY: takes integers; the descriptor is new and nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(check(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?) };
+        SIGNALLED.store(fd.as_raw_fd(), Ordering::Relaxed);
+        for signal in signals {
+            // SAFETY: all zeros is a valid sigaction; the handler is async-signal-safe.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = on_signal as *const () as usize;
+                action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
+                check(libc::sigaction(*signal, &raw const action, std::ptr::null_mut()))?;
+            }
+        }
+        Ok(EndSignals(fd))
+    }
+}
+
+impl AsFd for EndSignals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
 
-fn signal_set(signals: &[i32]) -> libc::sigset_t {
-    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset initialises the set; sigaddset changes an initialised one.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        for signal in signals {
-            libc::sigaddset(set.as_mut_ptr(), *signal);
-        }
-        set.assume_init()
+impl Drop for EndSignals {
+    fn drop(&mut self) {
+        // A late signal must not write to a descriptor that is something else by then.
+        SIGNALLED.store(-1, Ordering::Relaxed);
     }
-}
-
-/// Gives the signals their usual effect again.
-pub fn unblock_signals(signals: &[i32]) {
-    let set = signal_set(signals);
-    // SAFETY: `set` is initialised; async-signal-safe.
-    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
 /// In a forked child: no signal blocked, SIGPIPE as programs expect it. Async-signal-safe.
 pub fn unblock_all_signals() {
-    let none = signal_set(&[]);
-    // SAFETY: async-signal-safe calls on initialised data.
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises the set; all three calls are async-signal-safe.
     unsafe {
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }
@@ -243,7 +243,7 @@ pub fn possible_cpus() -> io::Result<usize> {
 /// Both sides use aligned 64-bit words.
 #[derive(Debug)]
 pub struct SharedWords {
-    base: std::ptr::NonNull<std::sync::atomic::AtomicU64>,
+    base: std::ptr::NonNull<AtomicU64>,
     words: usize,
 }
 
@@ -275,7 +275,7 @@ impl SharedWords {
     }
 
     /// The word at a byte offset; `None` outside the memory or unaligned.
-    pub fn word(&self, offset: usize) -> Option<&std::sync::atomic::AtomicU64> {
+    pub fn word(&self, offset: usize) -> Option<&AtomicU64> {
         if !offset.is_multiple_of(8) || offset / 8 >= self.words {
             return None;
         }
