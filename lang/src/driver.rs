@@ -7,6 +7,7 @@ use crate::diag::Diagnostic;
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::resolve;
+use crate::script_types::WithScript;
 use crate::source::SourceMap;
 use crate::typed::Typed;
 use rtrace_grammar::{SyntaxError, SyntaxErrorKind as Kind, ast};
@@ -25,8 +26,9 @@ pub fn analyse(
     kernel: &dyn Kernel,
 ) -> Result<Typed, Vec<Diagnostic>> {
     let resolved = resolve::resolve(program, options, kernel)?;
-    let checked = check::check(&resolved, options, sources, kernel)?;
-    layout::layout(checked, options, kernel)
+    let kernel = WithScript::new(kernel, &resolved.definitions, &resolved.defines).map_err(|e| vec![*e])?;
+    let checked = check::check(&resolved, options, sources, &kernel)?;
+    layout::layout(checked, options, &kernel)
 }
 
 /// The full names of all attach points of a script, wildcards resolved.

@@ -16,12 +16,15 @@ pub mod constants;
 pub mod diag;
 pub mod driver;
 pub mod dump;
+mod expand;
 pub mod format;
 pub mod hist;
 pub mod kernel;
 mod layout;
+mod preprocessor;
 pub mod probes;
 mod resolve;
+mod script_types;
 pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

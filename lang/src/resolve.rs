@@ -4,16 +4,22 @@
 use crate::codes::Code;
 use crate::config::{self, Options, Value};
 use crate::diag::{Diagnostic, Result};
+use crate::expand::expand;
 use crate::kernel::Kernel;
+use crate::preprocessor::Preprocessor;
 use crate::probes::{self, Resolved};
 use crate::source::Span;
 use rtrace_grammar::ast::{self, Item};
+use std::collections::HashMap;
 
 /// A script whose attach points are known to the kernel.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ResolvedScript {
     pub clauses: Vec<ResolvedClause>,
     pub map_decls: Vec<ast::MapDecl>,
+    pub definitions: Vec<ast::CDef>,
+    /// What `#define` names.
+    pub defines: HashMap<String, ast::Expr>,
 }
 
 #[derive(Debug)]
@@ -30,9 +36,14 @@ pub(crate) fn resolve(
     kernel: &dyn Kernel,
 ) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
     let mut errors = Vec::new();
-    let mut script = ResolvedScript { clauses: Vec::new(), map_decls: Vec::new() };
+    let mut script = ResolvedScript::default();
+    let mut macros = Vec::new();
     let mut probes = Vec::new();
+    let mut lines = Preprocessor::default();
     for item in program.items {
+        if !lines.active() && !matches!(item, Item::Preprocessor { .. }) {
+            continue;
+        }
         match item {
             Item::Probe(p) => probes.push(p),
             Item::Config(entries, _) => {
@@ -41,25 +52,23 @@ pub(crate) fn resolve(
                 }
             }
             Item::MapDecl(m) => script.map_decls.push(m),
-            // Types come from the kernel, constants from a table: the line has nothing to add.
-            Item::Preprocessor { text, .. } if text.trim_start_matches('#').trim_start().starts_with("include") => {}
-            Item::Preprocessor { text, span } => {
-                let word = text.trim_start_matches('#').split_whitespace().next().unwrap_or_default().to_owned();
-                errors.push(*unsupported(span, &format!("`#{word}`")));
-            }
-            Item::CDef(d) => errors.push(*unsupported(d.span, "a type definition in the script")),
+            Item::Preprocessor { text, span } => errors.extend(lines.line(&text, span).err().map(|e| *e)),
+            Item::CDef(d) => script.definitions.push(d),
             Item::Import { span, .. } => errors.push(*unsupported(span, "`import`")),
-            Item::Macro(m) => errors.push(*unsupported(m.span, "`macro`")),
+            Item::Macro(m) => macros.push(m),
             Item::Fn(f) => errors.push(*unsupported(f.span, "`fn`")),
         }
     }
+    errors.extend(lines.finish(Span::default()).err().map(|e| *e));
     if probes.is_empty() && errors.is_empty() {
         errors.push(
             *Diagnostic::error(Code::EmptyScript, Span::default(), "the script has no probe")
                 .help("a probe is an attach point with a block, for example: begin { printf(\"hello\\n\"); exit() }"),
         );
     }
-    for probe in probes {
+    script.defines = std::mem::take(&mut lines.defines);
+    for mut probe in probes {
+        errors.extend(expand(&mut probe, &macros).err().map(|e| *e));
         let mut targets = Vec::new();
         for point in &probe.attach_points {
             let found =

@@ -124,6 +124,14 @@ impl Checker<'_> {
             let name = ast::Name { text: name.to_owned(), span };
             return self.call_by_name(&name, &[], span);
         }
+        if let Some(definition) = self.defines.get(name)
+            && !self.defining.iter().any(|d| d == name)
+        {
+            self.defining.push(name.to_owned());
+            let value = self.expr(definition);
+            self.defining.pop();
+            return value;
+        }
         if let Some(value) = constants::lookup(name) {
             let ty = if value > i128::from(i64::MAX) { Type::U64 } else { Type::I64 };
             return Ok(Expr::int(value as i64, ty, span));

@@ -18,12 +18,13 @@ mod type_names;
 
 pub(crate) use call::{AggregateCheck, Call, CallCheck};
 pub(crate) use expr::string;
+pub(crate) use type_names::primitive;
 
 use crate::bundle::{Action, AttachPoint, EventDef, EventLayout, ProbeIdSource, ProbeInfo, ProgType, Target};
 use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{Feature, Kernel, TypeKind};
+use crate::kernel::{Feature, Kernel};
 use crate::probes::{Context, Resolved};
 use crate::resolve::ResolvedScript;
 use crate::source::{SourceMap, Span};
@@ -79,6 +80,10 @@ pub(crate) struct Checker<'a> {
     pub kernel: &'a dyn Kernel,
     pub options: &'a Options,
     pub sources: &'a SourceMap,
+    /// What `#define` names.
+    pub defines: &'a HashMap<String, ast::Expr>,
+    /// Definitions that are being looked into: one that names itself is no definition.
+    pub defining: Vec<String>,
     pub probe: ProbeState,
     pub maps: Vec<MapInfo>,
     map_ids: HashMap<String, MapId>,
@@ -127,6 +132,8 @@ pub(crate) fn check(
         kernel,
         options,
         sources,
+        defines: &script.defines,
+        defining: Vec::new(),
         probe: nothing,
         maps: Vec::new(),
         map_ids: HashMap::new(),
@@ -501,11 +508,6 @@ impl Checker<'_> {
     pub(crate) fn effect(&self, stmts: Vec<Stmt>, span: Span) -> Expr {
         let value = Box::new(Expr::int(0, Type::Void, span));
         Expr { kind: ExprKind::Block { stmts, value }, ty: Type::Void, span }
-    }
-
-    /// A type that the script itself defines.
-    pub(crate) fn script_type(&self, _kind: TypeKind, _name: &str) -> Option<Type> {
-        None
     }
 }
 

@@ -155,6 +155,9 @@ impl Checker<'_> {
         if let ast::ExprKind::Call { name, args } = &e.kind {
             return self.call_statement(name, args, e.span).map(effect);
         }
+        if let ast::ExprKind::Block(block) = &e.kind {
+            return Ok(self.inner(block));
+        }
         let e = self.expr(e)?;
         let span = e.span;
         if let ExprKind::StepMap { map, key, delta, .. } = e.kind {

@@ -56,27 +56,10 @@ impl Checker<'_> {
             _ => Ok(default),
         };
         Ok(match n {
-            "void" => Type::Void,
-            "bool" | "_Bool" => Type::Bool,
             "string" => Type::String { cap: sized(self, self.options.max_strlen)? },
             "buffer" => Type::Buffer { cap: sized(self, self.options.max_strlen)? },
             "inet" => Type::Inet,
-            "int" | "signed" | "signed int" => Type::I32,
-            "char" | "signed char" => Type::I8,
-            "unsigned" | "unsigned int" | "uint" => Type::U32,
-            "unsigned char" => Type::U8,
-            "short" | "short int" | "signed short" => Type::Int { bits: 16, signed: true },
-            "unsigned short" | "unsigned short int" | "short unsigned int" => Type::U16,
-            "long" | "long int" | "long long" | "signed long" | "long long int" | "ssize_t" | "intptr_t" => Type::I64,
-            "unsigned long"
-            | "long unsigned int"
-            | "unsigned long int"
-            | "unsigned long long"
-            | "size_t"
-            | "long long unsigned int"
-            | "uintptr_t"
-            | "unsigned long long int" => Type::U64,
-            _ => match sized_integer(n) {
+            _ => match primitive(n) {
                 Some(ty) => ty,
                 None => self.kernel_type(TypeKind::Typedef, "typedef", n, name.span)?,
             },
@@ -84,9 +67,6 @@ impl Checker<'_> {
     }
 
     pub(crate) fn kernel_type(&mut self, kind: TypeKind, word: &str, name: &str, span: Span) -> Result<Type> {
-        if let Some(ty) = self.script_type(kind, name) {
-            return Ok(ty);
-        }
         match self.kernel.find_type(kind, name) {
             Ok(Some(ty)) => Ok(ty),
             Ok(None) => {
@@ -116,6 +96,30 @@ impl Checker<'_> {
     pub(crate) fn default_space(&self) -> Space {
         if self.probe.context.is_user() { Space::User } else { Space::Kernel }
     }
+}
+
+/// The types that C and the language have by name.
+pub(crate) fn primitive(name: &str) -> Option<Type> {
+    Some(match name {
+        "void" => Type::Void,
+        "bool" | "_Bool" => Type::Bool,
+        "int" | "signed" | "signed int" => Type::I32,
+        "char" | "signed char" => Type::I8,
+        "unsigned" | "unsigned int" | "uint" => Type::U32,
+        "unsigned char" => Type::U8,
+        "short" | "short int" | "signed short" => Type::Int { bits: 16, signed: true },
+        "unsigned short" | "unsigned short int" | "short unsigned int" => Type::U16,
+        "long" | "long int" | "long long" | "signed long" | "long long int" | "ssize_t" | "intptr_t" => Type::I64,
+        "unsigned long"
+        | "long unsigned int"
+        | "unsigned long int"
+        | "unsigned long long"
+        | "size_t"
+        | "long long unsigned int"
+        | "uintptr_t"
+        | "unsigned long long int" => Type::U64,
+        _ => return sized_integer(name),
+    })
 }
 
 /// `uint64`, `u64`, `__u64`, `uint64_t`, `__be32`, `s8`, …

@@ -1,0 +1,250 @@
+//! The expand pass: calls of macros replaced by their bodies.
+//!
+//! Macros are hygienic: variables of a body are its own (renamed apart), only what is passed as `$x` or `@m` is the
+//! caller's; an expression parameter stands for the expression itself. Macros of one name may differ in the number of
+//! parameters.
+
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::source::Span;
+use rtrace_grammar::ast::{Block, Expr, ExprKind, MacroDef, MacroParam, Name, Probe, Stmt, StmtKind, TypeOrExpr};
+use std::collections::HashMap;
+
+/// Macros in macros; deeper ones call themselves.
+const DEEPEST: u32 = 32;
+/// Expressions after expansion: macros that use a parameter twice double it at every level.
+const LARGEST: u32 = 200_000;
+
+/// Expands all macros in a probe.
+pub(crate) fn expand(probe: &mut Probe, macros: &[MacroDef]) -> Result<()> {
+    if macros.is_empty() {
+        return Ok(());
+    }
+    let mut expander = Expander { macros, serial: 0, depth: 0, nodes: 0 };
+    if let Some(predicate) = &mut probe.predicate {
+        expander.expr(predicate, &Bindings::default())?;
+    }
+    expander.block(&mut probe.body, &Bindings::default())
+}
+
+struct Expander<'m> {
+    macros: &'m [MacroDef],
+    /// Numbers each expansion, to tell its variables apart.
+    serial: u32,
+    depth: u32,
+    /// Expressions so far.
+    nodes: u32,
+}
+
+/// What the names in a macro's body stand for.
+#[derive(Default)]
+struct Bindings {
+    /// Inside of a macro: what its own variables are renamed with.
+    own: Option<u32>,
+    name: String,
+    vars: HashMap<String, String>,
+    maps: HashMap<String, String>,
+    /// With the number of expressions in each.
+    exprs: HashMap<String, (Expr, u32)>,
+}
+
+impl Expander<'_> {
+    fn block(&mut self, block: &mut Block, b: &Bindings) -> Result<()> {
+        for stmt in &mut block.stmts {
+            self.stmt(stmt, b)?;
+        }
+        match &mut block.value {
+            Some(value) => self.expr(value, b),
+            None => Ok(()),
+        }
+    }
+
+    fn stmt(&mut self, stmt: &mut Stmt, b: &Bindings) -> Result<()> {
+        match &mut stmt.kind {
+            StmtKind::Expr(e) => self.expr(e, b),
+            StmtKind::Assign { target, value, .. } => {
+                self.expr(target, b)?;
+                self.expr(value, b)
+            }
+            StmtKind::Let { var, value, .. } => {
+                variable(&mut var.text, b);
+                value.as_mut().map_or(Ok(()), |v| self.expr(v, b))
+            }
+            StmtKind::If { cond, then, otherwise } => {
+                self.expr(cond, b)?;
+                self.block(then, b)?;
+                otherwise.as_mut().map_or(Ok(()), |o| self.block(o, b))
+            }
+            StmtKind::While { cond, body } => {
+                self.expr(cond, b)?;
+                self.block(body, b)
+            }
+            StmtKind::ForMap { var, map, body } => {
+                variable(&mut var.text, b);
+                self.expr(map, b)?;
+                self.block(body, b)
+            }
+            StmtKind::ForRange { var, start, end, body } => {
+                variable(&mut var.text, b);
+                self.expr(start, b)?;
+                self.expr(end, b)?;
+                self.block(body, b)
+            }
+            StmtKind::Unroll { count, body } => {
+                self.expr(count, b)?;
+                self.block(body, b)
+            }
+            StmtKind::Block(block) => self.block(block, b),
+            StmtKind::Return(Some(e)) => self.expr(e, b),
+            StmtKind::Return(None) | StmtKind::Break | StmtKind::Continue => Ok(()),
+        }
+    }
+
+    fn expr(&mut self, e: &mut Expr, b: &Bindings) -> Result<()> {
+        let span = e.span;
+        self.nodes += 1;
+        if self.nodes > LARGEST {
+            return Err(Diagnostic::error(Code::TooLarge, span, "the macros of this script expand to too much"));
+        }
+        match &mut e.kind {
+            ExprKind::Int { .. }
+            | ExprKind::Duration(_)
+            | ExprKind::Bool(_)
+            | ExprKind::Str(_)
+            | ExprKind::Param(_)
+            | ExprKind::ParamCount => Ok(()),
+            ExprKind::Ident(name) => {
+                if let Some((bound, nodes)) = b.exprs.get(name) {
+                    self.nodes = self.nodes.saturating_add(*nodes);
+                    if self.nodes <= LARGEST {
+                        *e = bound.clone();
+                    }
+                    return Ok(());
+                }
+                let name = Name { text: name.clone(), span };
+                if let Some(block) = self.invoke(&name, &[], &[], span)? {
+                    e.kind = block;
+                }
+                Ok(())
+            }
+            ExprKind::Var(name) => {
+                variable(name, b);
+                Ok(())
+            }
+            ExprKind::Map { name, key } => {
+                match b.maps.get(name) {
+                    Some(bound) => *name = bound.clone(),
+                    None if b.own.is_some() => {
+                        let message = format!("the macro `{}` uses `@{name}`, which it was not given", b.name);
+                        return Err(Diagnostic::error(Code::UnknownName, span, message)
+                            .help(format!("pass it: macro {}(@{name}) {{ … }}", b.name)));
+                    }
+                    None => {}
+                }
+                key.as_mut().map_or(Ok(()), |k| self.expr(k, b))
+            }
+            ExprKind::Call { name, args } => {
+                let mut nodes = Vec::with_capacity(args.len());
+                for arg in args.iter_mut() {
+                    let before = self.nodes;
+                    self.expr(arg, b)?;
+                    nodes.push(self.nodes - before);
+                }
+                let name = name.clone();
+                if let Some(block) = self.invoke(&name, args, &nodes, span)? {
+                    e.kind = block;
+                }
+                Ok(())
+            }
+            ExprKind::Unary { expr, .. } | ExprKind::Cast { expr, .. } | ExprKind::Comptime(expr) => self.expr(expr, b),
+            ExprKind::Step { target, .. } => self.expr(target, b),
+            ExprKind::Binary { left, right, .. } => {
+                self.expr(left, b)?;
+                self.expr(right, b)
+            }
+            ExprKind::Ternary { cond, then, otherwise } => {
+                self.expr(cond, b)?;
+                self.expr(then, b)?;
+                self.expr(otherwise, b)
+            }
+            ExprKind::Sizeof(of) | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) | ExprKind::Offsetof { of, .. } => {
+                match of {
+                    TypeOrExpr::Expr(inner) => self.expr(inner, b),
+                    TypeOrExpr::Type(_) => Ok(()),
+                }
+            }
+            ExprKind::Field { base, .. } | ExprKind::TupleField { base, .. } => self.expr(base, b),
+            ExprKind::Index { base, index } => {
+                self.expr(base, b)?;
+                self.expr(index, b)
+            }
+            ExprKind::Tuple(list) => list.iter_mut().try_for_each(|e| self.expr(e, b)),
+            ExprKind::Record(list) => list.iter_mut().try_for_each(|(_, e)| self.expr(e, b)),
+            ExprKind::Block(block) => self.block(block, b),
+            ExprKind::If { cond, then, otherwise } => {
+                self.expr(cond, b)?;
+                self.block(then, b)?;
+                self.block(otherwise, b)
+            }
+        }
+    }
+
+    /// The body of the macro that is called, arguments put in; `None` when the name is no macro.
+    fn invoke(&mut self, name: &Name, args: &[Expr], nodes: &[u32], span: Span) -> Result<Option<ExprKind>> {
+        let macros = self.macros;
+        let mut named = macros.iter().filter(|m| m.name.text == name.text).peekable();
+        let Some(first) = named.peek().copied() else { return Ok(None) };
+        let Some(found) = named.find(|m| m.params.len() == args.len()) else {
+            let takes = match first.params.len() {
+                1 => "1 argument".to_owned(),
+                n => format!("{n} arguments"),
+            };
+            let message = format!("the macro `{}` takes {takes}, not {}", name.text, args.len());
+            return Err(
+                Diagnostic::error(Code::WrongArgumentCount, span, message).also(first.name.span, "it is defined here")
+            );
+        };
+        if self.depth >= DEEPEST {
+            return Err(Diagnostic::error(Code::WrongType, span, format!("the macro `{}` calls itself", name.text))
+                .note("a macro is replaced by its body, so that this would have no end"));
+        }
+        self.serial += 1;
+        let mut bindings = Bindings { own: Some(self.serial), name: name.text.clone(), ..Bindings::default() };
+        for ((param, arg), nodes) in found.params.iter().zip(args).zip(nodes) {
+            match (param, &arg.kind) {
+                (MacroParam::Var(p), ExprKind::Var(v)) => {
+                    bindings.vars.insert(p.text.clone(), v.clone());
+                }
+                (MacroParam::Map(p), ExprKind::Map { name, key: None }) => {
+                    bindings.maps.insert(p.text.clone(), name.clone());
+                }
+                (MacroParam::Expr(p), _) => {
+                    bindings.exprs.insert(p.text.clone(), (arg.clone(), *nodes));
+                }
+                (MacroParam::Var(p), _) => {
+                    let message = format!("`${}` of the macro `{}` takes a variable", p.text, name.text);
+                    return Err(Diagnostic::error(Code::WrongType, arg.span, message).also(p.span, "declared here"));
+                }
+                (MacroParam::Map(p), _) => {
+                    let message = format!("`@{}` of the macro `{}` takes a map", p.text, name.text);
+                    return Err(Diagnostic::error(Code::WrongType, arg.span, message).also(p.span, "declared here"));
+                }
+            }
+        }
+        let mut body = found.body.clone();
+        self.depth += 1;
+        let result = self.block(&mut body, &bindings);
+        self.depth -= 1;
+        result?;
+        Ok(Some(ExprKind::Block(Box::new(body))))
+    }
+}
+
+/// The name of a variable in a body: what was passed for it, or one of its own.
+fn variable(name: &mut String, b: &Bindings) {
+    match (b.vars.get(name.as_str()), b.own) {
+        (Some(bound), _) => *name = bound.clone(),
+        (None, Some(serial)) => *name = format!("{name}'{serial}"),
+        (None, None) => {}
+    }
+}
