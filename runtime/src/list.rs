@@ -1,8 +1,9 @@
 //! `rtrace -l`: the probes that there are on this machine, as attach points that a script can use.
 //!
 //! Owns the patterns of `-l` (comma lists, `KIND:TARGET`, a bare word for all kinds, `struct NAME`), the order and
-//! form of the lines, and what `-lv` adds. Lines of one kind are collected in one buffer, sorted and written;
-//! nothing is allocated for a line, as there are about 45,000 kernel functions.
+//! form of the lines, and what `-lv` adds. Lines of one kind are collected in one buffer, sorted and written, or
+//! written as they come where they come sorted; nothing is allocated for a line, as there are about 45,000 kernel
+//! functions.
 
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
@@ -187,15 +188,6 @@ impl Lister<'_> {
             parts.push("*".to_owned());
         }
         let queries: Vec<Query> = parts.iter().map(|p| parse(p.trim())).collect();
-        let of_functions = |q: &Query| match q {
-            Query::Probes { kinds, .. } => {
-                kinds.iter().filter(|k| matches!(**k, "kprobe" | "kretprobe" | "fentry" | "fexit")).count()
-            }
-            _ => 0,
-        };
-        if queries.iter().map(of_functions).sum::<usize>() > 1 {
-            self.kernel.keep_functions();
-        }
         for query in queries {
             match query {
                 Query::Unknown(word) => {
@@ -260,7 +252,6 @@ impl Lister<'_> {
     fn functions(&mut self, kind: &'static str, target: &[String]) -> Done {
         let (module, name) = module_and_name(target);
         let names = Glob::new(name);
-        let modules = module.map(Glob::new);
         let mut lines = Lines::default();
         if names.exact().is_some() {
             // Patterns leave functions out that can be asked for by name.
@@ -271,31 +262,50 @@ impl Lister<'_> {
                 lines.push(shown);
             }
         } else {
+            let Some(modules) = module.map(Glob::new) else { return self.functions_everywhere(kind, &names) };
             self.kernel.each_traceable(&mut |name, of| {
-                if names.matches(name) {
-                    match &modules {
-                        None => lines.push(&[name]),
-                        Some(m) if m.matches(of.unwrap_or(b"vmlinux")) => lines.push(&[of.unwrap_or(b"vmlinux"), name]),
-                        Some(_) => {}
-                    }
+                let of = of.unwrap_or(b"vmlinux");
+                if names.matches(name) && modules.matches(of) {
+                    lines.push(&[of, name]);
                 }
                 ControlFlow::Continue(())
             })?;
         }
         for line in lines.sorted() {
-            self.line(kind, line)?;
-            if self.verbose {
-                let text = String::from_utf8_lossy(line);
-                let (module, name) = text.split_once(':').map_or((None, &*text), |(m, n)| (Some(m), n));
-                let Some(prototype) = self.kernel.prototype(name, module) else { continue };
-                if kind == "kretprobe" {
-                    self.return_value(&prototype)?;
-                } else {
-                    for (i, (_, ty)) in prototype.params.iter().enumerate() {
-                        self.argument(ty, &format!("arg{i}"))?;
-                    }
-                }
+            self.function(kind, line)?;
+        }
+        Ok(())
+    }
+
+    /// Without a module in the pattern, lines are names, which come sorted: they are written as they come.
+    fn functions_everywhere(&mut self, kind: &'static str, names: &Glob<'_>) -> Done {
+        let mut done = Ok(());
+        let mut last = Vec::new();
+        self.kernel.each_traceable(&mut |name, _| {
+            // Once, though several modules may have it.
+            if names.matches(name) && name != last.as_slice() {
+                last.clear();
+                last.extend_from_slice(name);
+                done = self.function(kind, name);
             }
+            if done.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        done
+    }
+
+    fn function(&mut self, kind: &'static str, line: &[u8]) -> Done {
+        self.line(kind, line)?;
+        if !self.verbose {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(line);
+        let (module, name) = text.split_once(':').map_or((None, &*text), |(m, n)| (Some(m), n));
+        let Some(prototype) = self.kernel.prototype(name, module) else { return Ok(()) };
+        if kind == "kretprobe" {
+            return self.return_value(&prototype);
+        }
+        for (i, (_, ty)) in prototype.params.iter().enumerate() {
+            self.argument(ty, &format!("arg{i}"))?;
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! The kernel's functions: which can be traced, where they are, what a missing one is called.
 //!
 //! Owns `available_filter_functions`, the kprobe blacklist and /proc/kallsyms. All three are made by the
-//! kernel as they are read (45,000 to 200,000 lines), so they are streamed, stopped at the first answer
-//! where one is enough, and never read for an exact name that BTF knows.
+//! kernel as they are read (45,000 to 200,000 lines), so none is read for an exact name that BTF knows. Of the
+//! first two one list is made, sorted and without what patterns leave out, which `cache.rs` keeps for the commands
+//! that follow. Everybody sees that list, so that answers do not depend on where it came from.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -13,6 +14,7 @@ use std::path::Path;
 
 use rtrace_lang::kernel::{FunctionName, KernelError};
 
+use super::cache::{Cache, Key};
 use super::glob::Glob;
 use super::renamed;
 use super::tracefs::Tracefs;
@@ -22,9 +24,8 @@ const BLACKLIST: &str = "/sys/kernel/debug/kprobes/blacklist";
 
 #[derive(Default)]
 pub struct Functions {
-    blacklist: OnceCell<HashSet<Vec<u8>>>,
-    /// `available_filter_functions`, kept for a command that goes through it several times.
-    kept: OnceCell<Vec<u8>>,
+    /// See [`make_list`].
+    list: OnceCell<Result<Vec<u8>, KernelError>>,
     addresses: RefCell<HashMap<String, Option<u64>>>,
 }
 
@@ -98,67 +99,119 @@ fn is_left_out(name: &[u8]) -> bool {
         || (name.starts_with(b"bpf_dispatcher_") && name.ends_with(b"_func"))
         // In kallsyms only: padding before functions, and their unlikely parts.
         || name.starts_with(b"__pfx_")
-        || memchr::memmem::find(name, b".cold").is_some()
-        || memchr::memmem::find(name, b".part.").is_some()
+        || memchr::memchr(b'.', name).and_then(|dot| name.get(dot..)).is_some_and(|suffixes| {
+            memchr::memmem::find(suffixes, b".cold").is_some() || memchr::memmem::find(suffixes, b".part.").is_some()
+        })
+}
+
+/// The list that all answers come from: lines `NAME` or `NAME\tMODULE`, sorted, each once, of the lines `NAME [MODULE]`
+/// of the kernel, without what is left out and what is on the blacklist (its lines as the kernel writes them).
+fn make_list(text: &[u8], blacklist: &[u8]) -> Vec<u8> {
+    // Comparing the first bytes as a number settles most comparisons. What separates name and module sorts before
+    // all that names are made of, so these are sorted by name, then module.
+    let mut lines: Vec<(u128, &[u8])> = Vec::with_capacity(text.len() / 24);
+    for line in lines_of(text) {
+        let mut start = [0; 16];
+        match line.first_chunk() {
+            Some(first) => start = *first,
+            None => start.iter_mut().zip(line).for_each(|(to, from)| *to = *from),
+        }
+        if !is_left_out(name_and_module(line).0) {
+            lines.push((u128::from_be_bytes(start), line));
+        }
+    }
+    lines.sort_unstable();
+    // `0xSTART-0xEND\tNAME`
+    let mut blacklisted: Vec<&[u8]> =
+        lines_of(blacklist).filter_map(|line| line.get(memchr::memchr(b'\t', line)? + 1..)).collect();
+    blacklisted.sort_unstable();
+    let mut blacklisted = blacklisted.into_iter().peekable();
+    let mut list = Vec::with_capacity(text.len());
+    let mut last: &[u8] = b"";
+    for (_, line) in lines {
+        let (name, module) = name_and_module(line);
+        while blacklisted.next_if(|b| *b < name).is_some() {}
+        if line == last || blacklisted.peek() == Some(&name) {
+            continue;
+        }
+        last = line;
+        list.extend_from_slice(name);
+        if let Some(module) = module {
+            list.push(b'\t');
+            list.extend_from_slice(module);
+        }
+        list.push(b'\n');
+    }
+    list
+}
+
+/// The lines of a text that are not empty.
+fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (line, after) = match memchr::memchr(b'\n', rest) {
+            Some(end) => (rest.get(..end)?, rest.get(end + 1..)?),
+            None => (rest, [].as_slice()),
+        };
+        let more = !rest.is_empty();
+        rest = after;
+        more.then_some(line)
+    })
+    .filter(|line| !line.is_empty())
+}
+
+/// Makes the list, or takes it from the cache.
+fn load(tracefs: &Tracefs) -> Result<Vec<u8>, KernelError> {
+    if let Ok(root) = tracefs.root()
+        // Opening costs nothing, and tells whether it could be read.
+        && let Ok(mut file) = File::open(root.join("available_filter_functions"))
+    {
+        let cache = Cache::of_root().zip(Key::now(Path::new(BLACKLIST).exists()));
+        if let Some(list) = cache.as_ref().and_then(|(cache, key)| cache.read(key)) {
+            return Ok(list);
+        }
+        let mut text = Vec::with_capacity(2 << 20);
+        file.read_to_end(&mut text).map_err(|e| KernelError {
+            message: format!("cannot read {}: {e}", root.join("available_filter_functions").display()),
+            help: None,
+        })?;
+        // Without it (no debugfs), a few functions too many are listed.
+        let blacklist = std::fs::read(BLACKLIST);
+        let list = make_list(&text, blacklist.as_deref().unwrap_or_default());
+        // Written only if nothing changed meanwhile. Failing, the next command makes the list again.
+        if let Some((cache, key)) = cache
+            && Key::now(blacklist.is_ok()).as_ref() == Some(&key)
+        {
+            drop(cache.write(&key, &list));
+        }
+        return Ok(list);
+    }
+    let mut text = Vec::new();
+    each_line(Path::new(KALLSYMS), &mut |line| {
+        if let Some((_, b't' | b'T' | b'w' | b'W', rest)) = kallsyms_line(line) {
+            text.extend_from_slice(rest);
+            text.push(b'\n');
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(make_list(&text, &std::fs::read(BLACKLIST).unwrap_or_default()))
 }
 
 impl Functions {
-    /// Calls `each` with name and module of every function that kprobes can be placed on: those that ftrace
-    /// knows, else (no permission, no tracefs) the text symbols of kallsyms. In the kernel's order.
+    /// Calls `each` with name and module of every function that kprobes can be placed on, sorted: those that ftrace
+    /// knows, else (no permission, no tracefs) the text symbols of kallsyms.
     pub fn each_traceable(&self, tracefs: &Tracefs, each: &mut EachFunction<'_>) -> Result<(), KernelError> {
-        let blacklist = self.blacklist();
-        let mut offer = |line: &[u8]| {
-            let (name, module) = name_and_module(line);
-            if is_left_out(name) || (!blacklist.is_empty() && blacklist.contains(name)) {
-                return ControlFlow::Continue(());
-            }
-            each(name, module)
-        };
-        if let Some(kept) = self.kept.get() {
-            for line in kept.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-                if offer(line).is_break() {
-                    break;
-                }
-            }
-            return Ok(());
-        }
-        let root = tracefs.root();
-        if let Ok(root) = &root {
-            let path = root.join("available_filter_functions");
-            if File::open(&path).is_ok() {
-                return each_line(&path, &mut offer);
+        let list = self.list.get_or_init(|| load(tracefs)).as_deref().map_err(Clone::clone)?;
+        for line in lines_of(list) {
+            let (name, module) = match memchr::memchr(b'\t', line) {
+                Some(tab) => (line.get(..tab).unwrap_or_default(), line.get(tab + 1..)),
+                None => (line, None),
+            };
+            if each(name, module).is_break() {
+                break;
             }
         }
-        each_line(Path::new(KALLSYMS), &mut |line| match kallsyms_line(line) {
-            Some((_, b't' | b'T' | b'w' | b'W', name)) => offer(name),
-            _ => ControlFlow::Continue(()),
-        })
-    }
-
-    /// Reads the list of functions once for the passes that follow. Failing, each pass tries for itself.
-    pub fn keep(&self, tracefs: &Tracefs) {
-        if let Ok(root) = tracefs.root()
-            && let Ok(text) = std::fs::read(root.join("available_filter_functions"))
-        {
-            self.kept.get_or_init(|| text);
-        }
-    }
-
-    /// Functions marked NOKPROBE; empty where debugfs cannot be read.
-    fn blacklist(&self) -> &HashSet<Vec<u8>> {
-        self.blacklist.get_or_init(|| {
-            let mut names = HashSet::new();
-            // `0xSTART-0xEND\tNAME`
-            let read = each_line(Path::new(BLACKLIST), &mut |line| {
-                if let Some(tab) = memchr::memchr(b'\t', line) {
-                    names.insert(line.get(tab + 1..).unwrap_or_default().to_vec());
-                }
-                ControlFlow::Continue(())
-            });
-            // Without it, a few functions too many are listed.
-            drop(read);
-            names
-        })
+        Ok(())
     }
 
     /// The functions that match, sorted; `module` is a pattern, with `vmlinux` for the kernel itself.
@@ -279,6 +332,36 @@ mod tests {
         assert!(is_left_out(b"__clk_lookup_subtree.part.0.isra.0"));
         assert!(is_left_out(b"rcu_core") && is_left_out(b"default_idle") && is_left_out(b"bpf_dispatcher_xdp_func"));
         assert!(!is_left_out(b"partition_sched_domains") && !is_left_out(b"bpf_dispatcher_prepare"));
+    }
+
+    #[test]
+    fn the_list_is_sorted_without_what_cannot_be_probed() {
+        let text = b"vfs_read\nsame [zz]\n__ftrace_invalid_address___60\nsame\nsame.isra.0\nsame [aa]\nsame\n\n\
+            a_name_longer_than_sixteen_b\na_name_longer_than_sixteen_a\nget_stack\nget_stack_info\nx.cold\n";
+        let blacklist = b"0x1-0x2\tget_stack\n0x2-0x3\ta_missing_one\n0x3-0x4\tzz\nnonsense\n";
+        assert_eq!(
+            String::from_utf8(make_list(text, blacklist)).as_deref(),
+            Ok("a_name_longer_than_sixteen_a\na_name_longer_than_sixteen_b\nget_stack_info\n\
+                same\nsame\taa\nsame\tzz\nsame.isra.0\nvfs_read\n")
+        );
+        assert_eq!(make_list(b"", b""), b"");
+    }
+
+    #[test]
+    fn answers_come_from_the_list() {
+        let functions = Functions::default();
+        let list = b"dummy_xmit\tdummy\nsame\nsame\taa\nvfs_read\nvfs_reae\n".to_vec();
+        assert!(functions.list.set(Ok(list)).is_ok());
+        let found = |module, pattern| {
+            let found = functions.matching(&Tracefs::default(), module, pattern).expect("a list");
+            found.into_iter().map(|f| (f.name, f.module)).collect::<Vec<_>>()
+        };
+        let pair = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
+        assert_eq!(found(None, "s*"), [pair("same", None), pair("same", Some("aa"))]);
+        assert_eq!(found(Some("dummy"), "*"), [pair("dummy_xmit", Some("dummy"))]);
+        assert_eq!(found(Some("vmlinux"), "*m*"), [pair("same", None)]);
+        assert_eq!(found(Some("aa"), "same"), [pair("same", Some("aa"))]);
+        assert_eq!(functions.nearest(&Tracefs::default(), "vfs_reaf").as_deref(), Some("vfs_read"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! features, namespaces.
 
 mod btf;
+mod cache;
 mod features;
 mod functions;
 mod glob;
@@ -182,11 +183,6 @@ impl Kernel for LiveKernel {
 
 /// What the listing needs beyond the trait: streams instead of lists, types as C writes them.
 impl LiveKernel {
-    /// Keeps the list of functions, for several passes over it.
-    pub(crate) fn keep_functions(&self) {
-        self.functions.keep(&self.tracefs);
-    }
-
     /// See [`functions::Functions::each_traceable`].
     pub(crate) fn each_traceable(&self, each: &mut functions::EachFunction<'_>) -> Result<(), KernelError> {
         self.functions.each_traceable(&self.tracefs, each)

@@ -20,6 +20,12 @@ pub fn memfd(name: &CStr) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
+/// The user whose rights this process has.
+pub fn effective_user() -> u32 {
+    // SAFETY: takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// The 64-bit id that kernfs (cgroupfs) gives a file: what `bpf_get_current_cgroup_id` returns. On file systems
 /// with other handles an error.
 pub fn kernfs_id(path: &Path) -> io::Result<u64> {
