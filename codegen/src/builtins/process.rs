@@ -52,7 +52,7 @@ fn gid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
 fn comm<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let size = call.expr.ty.size();
     if l.take_padding() {
-        // From 5.19 to 6.4 the helper leaves alone what follows the NUL.
+        // Kernels of 2022 and 2023 (6.1 among them) leave the bytes after the NUL as they were.
         l.zero(to, size);
     }
     l.ir.helper(GET_CURRENT_COMM, &[to.ptr.into(), l.ir.int(i64::from(size)).into()], Effect::Any);
