@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -283,7 +284,14 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
              *(x for file in args.copy for x in ("--copy", file)),
              "--", "python3", f"{GUEST_TESTS}/guest/run.py", "--inside"], stdout=subprocess.PIPE)
         assert guest.stdout
+        # A locked-up guest says nothing more: it is given the time of the case at hand, twice over.
+        hurry = threading.Timer(2 * BOOT_ALLOWANCE + 2 * cases[0].longest, guest.terminate)
+        hurry.start()
         for line in guest.stdout:
+            hurry.cancel()
+            following = cases[len(verdicts) + 1:len(verdicts) + 2]
+            hurry = threading.Timer(BOOT_ALLOWANCE + 2 * (following[0].longest if following else 0), guest.terminate)
+            hurry.start()
             try:
                 result = json.loads(line)
             except ValueError:
@@ -298,6 +306,7 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
                 show("\n".join(case.run), "$")
                 show(result["out"], "1>")
                 show(result["err"], "2>")
+        hurry.cancel()
         return guest.wait()
 
 
