@@ -8,6 +8,7 @@ guest, it runs them. What goes between the two is one line of JSON a case on the
 """
 import argparse
 import dataclasses
+import functools
 import glob
 import json
 import os
@@ -17,7 +18,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import threading
 import time
 from dataclasses import dataclass, field
@@ -284,13 +284,15 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
              *(x for file in args.copy for x in ("--copy", file)),
              "--", "python3", f"{GUEST_TESTS}/guest/run.py", "--inside"], stdout=subprocess.PIPE)
         assert guest.stdout
-        # A locked-up guest says nothing more: it is given the time of the case at hand, twice over.
-        hurry = threading.Timer(2 * BOOT_ALLOWANCE + 2 * cases[0].longest, guest.terminate)
+        # A locked-up guest says nothing more: it is given the time of the case at hand, twice over. On Ctrl-C the
+        # launcher ends its machine, on SIGTERM it would leave it behind.
+        end = functools.partial(guest.send_signal, signal.SIGINT)
+        hurry = threading.Timer(2 * BOOT_ALLOWANCE + 2 * cases[0].longest, end)
         hurry.start()
         for line in guest.stdout:
             hurry.cancel()
             following = cases[len(verdicts) + 1:len(verdicts) + 2]
-            hurry = threading.Timer(BOOT_ALLOWANCE + 2 * (following[0].longest if following else 0), guest.terminate)
+            hurry = threading.Timer(BOOT_ALLOWANCE + 2 * (following[0].longest if following else 0), end)
             hurry.start()
             try:
                 result = json.loads(line)
