@@ -226,15 +226,8 @@ impl Type {
             | Type::CgroupPath => 8,
             Type::Array { elem, len } => elem.size().saturating_mul(*len),
             Type::Record(r) => r.size,
-            Type::Tuple(_) | Type::NamedTuple(_) => {
-                let mut end = 0u32;
-                let mut align = 1u32;
-                for (offset, ty) in self.elements() {
-                    end = offset.saturating_add(ty.size());
-                    align = align.max(ty.align());
-                }
-                end.checked_next_multiple_of(align).unwrap_or(u32::MAX)
-            }
+            Type::Tuple(list) => tuple_size(list.iter()),
+            Type::NamedTuple(list) => tuple_size(list.iter().map(|(_, t)| t)),
             Type::Stack(_) | Type::Usym => 16,
             Type::Agg(a) => a.words().saturating_mul(8),
         }
@@ -247,7 +240,7 @@ impl Type {
             Type::Int { .. } | Type::Enum { .. } => self.size().max(1),
             Type::Buffer { .. } | Type::Inet | Type::Username => 4,
             Type::Array { elem, .. } => elem.align(),
-            // Not through `elements`: that asks for sizes, which ask for alignments, at every level.
+            // Not through `elements`: each level would ask the one below for sizes, too.
             Type::Tuple(list) => list.iter().map(Type::align).max().unwrap_or(1),
             Type::NamedTuple(list) => list.iter().map(|(_, t)| t.align()).max().unwrap_or(1),
             _ => 8,
@@ -268,6 +261,18 @@ impl Type {
             (offset, ty)
         })
     }
+}
+
+/// Size of a tuple of these, in C layout. Asks each element once: tuples of tuples make trees.
+fn tuple_size<'t>(types: impl Iterator<Item = &'t Type>) -> u32 {
+    let up = |at: u32, align: u32| at.checked_next_multiple_of(align).unwrap_or(u32::MAX);
+    let (mut end, mut align) = (0u32, 1u32);
+    for ty in types {
+        let own = ty.align();
+        end = up(end, own).saturating_add(ty.size());
+        align = align.max(own);
+    }
+    up(end, align)
 }
 
 impl std::fmt::Display for Type {
