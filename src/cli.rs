@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// Traces the Linux kernel and the programs on it with small scripts.
 #[derive(Parser, Debug)]
 #[command(name = "rtrace", disable_version_flag = true, max_term_width = 100)]
+#[command(override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace -l[v] [PATTERN]")]
 #[command(after_help = "Examples:
   rtrace -e 'kprobe:vfs_read { @[comm] = count() }'      count reads by program until Ctrl-C
   rtrace dropwatch.rt                                    show dropped packets
@@ -14,7 +15,7 @@ use std::path::PathBuf;
   rtrace --emit bundle -o x.rtb script.rt; rtrace-run x.rtb")]
 pub struct Cli {
     /// Script, or with -l a pattern; then the script's parameters $1, $2, …
-    #[arg(value_name = "FILE [PARAMETER]…")]
+    #[arg(value_name = "FILE")]
     pub args: Vec<String>,
 
     /// Run this program
@@ -41,9 +42,9 @@ pub struct Cli {
     #[arg(short = 'f', value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
-    /// When to write: every line, when a buffer is full, or at once
-    #[arg(short = 'B', value_name = "MODE", default_value = "line")]
-    pub buffering: Buffering,
+    /// Accepted for compatibility: output is written whenever there is nothing more to add
+    #[arg(short = 'B', value_name = "MODE", hide = true)]
+    pub buffering: Option<Buffering>,
 
     /// Print only what the script prints
     #[arg(short = 'q', long)]
