@@ -17,6 +17,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -77,15 +78,25 @@ impl Link {
         Link { link: Some(fd), event: None, trampoline: false }
     }
 
-    /// Ties a program to an opened perf event and starts it.
+    /// Ties a program to an opened perf event and starts it. With a link where the kernel has them (5.15):
+    /// closing the link takes the program off without taking the probe out, which is slow.
     fn event(event: OwnedFd, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
+        static NO_LINKS: AtomicBool = AtomicBool::new(false);
         let link = match cookie {
             Some(cookie) => Some(sys::perf_link(program, event.as_fd(), cookie)?),
-            None => {
-                sys::perf_control(event.as_fd(), PerfControl::SetProgram(program))?;
-                None
-            }
+            None if NO_LINKS.load(Ordering::Relaxed) => None,
+            None => match sys::perf_link(program, event.as_fd(), 0) {
+                Ok(link) => Some(link),
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                    NO_LINKS.store(true, Ordering::Relaxed);
+                    None
+                }
+                Err(e) => return Err(e),
+            },
         };
+        if link.is_none() {
+            sys::perf_control(event.as_fd(), PerfControl::SetProgram(program))?;
+        }
         sys::perf_control(event.as_fd(), PerfControl::Enable)?;
         Ok(Link { link, event: Some(event), trampoline: false })
     }
@@ -140,18 +151,21 @@ impl Attached {
     }
 
     /// Stops the probes as far as that is quick: taking a kprobe or a trampoline out makes the kernel wait each
-    /// time, which is for after the results are shown. Perf events can be disabled without that; trampolines
-    /// cannot, so that only a few are taken out here. What remains is released by dropping.
+    /// time, which is for after the results are shown. A link to a perf event lets go of the program at once;
+    /// timers can be disabled; of the others only a few are taken out here. What remains is released by dropping.
     pub fn stop(&mut self) {
-        let trampolines = self.links.iter().filter(|l| l.trampoline).count();
+        let slow = |l: &&Link| l.trampoline || l.link.is_none();
+        let few = self.links.iter().filter(slow).count() <= FEW;
         for link in &mut self.links {
-            match &link.event {
-                Some(event) => {
+            match (&link.link, &link.event) {
+                (Some(_), Some(_)) => link.link = None,
+                (Some(_), None) if few || !link.trampoline => link.link = None,
+                (None, Some(_)) if few => link.event = None,
+                (None, Some(event)) => {
                     // A probe that cannot be disabled is detached by closing; nothing to report.
                     let _ = sys::perf_control(event.as_fd(), PerfControl::Disable);
                 }
-                None if link.trampoline && trampolines > FEW => {}
-                None => link.link = None,
+                _ => {}
             }
         }
     }
