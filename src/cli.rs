@@ -6,7 +6,9 @@ use std::path::PathBuf;
 /// Traces the Linux kernel and the programs on it with small scripts.
 #[derive(Parser, Debug)]
 #[command(name = "rtrace", disable_version_flag = true, max_term_width = 100)]
-#[command(override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace -l[v] [PATTERN]")]
+#[command(
+    override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace -l[v] [PATTERN]"
+)]
 #[command(after_help = "Examples:
   rtrace -e 'kprobe:vfs_read { @[comm] = count() }'      count reads by program until Ctrl-C
   rtrace dropwatch.rt                                    show dropped packets

@@ -67,14 +67,19 @@ fn missing(name: &str, e: &std::io::Error) -> Failure {
 
 fn read_all(from: &mut dyn Read, name: &str) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    from.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|e| Failure::plain(format!("cannot read {name}: {e}"), None))?;
+    from.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::plain(format!("cannot read {name}: {e}"), None))?;
     if bytes.len() as u64 > LARGEST {
         return Err(Failure::plain(format!("{name} is larger than {} MB: that is no script", LARGEST >> 20), None));
     }
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         let line = e.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
-        Failure::plain(format!("{name}:{line}: byte {at} is not UTF-8 text"), Some("scripts are text; is this the right file?"))
+        Failure::plain(
+            format!("{name}:{line}: byte {at} is not UTF-8 text"),
+            Some("scripts are text; is this the right file?"),
+        )
     })
 }
 

@@ -18,7 +18,10 @@ const FEATURES: &[(Feature, &str)] = &[
 pub fn text(kernel: &LiveKernel) -> String {
     let mut out = format!("rtrace v{}\nkernel: {}\n", env!("CARGO_PKG_VERSION"), kernel.version());
     out.push_str(&format!("type information (BTF): {}\n", yes(kernel.has_btf())));
-    out.push_str(&format!("tracepoints: {}\n", yes(kernel.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty()))));
+    out.push_str(&format!(
+        "tracepoints: {}\n",
+        yes(kernel.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty()))
+    ));
     for (feature, what) in FEATURES {
         out.push_str(&format!("{what}: {}\n", yes(kernel.has(*feature))));
     }

@@ -75,7 +75,10 @@ fn print(text: &str) -> Result<i32, Failure> {
 fn explain(text: &str) -> Result<i32, Failure> {
     let Some(code) = Code::find(text) else {
         let codes: Vec<&str> = Code::ALL.iter().map(|c| c.name()).collect();
-        return Err(Failure::plain(format!("there is no diagnostic `{text}`"), Some(&format!("codes: {}", codes.join(", ")))));
+        return Err(Failure::plain(
+            format!("there is no diagnostic `{text}`"),
+            Some(&format!("codes: {}", codes.join(", "))),
+        ));
     };
     let (bad, good) = code.examples();
     let mut out = format!("{}: {}\n\n{}\n", code.name(), code.title(), code.explanation());
@@ -110,9 +113,10 @@ fn write_out(cli: &Cli, stage: Stage, bytes: &[u8]) -> Result<i32, Failure> {
         Some(path) => std::fs::write(path, bytes)
             .map(|()| 0)
             .map_err(|e| Failure::plain(format!("cannot write {}: {e}", path.display()), None)),
-        None if stage == Stage::Bundle && std::io::stdout().is_terminal() => {
-            Err(Failure::plain("a bundle is no text for a terminal", Some("give a file: rtrace --emit bundle -o x.rtb …")))
-        }
+        None if stage == Stage::Bundle && std::io::stdout().is_terminal() => Err(Failure::plain(
+            "a bundle is no text for a terminal",
+            Some("give a file: rtrace --emit bundle -o x.rtb …"),
+        )),
         None => match std::io::stdout().write_all(bytes) {
             Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
                 Err(Failure::plain(format!("cannot write: {e}"), None))
