@@ -66,7 +66,11 @@ impl Dump<'_> {
             self.line(&format!("time format {i} {format:?}"));
         }
         for e in &t.enums {
-            let values: Vec<String> = e.values.iter().map(|(n, v)| format!("{n} = {v}")).collect();
+            // Enough to recognise it by: some have hundreds.
+            let mut values: Vec<String> = e.values.iter().take(3).map(|(n, v)| format!("{n} = {v}")).collect();
+            if e.values.len() > 3 {
+                values.push(format!("… {} in all", e.values.len()));
+            }
             self.line(&format!("enum {} {{ {} }}", e.name, values.join(", ")));
         }
         for r in &t.records {

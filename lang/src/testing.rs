@@ -280,7 +280,7 @@ impl Recorded {
         })
     }
 
-    /// `char comm[16];	offset:8;	size:16;	signed:0;`
+    /// `char comm[16]; offset:8; size:16; signed:0;`
     fn format_field(&self, category: &str, line: &str) -> Option<TracepointField> {
         let mut parts = line.split(';').map(str::trim);
         let text = parts.next()?;

@@ -569,14 +569,14 @@ pub(crate) fn string(text: &[u8], span: Span) -> Expr {
     Expr { kind: ExprKind::Bytes(text.to_vec()), ty, span }
 }
 
-/// Largest tuple. BPF maps take larger ones, but tuples of tuples grow without end.
-const TUPLE_LIMIT: u32 = 1 << 16;
+/// Largest tuple or declared variable. BPF maps take larger ones, but tuples of tuples grow without end.
+pub(super) const SIZE_LIMIT: u32 = 1 << 16;
 
 /// A tuple, if it is of a size that can be handled.
 fn sized(tuple: Expr) -> Result<Expr> {
     let size = tuple.ty.size();
-    if size > TUPLE_LIMIT {
-        let message = format!("this tuple has {size} bytes; at most {TUPLE_LIMIT} are possible");
+    if size > SIZE_LIMIT {
+        let message = format!("this tuple has {size} bytes; at most {SIZE_LIMIT} are possible");
         return Err(
             Diagnostic::error(Code::TooLarge, tuple.span, message).help("use shorter strings, as in str(x, 256)")
         );

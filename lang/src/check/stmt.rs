@@ -211,6 +211,11 @@ impl Checker<'_> {
             // The type comes with the first assignment; until it is known this is a number.
             (None, None) => Type::Void,
         };
+        if ty.size() > super::expr::SIZE_LIMIT {
+            let message = format!("a variable of type `{ty}` would be too large");
+            return Err(Diagnostic::error(Code::TooLarge, span, message)
+                .note(format!("variables have at most {} bytes", super::expr::SIZE_LIMIT)));
+        }
         let local = self.new_local(&var.text, &ty);
         let ty = self.local_type(local);
         match value {
