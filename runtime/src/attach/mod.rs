@@ -328,7 +328,7 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
 
 /// Runs that were left out because a program was running on the CPU already.
 fn misses<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> u64 {
-    programs.filter_map(|fd| sys::program_info(fd).ok()).map(|info| info.misses).sum()
+    programs.filter_map(|fd| sys::missed_runs(fd).ok()).sum()
 }
 
 /// As many trampolines are taken out before the results are shown; 0.02 to 0.2 s each.
@@ -341,12 +341,6 @@ impl Programs {
     /// Runs that the kernel left out because a program was running on the CPU already.
     pub fn misses(&self) -> u64 {
         misses(self.instances.iter().map(|i| i.fd.as_fd()))
-    }
-
-    /// Instructions after verification, of all copies together.
-    pub fn instructions(&self) -> u64 {
-        let infos = self.instances.iter().filter_map(|i| sys::program_info(i.fd.as_fd()).ok());
-        infos.map(|info| u64::from(info.instructions)).sum()
     }
 
     /// Runs the programs of `BEGIN` or `END`. Returns how many there were.

@@ -483,28 +483,19 @@ pub fn module_btf(module: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// What the kernel counts about a loaded program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ProgramInfo {
-    /// Instructions after verification.
-    pub instructions: u32,
-    /// Runs left out because the program, or another one, was running on the CPU already (Linux 5.12).
-    pub misses: u64,
-}
-
-/// Reads `struct bpf_prog_info` as words; what an older kernel does not know stays zero.
-pub fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
-    // Up to `verified_insns`: 224 bytes. `xlated_prog_len` is the upper half of word 2, `recursion_misses` word 26.
-    let mut info = [0u64; 28];
+/// Runs of a program that were left out because it, or another one, was running on the CPU already
+/// (Linux 5.12; zero before).
+pub fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
+    // `struct bpf_prog_info` up to `recursion_misses`, its 27th word.
+    let mut info = [0u64; 27];
     let mut attr = InfoAttr {
         fd: program.as_raw_fd() as u32,
         len: std::mem::size_of_val(&info) as u32,
         info: address_mut(&mut info),
     };
     bpf(Command::ObjGetInfo, &mut attr)?;
-    let [_, _, lengths, ..] = info;
-    let [.., misses, _] = info;
-    Ok(ProgramInfo { instructions: (lengths >> 32) as u32 / 8, misses })
+    let [.., misses] = info;
+    Ok(misses)
 }
 
 #[cfg(test)]

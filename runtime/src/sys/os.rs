@@ -194,13 +194,6 @@ impl Epoll {
             .map(drop)
     }
 
-    pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        // SAFETY: the event is ignored for this operation and may be null (Linux 2.6.9).
-        let result =
-            unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), std::ptr::null_mut()) };
-        check(result).map(drop)
-    }
-
     /// The tokens of what is readable, after at most `timeout` milliseconds (−1: no limit). An
     /// interruption by a signal counts as nothing readable.
     pub fn wait(&self, timeout: i32) -> io::Result<Vec<u64>> {
