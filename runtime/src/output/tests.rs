@@ -60,7 +60,8 @@ fn bundle() -> Bundle {
         maps: Vec::new(),
         map_objects: Vec::new(),
         events: Vec::new(),
-        globals: Globals { size: 0, start_time: 0, lost_events: 0, lost_stacks: 0 },
+        globals: Globals::default(),
+        loops: Vec::new(),
         time_formats: vec!["%Y".into()],
         enums: vec![EnumDef { name: "e".into(), values: vec![("ONE".into(), 1), ("MINUS".into(), -2)] }],
         records: vec![
@@ -639,25 +640,4 @@ fn a_failing_output_is_reported_and_not_repeated() {
     printer.end().unwrap();
     assert_eq!(printer.flush().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     printer.flush().unwrap();
-}
-
-/// Run with `--release -- --ignored --nocapture` to see the rate.
-#[test]
-#[ignore = "a measurement"]
-fn rate_of_events() {
-    let event = printf_event("%-6d %-16s %s\n", vec![Type::U32, Type::String { cap: 16 }, Type::String { cap: 256 }]);
-    let fields = [
-        FieldBytes { data: &[1, 2, 0, 0], extra: 0 },
-        FieldBytes { data: b"bash\0\0\0\0\0\0\0\0\0\0\0\0", extra: 0 },
-        FieldBytes { data: b"/usr/lib/x86_64-linux-gnu/libc.so.6", extra: 0 },
-    ];
-    for options in [TEXT, Options { escape: true, ..TEXT }, JSON] {
-        let (bundle, maps) = (bundle(), Fake::default());
-        let mut printer = Printer::new(io::sink(), options);
-        let start = std::time::Instant::now();
-        for _ in 0..1_000_000 {
-            printer.event(&bundle, &event, &fields, &maps).unwrap();
-        }
-        eprintln!("{options:?}: {:?} for a million events", start.elapsed());
-    }
 }
