@@ -17,6 +17,9 @@ const PERCPU_HASH: u32 = 5;
 const PERCPU_ARRAY: u32 = 6;
 const LRU_PERCPU_HASH: u32 = 10;
 
+/// More copies of a value than any compiler makes: a bundle from a file is not trusted.
+const MOST_STRIPES: u32 = 4096;
+
 /// Elements asked for in one batch lookup.
 const BATCH: usize = 1024;
 
@@ -102,8 +105,9 @@ impl Maps {
         match (&def.storage, self.object_of(def)) {
             (Storage::Global { offset, stripes, stride }, _) => {
                 let size = def.value.size();
-                let copies: Vec<Vec<u8>> =
-                    (0..*stripes).map(|n| self.bytes(offset.saturating_add(n.saturating_mul(*stride)), size)).collect();
+                let copies: Vec<Vec<u8>> = (0..(*stripes).min(MOST_STRIPES))
+                    .map(|n| self.bytes(offset.saturating_add(n.saturating_mul(*stride)), size))
+                    .collect();
                 Ok(Some(merge(&def.value, copies.iter().map(Vec::as_slice))))
             }
             (Storage::Map { .. }, Some(object)) => {
@@ -131,7 +135,7 @@ impl Maps {
         let def = self.def(map)?;
         match (&def.storage, self.object_of(def)) {
             (Storage::Global { offset, stripes, stride }, _) => {
-                for n in 0..*stripes {
+                for n in 0..(*stripes).min(MOST_STRIPES) {
                     self.clear_bytes(offset.saturating_add(n.saturating_mul(*stride)), def.value.size());
                 }
             }
@@ -172,6 +176,11 @@ impl Maps {
         self.load(self.layout.lost_stacks)
     }
 
+    /// How often a loop was stopped, so far; `counter` is its place in the globals.
+    pub fn stopped(&self, counter: u32) -> u64 {
+        self.load(counter)
+    }
+
     /// Updates of a map that failed, so far.
     pub fn lost_updates(&self, map: usize) -> u64 {
         self.defs.get(map).map_or(0, |def| self.load(def.lost))
@@ -189,6 +198,12 @@ impl Maps {
     /// Where `elapsed` counts from, `CLOCK_MONOTONIC` nanoseconds.
     pub(crate) fn set_start_time(&self, nanoseconds: u64) {
         self.store(self.layout.start_time, nanoseconds);
+    }
+
+    /// What `cpid` and `ncpus` say.
+    pub(crate) fn set_machine(&self, child: Option<u32>) {
+        self.store(self.layout.cpid, child.map_or(0, u64::from));
+        self.store(self.layout.ncpus, self.cpus as u64);
     }
 
     /// The descriptor of a map of the object.
@@ -216,13 +231,13 @@ impl Maps {
     /// Bytes of the globals, also when they do not start or end on a word.
     fn bytes(&self, offset: u32, size: u32) -> Vec<u8> {
         let start = (offset / 8) * 8;
-        let end = offset.saturating_add(size);
+        let end = offset.saturating_add(size).min(self.layout.size);
         let words: Vec<u8> = (start..end).step_by(8).flat_map(|at| self.load(at).to_ne_bytes()).collect();
         words.into_iter().skip((offset - start) as usize).take(size as usize).collect()
     }
 
     fn clear_bytes(&self, offset: u32, size: u32) {
-        let end = offset.saturating_add(size);
+        let end = offset.saturating_add(size).min(self.layout.size);
         for at in ((offset / 8) * 8..end).step_by(8) {
             // Neighbours in the same word keep their bytes.
             let mut keep = [0u8; 8];

@@ -61,7 +61,7 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, LoadError> {
     if sys::kernel_version() < (5, 11) {
         sys::raise_memlock();
     }
-    let (mut object, btf) = parse(bundle)?;
+    let (mut object, btf) = guarded(|| parse(bundle))?;
     let globals = create_globals(&mut object, bundle)?;
     let mut created = Vec::with_capacity(bundle.map_objects.len());
     for def in &bundle.map_objects {
@@ -74,10 +74,11 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, LoadError> {
         .chain([(GLOBALS_SECTION, &globals)])
         .filter_map(|(name, data)| Some((name, data.fd().as_fd().as_raw_fd(), object.maps.get(name)?.clone())))
         .collect();
-    object
-        .relocate_maps(all.iter().map(|(name, fd, map)| (*name, *fd, map)), &text_sections)
-        .map_err(|e| LoadError::Object(e.to_string()))?;
-    object.relocate_calls(&text_sections).map_err(|e| LoadError::Object(e.to_string()))?;
+    guarded(|| {
+        let maps = all.iter().map(|(name, fd, map)| (*name, *fd, map));
+        object.relocate_maps(maps, &text_sections).map_err(|e| LoadError::Object(e.to_string()))?;
+        object.relocate_calls(&text_sections).map_err(|e| LoadError::Object(e.to_string()))
+    })?;
 
     let code = object.programs.iter().filter_map(|(name, program)| {
         let function = object.functions.get(&program.function_key())?;
@@ -86,6 +87,15 @@ pub fn load(bundle: &Bundle) -> Result<Loaded, LoadError> {
     let code = code.collect();
     let maps = Maps::new(bundle, created, globals).map_err(|source| LoadError::map("globals", source))?;
     Ok(Loaded { code, btf, license: object.license.clone(), maps })
+}
+
+/// Calls into aya-obj, which panics on some objects that no compiler makes: a damaged file must be an error.
+fn guarded<T>(call: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadError> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    std::panic::set_hook(hook);
+    result.unwrap_or_else(|_| Err(LoadError::Object("it is damaged".to_owned())))
 }
 
 /// Parses the object and loads its BTF. BTF is a help (line numbers in the verifier's messages), not a need:
