@@ -168,8 +168,13 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             _ => (left, right),
         };
         let a = self.place(left)?;
-        // Strings are padded with zeros: comparing whole words costs less and says the same.
-        let padded = matches!(left.ty, Type::String { .. });
+        // Strings are padded with zeros: comparing whole words costs less and says the same, if the
+        // comparison goes to the end of a string and not only of a beginning.
+        let whole = match &right.kind {
+            ExprKind::Bytes(text) => (text.len() as u32) < len,
+            _ => len >= left.ty.size(),
+        };
+        let padded = whole && matches!(left.ty, Type::String { .. });
         let len = if padded { len.next_multiple_of(a.align.min(8)).min(left.ty.size()) } else { len };
         let literal = match &right.kind {
             ExprKind::Bytes(bytes) => Some(bytes),

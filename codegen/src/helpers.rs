@@ -27,6 +27,7 @@ helpers! {
     GET_CURRENT_COMM = 16, "get_current_comm";
     GET_CURRENT_TASK = 35, "get_current_task";
     GET_NUMA_NODE_ID = 42, "get_numa_node_id";
+    GET_SOCKET_COOKIE = 46, "get_socket_cookie";
     OVERRIDE_RETURN = 58, "override_return";
     GET_STACK = 67, "get_stack";
     GET_CURRENT_CGROUP_ID = 80, "get_current_cgroup_id";
@@ -36,6 +37,8 @@ helpers! {
     PROBE_READ_KERNEL = 113, "probe_read_kernel";
     PROBE_READ_USER_STR = 114, "probe_read_user_str";
     PROBE_READ_KERNEL_STR = 115, "probe_read_kernel_str";
+    SEND_SIGNAL_THREAD = 117, "send_signal_thread";
+    JIFFIES64 = 118, "jiffies64";
     KTIME_GET_BOOT_NS = 125, "ktime_get_boot_ns";
     RINGBUF_OUTPUT = 130, "ringbuf_output";
     RINGBUF_RESERVE = 131, "ringbuf_reserve";

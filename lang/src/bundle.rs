@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -230,6 +230,10 @@ pub struct Globals {
     pub lost_events: u32,
     /// `u64` count of stacks that could not be stored.
     pub lost_stacks: u32,
+    /// `u64` written by the loader: the process that `-c` started, 0 for none.
+    pub cpid: u32,
+    /// `u64` written by the loader: how many processors there can be.
+    pub ncpus: u32,
 }
 
 /// A record in the ring buffer: what to do, and with which values.

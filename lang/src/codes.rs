@@ -79,6 +79,10 @@ codes! {
     MissingParameter = "0213", "positional parameter missing or unusable",
         "A positional parameter is not given, or is no number where one is needed.",
         "kprobe:$1 { }", "kprobe:vfs_read { }";
+    Asserted = "0214", "the script refuses to run",
+        "A `static_assert` of the script does not hold, or the compiler came to a `fail`.",
+        "begin { static_assert(sizeof(uint8) == 2, \"bytes are larger here\") }",
+        "begin { static_assert(sizeof(uint8) == 1, \"bytes are larger here\") }";
     UnknownProbe = "0301", "unknown kind of probe",
         "The word before the first colon names the kind of probe.", "kprob:vfs_read { }", "kprobe:vfs_read { }";
     BadTarget = "0302", "malformed attach point",

@@ -10,6 +10,7 @@ use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::Diagnostic;
 use crate::kernel::{Kernel, Version};
+use crate::names;
 use crate::source::Span;
 use crate::typed::Typed;
 use crate::types::Type;
@@ -41,7 +42,7 @@ const OLD_KEY_LIMIT: u32 = 512;
 /// Lays everything out.
 pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
     let mut errors = Vec::new();
-    let mut globals = Globals { size: 24, start_time: 0, lost_events: 8, lost_stacks: 16 };
+    let mut globals = Globals { size: 40, start_time: 0, lost_events: 8, lost_stacks: 16, cpid: 24, ncpus: 32 };
     let mut typed = Typed { max_strlen: options.max_strlen, ..Typed::default() };
     for info in &checked.maps {
         let lost = take(&mut globals, 8, 8);
@@ -195,7 +196,8 @@ fn walk<'t>(ty: &'t Type, f: &mut impl FnMut(&'t Type)) {
 fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &mut Vec<RecordDef>) {
     match ty {
         Type::Enum { name, .. } if !enums.iter().any(|e| e.name == *name) => {
-            enums.push(EnumDef { name: name.clone(), values: kernel.enum_values(name) });
+            let values = names::enumerators(name).unwrap_or_else(|| kernel.enum_values(name));
+            enums.push(EnumDef { name: name.clone(), values });
         }
         Type::Record(r) if !records.iter().any(|d| d.record == *r) => {
             let fields: Vec<RecordField> = kernel

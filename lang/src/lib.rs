@@ -21,6 +21,7 @@ pub mod format;
 pub mod hist;
 pub mod kernel;
 mod layout;
+mod names;
 mod preprocessor;
 pub mod probes;
 mod resolve;

@@ -102,6 +102,7 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
     let programs = attach::load_programs(&context)?;
     loaded.maps.set_start_time(sys::clock_ns(libc::CLOCK_MONOTONIC));
     let child = options.command.as_deref().map(Child::start).transpose()?;
+    loaded.maps.set_machine(child.as_ref().map(Child::pid));
     let mut session = Session {
         bundle,
         loaded: &loaded,

@@ -1,4 +1,4 @@
-//! Addresses and packets: `ntop`, `macaddr`, `skboutput`.
+//! Addresses, packets and sockets.
 
 use super::{Call, How, Row};
 use crate::helpers::*;
@@ -7,11 +7,17 @@ use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::bundle::PACKETS_SYMBOL;
 use rtrace_lang::diag::Result;
-use rtrace_lang::typed::Expr;
+use rtrace_lang::typed::{Expr, ExprKind};
 use rtrace_lang::types::{Space, Type};
 
-pub(super) const ROWS: &[Row] =
-    &[("ntop", How::Memory(ntop)), ("macaddr", How::Memory(macaddr)), ("skboutput", How::Scalar(skboutput))];
+pub(super) const ROWS: &[Row] = &[
+    ("ntop", How::Memory(ntop)),
+    ("macaddr", How::Memory(macaddr)),
+    ("skboutput", How::Scalar(skboutput)),
+    ("in_net", How::Scalar(in_net)),
+    ("bswap", How::Scalar(bswap)),
+    ("socket_cookie", How::Scalar(socket_cookie)),
+];
 
 const AF_INET: i64 = 2;
 
@@ -90,4 +96,45 @@ fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), ir.int(16).into()];
     let result = ir.helper(SKB_OUTPUT, &args, Effect::Any);
     Ok(l.normal(result, &call.expr.ty))
+}
+
+/// Whether the bits that count are those of the network: an address, the network, the mask.
+fn in_net<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let (Some(address), Some(ExprKind::Bytes(net)), Some(ExprKind::Bytes(mask))) =
+        (call.arg(0), call.arg(1).map(|e| &e.kind), call.arg(2).map(|e| &e.kind))
+    else {
+        return l.unexpected("`in_net`");
+    };
+    let mark = l.mark();
+    let place = l.place(address)?;
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0i64, |word, b| word << 8 | i64::from(*b));
+    let mut differ = l.ir.int(0);
+    for (n, (net, mask)) in net.chunks(4).zip(mask.chunks(4)).enumerate() {
+        if word(mask) != 0 {
+            let part = l.at(place, 4 * n as u32);
+            let found = l.ir.and(l.ir.load(part.ptr, 4, 4, false), l.ir.int(word(mask)));
+            differ = l.ir.or(differ, l.ir.xor(found, l.ir.int(word(net))));
+        }
+    }
+    l.release(mark);
+    Ok(l.ir.bit(l.ir.icmp(Pred::EQ, differ, l.ir.int(0))))
+}
+
+/// Byte by byte; LLVM knows the pattern and makes one instruction of it.
+fn bswap<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let value = l.argument(&call, 0)?;
+    let (ir, bytes) = (l.ir, i64::from(call.expr.ty.size()));
+    let mut swapped = ir.int(0);
+    for n in 0..bytes {
+        let byte = ir.and(ir.shr(value, ir.int(8 * n), false), ir.int(0xff));
+        swapped = ir.or(swapped, ir.shl(byte, ir.int(8 * (bytes - 1 - n))));
+    }
+    Ok(swapped)
+}
+
+fn socket_cookie<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let Some(sock) = call.arg(0) else { return l.unexpected("`socket_cookie`") };
+    // As the context gave it: the verifier checks its type.
+    let sock = l.scalar(sock)?;
+    Ok(l.ir.helper(GET_SOCKET_COOKIE, &[sock.into()], Effect::Any))
 }

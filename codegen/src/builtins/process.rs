@@ -18,7 +18,10 @@ pub(super) const ROWS: &[Row] = &[
     ("rand", How::Scalar(rand)),
     ("cgroup", How::Scalar(cgroup)),
     ("curtask", How::Scalar(curtask)),
+    ("cpid", How::Scalar(cpid)),
+    ("ncpus", How::Scalar(ncpus)),
     ("signal", How::Scalar(signal)),
+    ("signal_thread", How::Scalar(signal_thread)),
     ("override", How::Scalar(override_return)),
 ];
 
@@ -90,4 +93,17 @@ fn signal<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
 fn override_return<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let value = l.argument(&call, 0)?;
     Ok(l.ir.helper(OVERRIDE_RETURN, &[l.context.into(), value.into()], Effect::Any))
+}
+
+fn signal_thread<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let number = l.argument(&call, 0)?;
+    Ok(l.ir.helper(SEND_SIGNAL_THREAD, &[number.into()], Effect::Any))
+}
+
+fn cpid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    Ok(l.ir.load(l.unit.global(l.unit.typed.globals.cpid), 8, 8, false))
+}
+
+fn ncpus<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    Ok(l.ir.load(l.unit.global(l.unit.typed.globals.ncpus), 8, 8, false))
 }

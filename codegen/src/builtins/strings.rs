@@ -1,4 +1,4 @@
-//! Strings and buffers from memory: `str`, `buf`, `join`.
+//! Strings and buffers from memory: `str`, `buf`, `join`; lengths and searches.
 
 use super::{Call, How, Row};
 use crate::llvm::ir::{Pred, Val};
@@ -12,6 +12,8 @@ pub(super) const ROWS: &[Row] = &[
     ("str", How::Both(str, str_variable)),
     ("buf", How::Both(buf, buf_variable)),
     ("join", How::Both(join, join_variable)),
+    ("strlen", How::Scalar(strlen)),
+    ("strstr", How::Scalar(strstr)),
 ];
 
 /// Most strings that `join` takes.
@@ -175,4 +177,103 @@ fn join_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max
     let result = l.read_str(to.ptr, l.ir.int(i64::from(max)), l.ir.ptr_to_int(text.ptr), Space::Kernel);
     l.release(mark);
     Ok((l.str_len(result, max), l.ir.int(0)))
+}
+
+/// The kernel counts while it copies the string onto itself.
+fn strlen<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let Some(arg) = call.arg(0) else { return l.unexpected("`strlen`") };
+    let cap = arg.ty.size();
+    let mark = l.mark();
+    let text = l.place(arg)?;
+    let size = l.ir.int(i64::from(cap));
+    let result = l.read_str(text.ptr, size, l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    l.release(mark);
+    Ok(l.str_len(result, cap))
+}
+
+/// Compares at every place of the first string with the second one, eight bytes at a time. What lies
+/// behind the end of the second is masked out; behind the end of the first there are zeros, which are
+/// no part of a string.
+fn strstr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let (Some(whole), Some(part)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`strstr`") };
+    let (cap, words) = (whole.ty.size(), part.ty.size().saturating_sub(1).div_ceil(8));
+    let mark = l.mark();
+    // Scratch memory: old verifiers allow no computed place on the stack.
+    let offset = l.reserve_scratch(cap + 8 * (words + 1))?;
+    let text = l.scratch_at(offset)?;
+    l.eval_into(whole, text)?;
+    l.zero(l.at(text, cap), 8 * (words + 1));
+    let wanted = wanted(l, part, words)?;
+    let text = l.scratch_at(offset)?;
+
+    let ir = l.ir;
+    let place = l.word();
+    let (head, next, done) = (ir.block("search"), ir.block("search_on"), ir.block("searched"));
+    let before = ir.here();
+    ir.br(head);
+    ir.at(head);
+    let i = ir.loop_phi(ir.int(0), before);
+    ir.store(place.ptr, i, 8, 8);
+    // Loads are whole words wherever they start, which LLVM must not find out.
+    let here = ir.index(text.ptr, ir.opaque(i));
+    let mut differ = ir.int(0);
+    for (n, (word, mask)) in wanted.iter().enumerate() {
+        let found = ir.load(ir.offset(here, 8 * n as i64), 8, 8, false);
+        differ = ir.or(differ, ir.and(ir.xor(found, *word), *mask));
+    }
+    let (hit, miss) = (ir.block("hit"), ir.block("miss"));
+    ir.cond_br(ir.icmp(Pred::EQ, differ, ir.int(0)), hit, miss);
+    ir.at(hit);
+    ir.br(done);
+    ir.at(miss);
+    let byte = ir.load(here, 1, 1, false);
+    let end = ir.block("end");
+    ir.cond_br(ir.icmp(Pred::EQ, byte, ir.int(0)), end, next);
+    ir.at(next);
+    let i_next = ir.add(i, ir.int(1));
+    ir.close_loop(i, i_next, next);
+    ir.cond_br(ir.icmp(Pred::ULT, i_next, ir.int(i64::from(cap))), head, end);
+    ir.at(end);
+    ir.store(place.ptr, ir.int(-1), 8, 8);
+    ir.br(done);
+    ir.at(done);
+    // Read by the kernel, the place is any number to the verifier: it need not follow the rest of the
+    // program once for every place.
+    let result = l.word();
+    l.read(result.ptr, 8, ir.ptr_to_int(place.ptr), Space::Kernel);
+    let found = ir.load(result.ptr, 8, 8, false);
+    l.release(mark);
+    Ok(found)
+}
+
+/// The words of the string that is looked for, and which bits of them count.
+fn wanted<'c>(l: &mut Lower<'_, '_, 'c>, part: &Expr, words: u32) -> Result<Vec<(Val<'c>, Val<'c>)>> {
+    if let ExprKind::Bytes(bytes) = &part.kind {
+        let constant = |chunk: &[u8]| {
+            let (mut word, mut mask) = ([0u8; 8], [0u8; 8]);
+            for ((w, m), b) in word.iter_mut().zip(&mut mask).zip(chunk) {
+                (*w, *m) = (*b, 0xff);
+            }
+            (l.ir.int(i64::from_le_bytes(word)), l.ir.int(i64::from_le_bytes(mask)))
+        };
+        return Ok(bytes.chunks(8).map(constant).collect());
+    }
+    let cap = part.ty.size();
+    let text = l.temp(cap.next_multiple_of(8))?;
+    l.eval_into(part, text)?;
+    l.zero(l.at(text, cap), cap.next_multiple_of(8) - cap);
+    let size = l.ir.int(i64::from(cap));
+    let result = l.read_str(text.ptr, size, l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    let len = l.str_len(result, cap);
+    let ir = l.ir;
+    let word = |n: u32| {
+        let word = ir.load(l.at(text, 8 * n).ptr, 8, 8, false);
+        // All bits where the string goes on behind this word, none where it ended before.
+        let used = ir.shl(ir.sub(len, ir.int(i64::from(8 * n))), ir.int(3));
+        let some = ir.sub(ir.shl(ir.int(1), ir.and(used, ir.int(63))), ir.int(1));
+        let mask = ir.select(ir.icmp(Pred::SGE, used, ir.int(64)), ir.int(-1), some);
+        let mask = ir.select(ir.icmp(Pred::SGT, used, ir.int(0)), mask, ir.int(0));
+        (word, mask)
+    };
+    Ok((0..words).map(word).collect())
 }

@@ -7,7 +7,8 @@ use crate::program::Lower;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::Expr;
 
-pub(super) const ROWS: &[Row] = &[("nsecs", How::Scalar(nsecs)), ("elapsed", How::Scalar(elapsed))];
+pub(super) const ROWS: &[Row] =
+    &[("nsecs", How::Scalar(nsecs)), ("elapsed", How::Scalar(elapsed)), ("jiffies", How::Scalar(jiffies))];
 
 fn nsecs<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let helper = match call.arg(0).and_then(Expr::constant) {
@@ -23,4 +24,8 @@ fn elapsed<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     let now = l.ir.helper(KTIME_GET_NS, &[], Effect::Any);
     let start = l.ir.load(l.unit.global(l.unit.typed.globals.start_time), 8, 8, false);
     Ok(l.ir.sub(now, start))
+}
+
+fn jiffies<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+    Ok(l.ir.helper(JIFFIES64, &[], Effect::Any))
 }

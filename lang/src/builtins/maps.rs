@@ -8,6 +8,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
+use rtrace_grammar::ast;
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -21,13 +22,33 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "find",
+        signatures: &["find(@m, key, $var)"],
+        doc: "Whether the map has the key; if so, the variable gets its value.",
+        example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read { if (find(@s, tid, $s)) { @ = hist(nsecs - $s) } }",
+        arity: (3, 3),
+        helper: helper("bpf_map_lookup_elem", 1, Version(3, 18)),
+        check: Check::Value(find),
+        ..COMMON
+    },
+    Builtin {
         name: "delete",
         signatures: &["delete(@m, key)", "delete(@m[key])", "delete(@m)"],
-        doc: "Deletes an entry; without a key, the value of a keyless map.",
+        doc: "Deletes an entry; without a key, the value of a keyless map. As a value: whether there was one.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read { delete(@s, tid) }",
         arity: (1, 2),
         helper: helper("bpf_map_delete_elem", 3, Version(3, 18)),
         check: Check::Value(delete),
+        ..COMMON
+    },
+    Builtin {
+        name: "len",
+        signatures: &["len(@m)"],
+        doc: "The number of entries of a map. The kernel walks over them all.",
+        example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { printf(\"%d\\n\", len(@)) }",
+        arity: (1, 1),
+        helper: helper("bpf_for_each_map_elem", 164, Version(5, 13)),
+        check: Check::Value(len),
         ..COMMON
     },
     Builtin {
@@ -52,6 +73,18 @@ pub(super) static ROWS: &[Builtin] = &[
     },
 ];
 
+/// The entries of a map, counted where the program runs.
+fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let map = c.whole_map(arg, "`len`")?;
+    let info = c.map(map)?;
+    if let Some(None) = info.key {
+        let message = format!("`@{}` has no keys to count", info.name);
+        return Err(Diagnostic::error(Code::BadMapUse, arg.span, message).also(info.span, "first used here"));
+    }
+    Ok(Expr { kind: ExprKind::MapLen { map }, ty: Type::I64, span: call.span })
+}
+
 fn has_key(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (map, key) = c.map_and_key(call)?;
     let Some(key) = key else {
@@ -62,7 +95,61 @@ fn has_key(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 fn delete(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (map, key) = c.map_and_key(call)?;
-    Ok(c.effect(vec![Stmt { kind: StmtKind::Delete { map, key }, span: call.span }], call.span))
+    let span = call.span;
+    let delete = |key| Stmt { kind: StmtKind::Delete { map, key }, span };
+    let Some(key) = key.filter(|_| !call.statement) else {
+        let (_, key) = c.map_and_key(call)?;
+        return Ok(c.effect(vec![delete(key)], span));
+    };
+    // As a value: whether there was an entry.
+    let (stmts, had) = c.scoped(|c| {
+        let (keep, key) = keep_key(c, key);
+        let had = c.new_local("had", &Type::Bool);
+        let has = Expr { kind: ExprKind::MapHas { map, key: Box::new(key.clone()) }, ty: Type::Bool, span };
+        let set = Stmt { kind: StmtKind::SetLocal { local: had, value: has }, span };
+        (vec![keep, set, delete(Some(key))], had)
+    });
+    let value = Box::new(Expr { kind: ExprKind::Local(had), ty: Type::Bool, span });
+    Ok(Expr { kind: ExprKind::Block { stmts, value }, ty: Type::Bool, span })
+}
+
+/// A key that is used twice, evaluated once: the statement that keeps it, and what was kept.
+fn keep_key(c: &mut Checker<'_>, key: Expr) -> (Stmt, Expr) {
+    let (span, ty) = (key.span, key.ty.clone());
+    let local = c.new_local("key", &ty);
+    let keep = Stmt { kind: StmtKind::SetLocal { local, value: key }, span };
+    (keep, Expr { kind: ExprKind::Local(local), ty, span })
+}
+
+fn find(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let span = call.span;
+    let (Some(ast::Expr { kind: ast::ExprKind::Map { name, key: None }, span: at }), Some(key), Some(var)) =
+        (call.arg(0), call.arg(1), call.arg(2))
+    else {
+        return Err(
+            Diagnostic::error(Code::WrongType, span, "`find` takes a map, such as `@x`").help("find(@m, key, $var)")
+        );
+    };
+    let ast::ExprKind::Var(var_name) = &var.kind else {
+        return Err(Diagnostic::error(Code::WrongType, var.span, "the value is put into a variable, such as `$x`"));
+    };
+    let (map, key) = c.map_place(name, Some(key), *at)?;
+    let Some(key) = key else { return Err(Diagnostic::error(Code::WrongType, *at, "this map has no keys")) };
+    let (mut stmts, had, key) = c.scoped(|c| {
+        let (keep, key) = keep_key(c, key);
+        let had = c.new_local("had", &Type::Bool);
+        let has = Expr { kind: ExprKind::MapHas { map, key: Box::new(key.clone()) }, ty: Type::Bool, span };
+        (vec![keep, Stmt { kind: StmtKind::SetLocal { local: had, value: has }, span }], had, key)
+    });
+    let had = Expr { kind: ExprKind::Local(had), ty: Type::Bool, span };
+    let ty = c.map(map)?.value.clone().unwrap_or(Type::I64);
+    if matches!(ty, Type::Agg(_)) {
+        return Err(Diagnostic::error(Code::WrongType, *at, "the values of this map are not kept in one place"));
+    }
+    let value = Expr { kind: ExprKind::MapGet { map, key: Some(Box::new(key)) }, ty, span };
+    let then = c.assign_local(var_name, None, value, var.span, span)?;
+    stmts.push(Stmt { kind: StmtKind::If { cond: had.clone(), then, otherwise: Vec::new() }, span });
+    Ok(Expr { kind: ExprKind::Block { stmts, value: Box::new(had) }, ty: Type::Bool, span })
 }
 
 fn whole(c: &mut Checker<'_>, call: &Call<'_>, action: fn(u32) -> Action) -> Result<Expr> {

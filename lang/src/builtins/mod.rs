@@ -16,6 +16,7 @@ mod process;
 mod strings;
 mod symbols;
 mod time;
+mod types;
 
 static FAMILIES: &[&[Builtin]] = &[
     process::ROWS,
@@ -26,6 +27,7 @@ static FAMILIES: &[&[Builtin]] = &[
     output::ROWS,
     maps::ROWS,
     aggregation::ROWS,
+    types::ROWS,
 ];
 
 /// One builtin or function.

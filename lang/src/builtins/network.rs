@@ -54,6 +54,71 @@ pub(super) static ROWS: &[Builtin] = &[
         check: Check::Value(skboutput),
         ..COMMON
     },
+    Builtin {
+        name: "in_net",
+        signatures: &["in_net(address, \"10.0.0.0/8\")"],
+        doc: "Whether an IPv4 or IPv6 address is in a network.",
+        example: "fentry:tcp_connect /in_net(args.sk->__sk_common.skc_daddr, \"10.0.0.0/8\")/ { @[comm] = count() }",
+        arity: (2, 2),
+        check: Check::Value(in_net),
+        ..COMMON
+    },
+    Builtin {
+        name: "bswap",
+        signatures: &["bswap(n)"],
+        doc: "The bytes of an integer in reverse order.",
+        example: "fentry:tcp_connect { @[bswap(args.sk->__sk_common.skc_dport)] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| swapped(c, call, None)),
+        ..COMMON
+    },
+    Builtin {
+        name: "ntohs",
+        signatures: &["ntohs(n)"],
+        doc: "16 bits from the order of the network.",
+        example: "fentry:tcp_connect { @[ntohs(args.sk->__sk_common.skc_dport)] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| swapped(c, call, Some(Type::U16))),
+        ..COMMON
+    },
+    Builtin {
+        name: "ntohl",
+        signatures: &["ntohl(n)"],
+        doc: "32 bits from the order of the network.",
+        example: "fentry:tcp_connect { printf(\"%x\\n\", ntohl(args.sk->__sk_common.skc_daddr)) }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| swapped(c, call, Some(Type::U32))),
+        ..COMMON
+    },
+    Builtin {
+        name: "htons",
+        signatures: &["htons(n)"],
+        doc: "16 bits in the order of the network.",
+        example: "fentry:tcp_connect /args.sk->__sk_common.skc_dport == htons(443)/ { @[comm] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| swapped(c, call, Some(Type::U16))),
+        ..COMMON
+    },
+    Builtin {
+        name: "htonl",
+        signatures: &["htonl(n)"],
+        doc: "32 bits in the order of the network.",
+        example: "fentry:tcp_connect /args.sk->__sk_common.skc_daddr == htonl(0x7f000001)/ { @[comm] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| swapped(c, call, Some(Type::U32))),
+        ..COMMON
+    },
+    Builtin {
+        name: "socket_cookie",
+        signatures: &["socket_cookie(sock)"],
+        doc: "The number by which the kernel tells a socket from all others.",
+        example: "fentry:tcp_connect { @[socket_cookie(args.sk)] = count() }",
+        arity: (1, 1),
+        allowed: Allowed::In(TRUSTED),
+        helper: helper("bpf_get_socket_cookie", 46, Version(5, 12)),
+        check: Check::Value(socket_cookie),
+        ..COMMON
+    },
 ];
 
 const AF_INET: i64 = 2;
@@ -195,6 +260,76 @@ fn from_context(_: &Checker<'_>, e: &Expr) -> bool {
     }
 }
 
+/// A call of the row `bswap` on a value of the type given, or else its own; constants are swapped at once.
+fn swapped(c: &mut Checker<'_>, call: &Call<'_>, ty: Option<Type>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let e = c.expr(arg)?;
+    let bits = match (&ty, &e.ty) {
+        (Some(Type::Int { bits, .. }), _) | (None, Type::Int { bits, .. } | Type::Enum { bits, .. }) => *bits,
+        _ => 64,
+    };
+    let ty = Type::Int { bits, signed: false };
+    let e = c.integer(e, &format!("what `{}` takes", call.builtin.name))?;
+    let e = c.coerce(e, &ty)?;
+    if let Some(n) = e.constant() {
+        let swapped = (n as u64).swap_bytes() >> (64 - u32::from(bits));
+        return Ok(Expr::int(swapped as i64, ty, call.span));
+    }
+    match Call::bare("bswap", call.span) {
+        Some(bswap) if bits > 8 => Ok(bswap.lowered(vec![e], ty)),
+        _ => Ok(e),
+    }
+}
+
+fn in_net(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (Some(address), Some(net)) = (call.arg(0), call.arg(1)) else {
+        return Ok(Expr::int(0, Type::Bool, call.span));
+    };
+    let text = c.literal_text(net, "the network")?;
+    let wrong = || {
+        Diagnostic::error(Code::BadValue, net.span, format!("`{text}` is no network"))
+            .help("for example 10.0.0.0/8 or fe80::/10")
+    };
+    let (base, length) = text.split_once('/').ok_or_else(wrong)?;
+    let base: IpAddr = base.parse().map_err(|_| wrong())?;
+    let (family, octets) = octets(base);
+    let length: usize = length.parse().ok().filter(|n| *n <= octets.len() * 8).ok_or_else(wrong)?;
+    // The inline representation of an address: the family, then the bytes.
+    let mut mask = vec![0xff; 4];
+    mask.extend((0..octets.len()).map(|i| (0xff00u32 >> length.saturating_sub(i * 8).min(8)) as u8));
+    let mut bytes = family.to_le_bytes().to_vec();
+    bytes.extend(octets);
+    for list in [&mut mask, &mut bytes] {
+        list.resize(Type::Inet.size() as usize, 0);
+    }
+    bytes.iter_mut().zip(&mask).for_each(|(b, m)| *b &= m);
+    let value = |bytes| Expr { kind: ExprKind::Bytes(bytes), ty: Type::Inet, span: net.span };
+    let Some(ntop_row) = Call::bare("ntop", call.span) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let address = ntop(c, &Call { args: std::slice::from_ref(address), ..ntop_row })?;
+    Ok(call.lowered(vec![address, value(bytes), value(mask)], Type::Bool))
+}
+
+/// The family and the bytes of an address.
+fn octets(address: IpAddr) -> (u32, Vec<u8>) {
+    match address {
+        IpAddr::V4(a) => (AF_INET as u32, a.octets().to_vec()),
+        IpAddr::V6(a) => (AF_INET6 as u32, a.octets().to_vec()),
+    }
+}
+
+fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let sock = c.expr(arg)?;
+    let is_sock =
+        matches!(&sock.ty, Type::Ptr { to, .. } if matches!(&**to, Type::Record(r) if r.name == "struct sock"));
+    if !is_sock {
+        let message = format!("`socket_cookie` takes a `struct sock *`, not `{}`", sock.ty);
+        return Err(Diagnostic::error(Code::WrongType, arg.span, message)
+            .help("take it from the arguments by name, as in args.sk"));
+    }
+    Ok(call.lowered(vec![sock], Type::U64))
+}
+
 impl Checker<'_> {
     /// A constant address as an `inet` value.
     pub(crate) fn inet_of(&mut self, e: Expr) -> Result<Expr> {
@@ -221,10 +356,7 @@ impl Checker<'_> {
                 ));
             }
         };
-        let (family, octets) = match address {
-            IpAddr::V4(a) => (AF_INET as u32, a.octets().to_vec()),
-            IpAddr::V6(a) => (AF_INET6 as u32, a.octets().to_vec()),
-        };
+        let (family, octets) = octets(address);
         let mut bytes = family.to_le_bytes().to_vec();
         bytes.extend(octets);
         bytes.resize(Type::Inet.size() as usize, 0);

@@ -83,6 +83,16 @@ pub(super) static ROWS: &[Builtin] = &[
         check: Check::Value(exit),
         ..COMMON
     },
+    Builtin {
+        name: "assert",
+        signatures: &["assert(condition, \"message\")"],
+        doc: "Ends tracing with an error message and the exit code 1 unless the condition holds.",
+        example: "kprobe:vfs_read { assert(arg2 < 1 << 30, \"a very long read\") }",
+        side: Side::User,
+        arity: (2, 2),
+        check: Check::Value(assert),
+        ..COMMON
+    },
 ];
 
 /// A call with a format string and values.
@@ -185,12 +195,28 @@ fn exit(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         None => Expr::int(0, Type::I64, call.span),
     };
     let code = c.coerce(code, &Type::I64)?;
-    let fields = vec![Type::I64];
-    let event = c.event(Action::Exit, fields, call.span);
+    let stmts = end(c, code, call.span);
+    Ok(c.effect(stmts, call.span))
+}
+
+/// Asks for the end, and ends the program.
+fn end(c: &mut Checker<'_>, code: Expr, span: Span) -> Vec<Stmt> {
+    let event = c.event(Action::Exit, vec![Type::I64], span);
+    vec![Stmt { kind: StmtKind::Event { event, args: vec![code] }, span }, Stmt { kind: StmtKind::Return, span }]
+}
+
+fn assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (Some(cond), Some(message)) = (call.arg(0), call.arg(1)) else { return Ok(c.effect(Vec::new(), call.span)) };
     let span = call.span;
-    let stmts =
-        vec![Stmt { kind: StmtKind::Event { event, args: vec![code] }, span }, Stmt { kind: StmtKind::Return, span }];
-    Ok(c.effect(stmts, span))
+    let mut text = c.literal(message, "the message")?;
+    text.push(b'\n');
+    let cond = c.expr(cond)?;
+    let cond = c.truth(cond)?;
+    let action = Action::Printf { format: Format(vec![Piece::Text(text)]), stream: Stream::Error };
+    let event = c.event(action, Vec::new(), span);
+    let mut otherwise = vec![Stmt { kind: StmtKind::Event { event, args: Vec::new() }, span }];
+    otherwise.extend(end(c, Expr::int(1, Type::I64, span), span));
+    Ok(c.effect(vec![Stmt { kind: StmtKind::If { cond, then: Vec::new(), otherwise }, span }], span))
 }
 
 impl Checker<'_> {

@@ -1,13 +1,18 @@
 //! Who is running, and what the probe hands over.
 
 use super::{Builtin, COMMON, Check, Side, helper};
+use crate::arch::Arch;
+use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{TypeKind, Version};
+use crate::names;
+use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -80,6 +85,154 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read { @[curtask->parent->tgid] = count() }",
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
         check: Check::Value(curtask),
+        ..COMMON
+    },
+    Builtin {
+        name: "username",
+        signatures: &["username"],
+        doc: "The name of the user of the running process; keys and comparisons take its number.",
+        example: "kprobe:vfs_read { @[username] = count() }",
+        helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
+        check: Check::Value(username),
+        ..COMMON
+    },
+    Builtin {
+        name: "ppid",
+        signatures: &["ppid", "ppid(task)"],
+        doc: "The process that started the running one, or the one of a task.",
+        example: "tracepoint:syscalls:sys_enter_execve { @[ppid] = count() }",
+        arity: (0, 1),
+        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        check: Check::Value(|c, call| {
+            let e = of_task(c, call, &["real_parent", "tgid"])?;
+            c.coerce(e, &Type::U32)
+        }),
+        ..COMMON
+    },
+    Builtin {
+        name: "pcomm",
+        signatures: &["pcomm", "pcomm(task)"],
+        doc: "The name of the running process: that of its first thread.",
+        example: "kprobe:vfs_read { @[pcomm, comm] = count() }",
+        arity: (0, 1),
+        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        check: Check::Value(|c, call| of_task(c, call, &["group_leader", "comm"])),
+        ..COMMON
+    },
+    Builtin {
+        name: "leader_tid",
+        signatures: &["leader_tid", "leader_tid(task)"],
+        doc: "The first thread of the running process.",
+        example: "kprobe:vfs_read /tid == leader_tid/ { @[pid] = count() }",
+        arity: (0, 1),
+        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        check: Check::Value(|c, call| {
+            let e = of_task(c, call, &["group_leader", "pid"])?;
+            c.coerce(e, &Type::U32)
+        }),
+        ..COMMON
+    },
+    Builtin {
+        name: "leader_comm",
+        signatures: &["leader_comm", "leader_comm(task)"],
+        doc: "The name of the first thread of the running process.",
+        example: "kprobe:vfs_read { @[leader_comm] = count() }",
+        arity: (0, 1),
+        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        check: Check::Value(|c, call| of_task(c, call, &["group_leader", "comm"])),
+        ..COMMON
+    },
+    Builtin {
+        name: "cpid",
+        signatures: &["cpid"],
+        doc: "The process that the option -c started; 0 without it.",
+        example: "kprobe:vfs_read /pid == cpid/ { @ = count() }",
+        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        ..COMMON
+    },
+    Builtin {
+        name: "has_cpid",
+        signatures: &["has_cpid"],
+        doc: "Whether the option -c started a process.",
+        example: "kprobe:vfs_read { if (!has_cpid || pid == cpid) { @ = count() } }",
+        check: Check::Value(has_cpid),
+        ..COMMON
+    },
+    Builtin {
+        name: "numaid",
+        signatures: &["numaid"],
+        doc: "The memory node of the processor that the program runs on.",
+        example: "kprobe:vfs_read { @[numaid] = count() }",
+        helper: helper("bpf_get_numa_node_id", 42, Version(4, 10)),
+        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        ..COMMON
+    },
+    Builtin {
+        name: "ncpus",
+        signatures: &["ncpus"],
+        doc: "How many processors the machine can have.",
+        example: "begin { printf(\"%d\\n\", ncpus); exit() }",
+        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
+        ..COMMON
+    },
+    Builtin {
+        name: "usermode",
+        signatures: &["usermode"],
+        doc: "1 where the processor was running a program when the probe came, 0 where the kernel.",
+        example: "profile:hz:99 { @[usermode] = count() }",
+        check: Check::Value(usermode),
+        ..COMMON
+    },
+    Builtin {
+        name: "signal",
+        signatures: &["signal(number)", "signal(\"NAME\")"],
+        doc: "Sends a signal to the running process.",
+        example: "tracepoint:syscalls:sys_enter_execve /comm == \"sh\"/ { signal(\"SIGSTOP\") }",
+        arity: (1, 1),
+        helper: helper("bpf_send_signal", 109, Version(5, 3)),
+        unsafe_: true,
+        check: Check::Value(signal),
+        ..COMMON
+    },
+    Builtin {
+        name: "signal_thread",
+        signatures: &["signal_thread(number)", "signal_thread(\"NAME\")"],
+        doc: "Sends a signal to the running thread.",
+        example: "tracepoint:syscalls:sys_enter_execve /comm == \"sh\"/ { signal_thread(SIGSTOP) }",
+        arity: (1, 1),
+        helper: helper("bpf_send_signal_thread", 117, Version(5, 5)),
+        unsafe_: true,
+        check: Check::Value(signal),
+        ..COMMON
+    },
+    Builtin {
+        name: "override",
+        signatures: &["override(value)"],
+        doc: "The function does not run and returns the value; the kernel allows it for functions marked so.",
+        example: "kprobe:__x64_sys_execve /comm == \"sh\"/ { override(-EPERM) }",
+        arity: (1, 1),
+        helper: helper("bpf_override_return", 58, Version(4, 16)),
+        unsafe_: true,
+        check: Check::Value(override_return),
+        ..COMMON
+    },
+    Builtin {
+        name: "cgroupid",
+        signatures: &["cgroupid(\"path\")"],
+        doc: "The id of a cgroup (version 2) by path.",
+        example: "kprobe:vfs_read /cgroup == cgroupid(\"/sys/fs/cgroup\")/ { @[comm] = count() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(cgroupid),
+        ..COMMON
+    },
+    Builtin {
+        name: "cgroup_path",
+        signatures: &["cgroup_path(id)"],
+        doc: "The path of a cgroup by id, looked up when it is printed.",
+        example: "kprobe:vfs_read { @[cgroup_path(cgroup)] = count() }",
+        arity: (1, 2),
+        check: Check::Value(cgroup_path),
         ..COMMON
     },
     Builtin {
@@ -170,4 +323,113 @@ fn exists(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
         Err(e) => Err(e),
     }
+}
+
+fn username(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(uid) = Call::bare("uid", call.span) else { return Ok(Expr::int(0, Type::Username, call.span)) };
+    Ok(uid.lowered(Vec::new(), Type::Username))
+}
+
+/// What a path of members leads to, from the task given or the running one.
+fn of_task(c: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Result<Expr> {
+    let span = call.span;
+    let running = ast::Expr { kind: ast::ExprKind::Ident("curtask".to_owned()), span };
+    let mut e = call.arg(0).cloned().unwrap_or(running);
+    for name in path {
+        let name = ast::Name { text: (*name).to_owned(), span };
+        e = ast::Expr { kind: ast::ExprKind::Field { base: Box::new(e), name, arrow: true }, span };
+    }
+    c.expr(&e)
+}
+
+fn has_cpid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(child) = Call::bare("cpid", call.span) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let child = child.lowered(Vec::new(), Type::U32);
+    c.truth(child)
+}
+
+/// The lowest bits of a register say at which privilege level the processor was.
+fn usermode(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let span = call.span;
+    let (register, mask, user) = match c.options.arch {
+        Arch::X86_64 => ("cs", 3, 3),
+        Arch::Aarch64 => ("pstate", 0xf, 0),
+    };
+    let level = match (c.probe.prog_type, c.options.arch.register(register)) {
+        // The context of a sample begins with the registers.
+        (ProgType::PerfEvent, Some(offset)) => Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span },
+        _ => c.register(register, span)?,
+    };
+    let level = c.arithmetic(BinOp::BitAnd, level, Expr::int(mask, Type::U64, span), span)?;
+    let is_user = c.compare(BinOp::Eq, level, Expr::int(user, Type::U64, span), span)?;
+    c.coerce(is_user, &Type::U8)
+}
+
+fn signal(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    let e = c.expr(arg)?;
+    let number = match &e.kind {
+        ExprKind::Bytes(name) if matches!(e.ty, Type::String { .. }) => {
+            let name = String::from_utf8_lossy(name).to_ascii_uppercase();
+            let known =
+                if name.starts_with("SIG") { names::signal(&name) } else { names::signal(&format!("SIG{name}")) };
+            let number = known.ok_or_else(|| {
+                Diagnostic::error(Code::BadValue, arg.span, format!("there is no signal `{name}`"))
+                    .help("signals have names such as SIGKILL and SIGSTOP; kill -l lists them")
+            })?;
+            Expr::int(number, Type::U64, arg.span)
+        }
+        _ => c.integer(e, "a signal")?,
+    };
+    if let Some(n) = number.constant()
+        && !(1..=64).contains(&n)
+    {
+        return Err(Diagnostic::error(Code::BadValue, arg.span, format!("there is no signal {n}")));
+    }
+    Ok(call.lowered(vec![number], Type::Void))
+}
+
+fn override_return(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    if !matches!(c.probe.context, Context::KernelEntry { .. }) {
+        let message = format!("`override` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
+        return Err(Diagnostic::error(Code::NotAllowedHere, call.span, message)
+            .label("works in kprobe")
+            .note("only before a function runs can it be kept from running"));
+    }
+    let e = c.expr(arg)?;
+    let e = c.integer(e, "what the function returns")?;
+    Ok(call.lowered(vec![e], Type::Void))
+}
+
+fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let path = c.literal_text(arg, "the path of a cgroup")?;
+    match c.kernel.cgroup_id(&path) {
+        Ok(id) => Ok(Expr::int(id as i64, Type::U64, call.span)),
+        Err(e) => {
+            let error = Diagnostic::error(Code::UnknownName, arg.span, e.message);
+            Err(match e.help {
+                Some(help) => error.help(help),
+                None => error,
+            })
+        }
+    }
+}
+
+/// Only version 2 has ids that programs see, so its hierarchy is the only one that a filter can mean.
+fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::CgroupPath, call.span)) };
+    if let Some(filter) = call.arg(1) {
+        let text = c.literal_text(filter, "the filter of hierarchies")?;
+        if !["unified", "*"].contains(&text.as_str()) {
+            let message = format!("`cgroup_path` cannot look in the hierarchy `{text}` alone");
+            return Err(Diagnostic::error(Code::UnsupportedSyntax, filter.span, message)
+                .help("leave the filter out: all hierarchies are printed"));
+        }
+    }
+    let e = c.expr(arg)?;
+    let e = c.integer(e, "the id of a cgroup")?;
+    let e = c.coerce(e, &Type::U64)?;
+    Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::CgroupPath, span: call.span })
 }

@@ -1,13 +1,13 @@
 //! Strings and buffers.
 
-use super::{Builtin, COMMON, Check, helper};
+use super::{Builtin, COMMON, Check, Side, helper};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
-use rtrace_grammar::ast;
+use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -40,7 +40,60 @@ pub(super) static ROWS: &[Builtin] = &[
         check: Check::Value(join),
         ..COMMON
     },
+    Builtin {
+        name: "strlen",
+        signatures: &["strlen(string)"],
+        doc: "The length of a string in bytes.",
+        example: "tracepoint:syscalls:sys_enter_openat { @ = hist(strlen(str(args.filename))) }",
+        arity: (1, 1),
+        helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
+        check: Check::Value(strlen),
+        ..COMMON
+    },
+    Builtin {
+        name: "strcap",
+        signatures: &["strcap(string)"],
+        doc: "The size of the memory of a string: a bound for its length.",
+        example: "begin { print(strcap(comm)); exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(strcap),
+        ..COMMON
+    },
+    Builtin {
+        name: "strncmp",
+        signatures: &["strncmp(a, b, n)"],
+        doc: "Compares at most n bytes of two strings: 0 when they are the same, another number when not.",
+        example: "kprobe:vfs_read /strncmp(comm, \"ssh\", 3) == 0/ { @[comm] = count() }",
+        arity: (3, 3),
+        check: Check::Value(strncmp),
+        ..COMMON
+    },
+    Builtin {
+        name: "strstr",
+        signatures: &["strstr(string, part)"],
+        doc: "Where a string first contains another one, counted from 0; -1 where it does not.",
+        example: "tracepoint:syscalls:sys_enter_openat { @ = lhist(strstr(str(args.filename), \"/\"), 0, 64, 4) }",
+        arity: (2, 2),
+        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        check: Check::Value(strstr),
+        ..COMMON
+    },
+    Builtin {
+        name: "strcontains",
+        signatures: &["strcontains(string, part)"],
+        doc: "Whether a string contains another one.",
+        example: "tracepoint:syscalls:sys_enter_openat /strcontains(str(args.filename), \".so\")/ { @[comm] = count() }",
+        arity: (2, 2),
+        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        check: Check::Value(strcontains),
+        ..COMMON
+    },
 ];
+
+/// Most bytes of the string that `strstr` looks for, NUL included: each eight cost an instruction or
+/// two at every place of the other string.
+const MAX_PART: u32 = 64;
 
 fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
@@ -165,4 +218,85 @@ fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Ok(c.print_line(joined, call.span));
     }
     Ok(joined)
+}
+
+/// An argument as a string: a string, or the one that a `char *` points to.
+fn text(c: &mut Checker<'_>, call: &Call<'_>, index: usize) -> Result<Expr> {
+    let Some(arg) = call.arg(index) else { return Ok(crate::check::string(b"", call.span)) };
+    let e = c.expr(arg)?;
+    let e = c.stringify(e)?;
+    match &e.ty {
+        Type::String { .. } => Ok(e),
+        other => {
+            let message = format!("`{}` takes strings, not `{other}`", call.builtin.name);
+            let error = Diagnostic::error(Code::WrongType, arg.span, message).label(format!("this has type `{other}`"));
+            Err(match other {
+                Type::Int { .. } | Type::Ptr { .. } => error.help(format!("str({}) is a string", c.text_of(arg.span))),
+                _ => error,
+            })
+        }
+    }
+}
+
+fn strlen(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let e = text(c, call, 0)?;
+    if let ExprKind::Bytes(text) = &e.kind {
+        return Ok(Expr::int(text.len() as i64, Type::U64, call.span));
+    }
+    Ok(call.lowered(vec![e], Type::U64))
+}
+
+fn strcap(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let e = text(c, call, 0)?;
+    let size = match &e.kind {
+        ExprKind::Bytes(text) => text.len() as u32,
+        _ => e.ty.size(),
+    };
+    Ok(Expr::int(i64::from(size), Type::I64, call.span))
+}
+
+/// Strings are padded with zeros, so that comparing the first bytes of both is comparing up to the NUL.
+fn strncmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (a, b) = (text(c, call, 0)?, text(c, call, 1)?);
+    let Some(limit) = call.arg(2) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let n = c.constant(limit, "the number of bytes")?;
+    let Ok(n) = u32::try_from(n) else {
+        let message = format!("strings cannot be compared up to {n} bytes");
+        return Err(Diagnostic::error(Code::BadValue, limit.span, message));
+    };
+    if let (ExprKind::Bytes(a), ExprKind::Bytes(b)) = (&a.kind, &b.kind) {
+        let same = a.iter().take(n as usize).eq(b.iter().take(n as usize));
+        return Ok(Expr::int(i64::from(!same), Type::I64, call.span));
+    }
+    let cap = a.ty.size().max(b.ty.size());
+    let ty = Type::String { cap };
+    let (a, b) = (c.coerce(a, &ty)?, c.coerce(b, &ty)?);
+    if n == 0 {
+        return Ok(Expr::int(0, Type::I64, call.span));
+    }
+    let kind = ExprKind::Equal { negate: true, len: n.min(cap), left: Box::new(a), right: Box::new(b) };
+    let differ = Expr { kind, ty: Type::Bool, span: call.span };
+    c.coerce(differ, &Type::I64)
+}
+
+fn strstr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (whole, part) = (text(c, call, 0)?, text(c, call, 1)?);
+    if let (ExprKind::Bytes(whole), ExprKind::Bytes(part)) = (&whole.kind, &part.kind) {
+        let found = if part.is_empty() { Some(0) } else { whole.windows(part.len()).position(|w| w == part) };
+        return Ok(Expr::int(found.map_or(-1, |i| i as i64), Type::I64, call.span));
+    }
+    if part.ty.size() > MAX_PART {
+        let message = format!("the string that is looked for has at most {} bytes", MAX_PART - 1);
+        let error = Diagnostic::error(Code::TooLarge, part.span, message).label(format!("this has type `{}`", part.ty));
+        return Err(error.help(format!("give str() a length of at most {MAX_PART}")));
+    }
+    Ok(call.lowered(vec![whole, part], Type::I64))
+}
+
+fn strcontains(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(search) = Call::bare("strstr", call.span) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let search =
+        Call { args: call.args, builtin: search.builtin, name: search.name, span: call.span, statement: false };
+    let at = strstr(c, &search)?;
+    c.compare(BinOp::Ge, at, Expr::int(0, Type::I64, call.span), call.span)
 }

@@ -5,6 +5,7 @@ use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
+use crate::names;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{StackMode, StackType, Type};
 use rtrace_grammar::ast;
@@ -80,6 +81,42 @@ pub(super) static ROWS: &[Builtin] = &[
         check: Check::Value(func),
         ..COMMON
     },
+    Builtin {
+        name: "probetype",
+        signatures: &["probetype"],
+        doc: "The kind of the probe as a string; that of begin and end is `special`.",
+        example: "kprobe:vfs_read, tracepoint:syscalls:sys_enter_read { @[probetype] = count() }",
+        side: Side::Const,
+        check: Check::Value(probetype),
+        ..COMMON
+    },
+    Builtin {
+        name: "signal_name",
+        signatures: &["signal_name(number)"],
+        doc: "A signal, printed by name.",
+        example: "begin { $n = 9 + rand % 2; printf(\"%s\\n\", signal_name($n)); exit() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| named(c, call, names::SIGNAL)),
+        ..COMMON
+    },
+    Builtin {
+        name: "syscall_name",
+        signatures: &["syscall_name(number)"],
+        doc: "A system call, printed by name.",
+        example: "tracepoint:raw_syscalls:sys_enter { @[syscall_name(args.id)] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| named(c, call, names::SYSCALL)),
+        ..COMMON
+    },
+    Builtin {
+        name: "strerror",
+        signatures: &["strerror(number)"],
+        doc: "An error number, printed as its description.",
+        example: "kretprobe:vfs_read /retval < 0/ { @[strerror(-retval)] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| named(c, call, names::ERROR)),
+        ..COMMON
+    },
 ];
 
 fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
@@ -153,4 +190,25 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     }
     c.probe.id_uses += 1;
     Ok(Expr { kind: ExprKind::ProbeId, ty: Type::FuncName, span: call.span })
+}
+
+fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    c.probe.specific = true;
+    let kind = match c.probe.kind {
+        "begin" | "end" => "special",
+        kind => kind,
+    };
+    Ok(crate::check::string(kind.as_bytes(), call.span))
+}
+
+/// A number that prints by name: a constant one is its name.
+fn named(c: &mut Checker<'_>, call: &Call<'_>, of: &str) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let e = c.expr(arg)?;
+    let e = c.integer(e, &format!("what `{}` takes", call.builtin.name))?;
+    let known = names::enumerators(of).unwrap_or_default();
+    if let Some((name, _)) = e.constant().and_then(|n| known.iter().find(|k| k.1 == n)) {
+        return Ok(crate::check::string(name.as_bytes(), call.span));
+    }
+    c.coerce(e, &Type::Enum { name: of.to_owned(), bits: 64, signed: true })
 }

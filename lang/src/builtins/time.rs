@@ -31,6 +31,15 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "jiffies",
+        signatures: &["jiffies"],
+        doc: "The kernel's count of clock ticks.",
+        example: "interval:s:1 { printf(\"%d\\n\", jiffies) }",
+        helper: helper("bpf_jiffies64", 118, Version(5, 5)),
+        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
+        ..COMMON
+    },
+    Builtin {
         name: "time",
         signatures: &["time()", "time(\"format\")"],
         doc: "Prints the wall clock, by default as `%H:%M:%S` and a new line; formats as in strftime(3).",

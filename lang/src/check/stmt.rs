@@ -31,8 +31,8 @@ impl Checker<'_> {
     pub(crate) fn block(&mut self, block: &ast::Block) -> Vec<Stmt> {
         let mut out = self.stmts(&block.stmts);
         if let Some(value) = &block.value {
-            match self.expr(value) {
-                Ok(e) => out.extend(effect(e)),
+            match self.statement_expr(value) {
+                Ok(stmts) => out.extend(stmts),
                 Err(e) => self.errors.push(*e),
             }
         }
@@ -245,7 +245,14 @@ impl Checker<'_> {
         }
     }
 
-    fn assign_local(&mut self, name: &str, op: Option<BinOp>, value: Expr, at: Span, span: Span) -> Result<Vec<Stmt>> {
+    pub(crate) fn assign_local(
+        &mut self,
+        name: &str,
+        op: Option<BinOp>,
+        value: Expr,
+        at: Span,
+        span: Span,
+    ) -> Result<Vec<Stmt>> {
         let value = match op {
             None => value,
             Some(op) => {

@@ -1,0 +1,193 @@
+//! Questions about types and constants, answered while compiling; pointers of another address space.
+
+use super::{Builtin, COMMON, Check, Side};
+use crate::bundle::{Conversion, Piece};
+use crate::check::{Call, Checker};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::format;
+use crate::typed::{Expr, ExprKind};
+use crate::types::{Space, Type};
+
+pub(super) static ROWS: &[Builtin] = &[
+    Builtin {
+        name: "is_integer",
+        signatures: &["is_integer(expression)"],
+        doc: "Whether an expression is an integer.",
+        example: "kprobe:vfs_read { if (is_integer(arg2)) { @ = hist(arg2) } }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(|c, call| asks(c, call, |e| matches!(e.ty, Type::Int { .. }))),
+        ..COMMON
+    },
+    Builtin {
+        name: "is_unsigned_integer",
+        signatures: &["is_unsigned_integer(expression)"],
+        doc: "Whether an expression is an integer without a sign.",
+        example: "begin { if (is_unsigned_integer(pid)) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(|c, call| asks(c, call, |e| matches!(e.ty, Type::Int { signed: false, .. }))),
+        ..COMMON
+    },
+    Builtin {
+        name: "is_str",
+        signatures: &["is_str(expression)"],
+        doc: "Whether an expression is a string.",
+        example: "begin { if (is_str(comm)) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(|c, call| asks(c, call, |e| matches!(e.ty, Type::String { .. }))),
+        ..COMMON
+    },
+    Builtin {
+        name: "is_ptr",
+        signatures: &["is_ptr(expression)"],
+        doc: "Whether an expression is a pointer.",
+        example: "begin { if (is_ptr(curtask)) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(|c, call| asks(c, call, |e| matches!(e.ty, Type::Ptr { .. }))),
+        ..COMMON
+    },
+    Builtin {
+        name: "is_array",
+        signatures: &["is_array(expression)"],
+        doc: "Whether an expression is an array.",
+        example: "begin { if (is_array(pton(\"::1\"))) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(|c, call| asks(c, call, |e| matches!(e.ty, Type::Array { .. }))),
+        ..COMMON
+    },
+    Builtin {
+        name: "is_literal",
+        signatures: &["is_literal(expression)"],
+        doc: "Whether the value of an expression is known while compiling.",
+        example: "begin { if (is_literal(AF_INET)) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(|c, call| asks(c, call, |e| matches!(e.kind, ExprKind::Int(_) | ExprKind::Bytes(_)))),
+        ..COMMON
+    },
+    Builtin {
+        name: "static_assert",
+        signatures: &["static_assert(condition, \"message\")"],
+        doc: "Ends compilation with the message unless the condition holds.",
+        example: "begin { static_assert(sizeof(struct task_struct) > 0, \"no tasks\"); exit() }",
+        side: Side::Const,
+        arity: (2, 2),
+        check: Check::Value(static_assert),
+        ..COMMON
+    },
+    Builtin {
+        name: "fail",
+        signatures: &["fail(\"format\", …)"],
+        doc: "Ends compilation with the message, where the compiler comes to it; the values must be constants.",
+        example: "begin { if ($# > 9) { fail(\"%d parameters are too many\", $#) } exit() }",
+        side: Side::Const,
+        arity: (1, usize::MAX),
+        check: Check::Value(fail),
+        ..COMMON
+    },
+    Builtin {
+        name: "kfunc_exist",
+        signatures: &["kfunc_exist(\"name\")"],
+        doc: "Whether the kernel's type information describes a function of that name.",
+        example: "begin { if (kfunc_exist(\"bpf_cpumask_first\")) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(kfunc_exist),
+        ..COMMON
+    },
+    Builtin {
+        name: "kptr",
+        signatures: &["kptr(pointer)"],
+        doc: "The same pointer, into the kernel's memory.",
+        example: "uprobe:/bin/bash:readline { @[*(uint64 *)kptr((uint64 *)arg0)] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| into_space(c, call, Space::Kernel)),
+        ..COMMON
+    },
+    Builtin {
+        name: "uptr",
+        signatures: &["uptr(pointer)"],
+        doc: "The same pointer, into the memory of the running program.",
+        example: "kprobe:vfs_read { @[str(uptr((int8 *)arg1), 16)] = count() }",
+        arity: (1, 1),
+        check: Check::Value(|c, call| into_space(c, call, Space::User)),
+        ..COMMON
+    },
+];
+
+fn asks(c: &mut Checker<'_>, call: &Call<'_>, question: fn(&Expr) -> bool) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let e = c.expr(arg)?;
+    Ok(Expr::int(i64::from(question(&e)), Type::Bool, call.span))
+}
+
+fn static_assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (Some(cond), Some(message)) = (call.arg(0), call.arg(1)) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let at = cond.span;
+    let message = c.literal_text(message, "the message")?;
+    let cond = c.expr(cond)?;
+    match c.truth(cond)?.constant() {
+        Some(0) => Err(Diagnostic::error(Code::Asserted, at, message).label("this does not hold")),
+        Some(_) => Ok(c.effect(Vec::new(), call.span)),
+        None => Err(Diagnostic::error(Code::WrongType, at, "this is not known while compiling")
+            .help("assert(condition, \"message\") asks while the script runs")),
+    }
+}
+
+fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let text = c.literal(first, "a format")?;
+    let parsed = format::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
+    if parsed.specs().count() + 1 != call.args.len() {
+        return Err(Diagnostic::error(Code::BadFormat, call.span, "each conversion of the format takes one value"));
+    }
+    let mut values = call.args.iter().skip(1);
+    let mut message = String::new();
+    for piece in &parsed.0 {
+        match (piece, matches!(piece, Piece::Spec(_)).then(|| values.next()).flatten()) {
+            (Piece::Text(text), _) => message.push_str(&String::from_utf8_lossy(text)),
+            (Piece::Spec(spec), Some(value)) => {
+                let e = c.expr(value)?;
+                match (e.kind, spec.conversion) {
+                    (ExprKind::Bytes(text), _) => message.push_str(&String::from_utf8_lossy(&text)),
+                    (ExprKind::Int(n), Conversion::Hex) => message.push_str(&format!("{n:x}")),
+                    (ExprKind::Int(n), Conversion::Unsigned) => message.push_str(&(n as u64).to_string()),
+                    (ExprKind::Int(n), _) => message.push_str(&n.to_string()),
+                    _ => {
+                        let message = "`fail` prints only what is known while compiling";
+                        return Err(Diagnostic::error(Code::WrongType, value.span, message));
+                    }
+                }
+            }
+            (Piece::Spec(_), None) => {}
+        }
+    }
+    Err(Diagnostic::error(Code::Asserted, call.span, message.trim_end()))
+}
+
+fn kfunc_exist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let name = c.literal_text(arg, "the name of a function")?;
+    // Without type information there are no such functions to call.
+    let exists = matches!(c.kernel.function(&name, None), Ok(Some(_)));
+    Ok(Expr::int(i64::from(exists), Type::Bool, call.span))
+}
+
+fn into_space(c: &mut Checker<'_>, call: &Call<'_>, space: Space) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let e = c.expr(arg)?;
+    let ty = match &e.ty {
+        Type::Ptr { to, .. } => Type::Ptr { to: to.clone(), space },
+        Type::Int { .. } => Type::Ptr { to: Box::new(Type::U8), space },
+        other => {
+            let message = format!("`{}` takes a pointer, not `{other}`", call.builtin.name);
+            return Err(Diagnostic::error(Code::WrongType, arg.span, message));
+        }
+    };
+    Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: call.span })
+}
