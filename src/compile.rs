@@ -141,6 +141,8 @@ fn codegen_options(kernel: &LiveKernel) -> rtrace_codegen::Options {
     rtrace_codegen::Options {
         atomics: kernel.has(Feature::AtomicFetch),
         percpu_lookup: kernel.version() >= Version(5, 18),
+        for_each: kernel.has(Feature::ForEachMapElem),
+        bpf_loop: kernel.has(Feature::Loop),
         ..rtrace_codegen::Options::default()
     }
 }

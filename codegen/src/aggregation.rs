@@ -237,7 +237,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// Adds up all CPUs' values; the helper gives no entry for CPUs that do not exist.
-    fn sum_cpus(&mut self, agg: &Agg, object: u32, key: Mem<'c>) -> Result<(Val<'c>, Val<'c>)> {
+    pub fn sum_cpus(&mut self, agg: &Agg, object: u32, key: Mem<'c>) -> Result<(Val<'c>, Val<'c>)> {
         let map = self.map_object(object)?;
         Ok(self.repeat(MAX_CPUS, |s, i, words| {
             let p = s.ir.helper_ptr(helpers::MAP_LOOKUP_PERCPU_ELEM, &[map.into(), key.ptr.into(), i.into()]);
@@ -285,7 +285,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// Merges the value at `p` into two words.
-    fn merge(&self, agg: &Agg, words: (Val<'c>, Val<'c>), p: Ptr<'c>) -> (Val<'c>, Val<'c>) {
+    pub fn merge(&self, agg: &Agg, words: (Val<'c>, Val<'c>), p: Ptr<'c>) -> (Val<'c>, Val<'c>) {
         let ir = self.ir;
         let first = ir.load(p, 8, 8, false);
         if agg.words() == 1 {
@@ -310,7 +310,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// The number that stands for an aggregation.
-    fn figure(&self, agg: &Agg, words: (Val<'c>, Val<'c>)) -> Val<'c> {
+    pub fn figure(&self, agg: &Agg, words: (Val<'c>, Val<'c>)) -> Val<'c> {
         use rtrace_lang::grammar::ast::BinOp;
         match agg {
             Agg::Avg { signed } | Agg::Stats { signed } => self.operate(BinOp::Div, words.0, words.1, *signed, None),

@@ -5,7 +5,7 @@ use rtrace_lang::typed::{Expr, ExprKind, LocalId, Program, Stmt, StmtKind};
 use std::collections::HashSet;
 
 /// Calls `f` with every direct operand of an expression, in order of evaluation.
-fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
+pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
     use ExprKind::*;
     match &e.kind {
         Int(_) | Bytes(_) | Local(_) | MapLen { .. } | Ctx { .. } | CtxAddr { .. } | CtxDataLoc { .. } | ProbeId => {}

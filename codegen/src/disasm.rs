@@ -10,9 +10,14 @@ pub fn disassemble(object: &[u8]) -> String {
     let object = Object::parse(object);
     let mut out = String::new();
     for (index, section) in object.sections.iter().enumerate() {
-        let Some(program) = section.name.strip_prefix("kprobe/").filter(|_| section.kind == PROGBITS) else {
-            continue;
+        // Functions that the kernel calls back are all in one section.
+        let program = match section.name {
+            ".text" if !section.data.is_empty() => "callbacks",
+            name => name.strip_prefix("kprobe/").unwrap_or_default(),
         };
+        if program.is_empty() || section.kind != PROGBITS {
+            continue;
+        }
         if !out.is_empty() {
             out.push('\n');
         }

@@ -79,7 +79,11 @@ impl<'d> Object<'d> {
         of.flat_map(|s| s.data.chunks_exact(16))
             .map(|r| {
                 let symbol = (u64_at(r, 8) >> 32) as usize;
-                (u64_at(r, 0), text_at(names, u32_at(symbols, symbol * 24)))
+                let name = text_at(names, u32_at(symbols, symbol * 24));
+                // Functions of the object itself are meant by their section.
+                let section = usize::from(u16_at(symbols, symbol * 24 + 6));
+                let section = self.sections.get(section).map_or("", |s| s.name);
+                (u64_at(r, 0), if name.is_empty() { section } else { name })
             })
             .collect()
     }

@@ -28,7 +28,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::MapGet { map, key } => self.map_get(*map, key.as_deref(), &e.ty),
             ExprKind::MapHas { map, key } => self.map_has(*map, key),
             ExprKind::AggGet { map, key } => self.agg_get(*map, key.as_deref()),
-            ExprKind::MapLen { .. } => self.unexpected("the number of entries of a map"),
+            ExprKind::MapLen { map } => self.map_len(*map),
             ExprKind::Ctx { offset } => {
                 let size = e.ty.size().max(1);
                 Ok(self.ir.load_context(self.context, *offset, size, e.ty.is_signed()))

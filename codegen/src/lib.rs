@@ -1,7 +1,8 @@
 //! Typed programs to BPF: LLVM IR is built, optimised and emitted as one object, which with its
 //! metadata is a [`Bundle`].
 //!
-//! `module.rs` drives; `program.rs` is one program; `stmt`, `expr`, `aggregate` (values in memory),
+//! `module.rs` drives; `program.rs` is one program, `callback.rs` a loop's body as a
+//! function of its own; `stmt`, `expr`, `aggregate` (values in memory),
 //! `maps`, `aggregation`, `events` and `builtins/` lower the parts of it. Nothing here makes a system
 //! call or looks at the running kernel: what differs between kernels comes in by [`Options`].
 
@@ -12,6 +13,8 @@ mod aggregate;
 mod aggregation;
 mod analysis;
 mod builtins;
+mod callback;
+mod capture;
 mod disasm;
 mod elf;
 mod events;
@@ -39,6 +42,10 @@ pub struct Options {
     pub atomics: bool,
     /// `bpf_map_lookup_percpu_elem` (Linux 5.18): aggregations can be added up in a program.
     pub percpu_lookup: bool,
+    /// `bpf_for_each_map_elem` (Linux 5.13): loops over maps.
+    pub for_each: bool,
+    /// `bpf_loop` (Linux 5.17): loops over ranges of any length.
+    pub bpf_loop: bool,
     /// Give the IR as text as it was built.
     pub llvm: bool,
     /// Give the IR as text as it was optimised.
@@ -49,7 +56,16 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { opt_level: 2, atomics: false, percpu_lookup: false, llvm: false, llvm_opt: false, bpf: false }
+        Options {
+            opt_level: 2,
+            atomics: false,
+            percpu_lookup: false,
+            for_each: false,
+            bpf_loop: false,
+            llvm: false,
+            llvm_opt: false,
+            bpf: false,
+        }
     }
 }
 

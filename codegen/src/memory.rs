@@ -36,11 +36,11 @@ struct Slot<'c> {
     held: bool,
 }
 
-/// What a program has taken so far.
-#[derive(Default)]
+/// What a function has taken so far.
 pub struct Pool<'c> {
     slots: Vec<Slot<'c>>,
     stack: u32,
+    stack_limit: u32,
     /// Slots held, in the order taken.
     held: Vec<usize>,
     scratch_top: u32,
@@ -49,6 +49,46 @@ pub struct Pool<'c> {
     pub scratch: Option<Ptr<'c>>,
     /// Index of the program's entry.
     pub scratch_index: Option<u32>,
+}
+
+impl Default for Pool<'_> {
+    fn default() -> Self {
+        Pool {
+            slots: Vec::new(),
+            stack: 0,
+            stack_limit: STACK_LIMIT,
+            held: Vec::new(),
+            scratch_top: 0,
+            scratch_max: 0,
+            scratch: None,
+            scratch_index: None,
+        }
+    }
+}
+
+impl<'c> Pool<'c> {
+    /// Marks stack as used for good, and leaves some to functions called back.
+    pub fn take_stack(&mut self, size: u32) {
+        self.stack += size;
+        self.stack_limit = (STACK_LIMIT - STACK_LIMIT / 4).max(self.stack);
+    }
+
+    /// The memory of a function called back: a stack of its own, and the scratch memory not held here.
+    pub fn inner(&self, stack_limit: u32) -> Pool<'c> {
+        Pool {
+            stack_limit,
+            scratch_top: self.scratch_top,
+            scratch_max: self.scratch_max,
+            scratch_index: self.scratch_index,
+            ..Pool::default()
+        }
+    }
+
+    /// Takes over what a function called back says about the memory that both use.
+    pub fn absorb(&mut self, inner: &Pool<'c>) {
+        self.scratch_max = self.scratch_max.max(inner.scratch_max);
+        self.scratch_index = self.scratch_index.or(inner.scratch_index);
+    }
 }
 
 /// See [`Lower::mark`].
@@ -89,7 +129,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let free = self.pool.slots.iter().enumerate().filter(|(_, s)| !s.held && s.size >= size);
         let index = match free.min_by_key(|(_, s)| s.size).map(|(i, _)| i) {
             Some(index) => index,
-            None if self.pool.stack + size > STACK_LIMIT => return None,
+            None if self.pool.stack + size > self.pool.stack_limit => return None,
             None => {
                 self.pool.stack += size;
                 self.pool.slots.push(Slot { ptr: self.ir.alloca(size), size, held: false });

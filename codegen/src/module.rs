@@ -4,15 +4,16 @@ use crate::llvm::Session;
 use crate::llvm::di::DebugInfo;
 use crate::llvm::ir::{Ir, Ptr};
 use crate::llvm::{Machine, Message};
-use crate::{Options, Output, disasm, helpers, program};
+use crate::{Options, Output, capture, disasm, helpers, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
-use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, MapObject, ProgramDef, SCRATCH_SYMBOL};
+use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, ProgramDef, SCRATCH_SYMBOL};
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 /// What all programs of an object share.
 pub struct Unit<'m, 'c> {
@@ -25,6 +26,11 @@ pub struct Unit<'m, 'c> {
     globals: Option<GlobalValue<'c>>,
     scratch: Cell<Option<GlobalValue<'c>>>,
     scratch_entries: Cell<u32>,
+    /// The function that counts entries, once there is one; see `Lower::map_len`.
+    pub counting: Cell<Option<Ptr<'c>>>,
+    /// Loops that may be stopped; their counters follow what the layout pass put into the globals.
+    loops: RefCell<Vec<LoopDef>>,
+    size: u32,
 }
 
 impl<'m, 'c> Unit<'m, 'c> {
@@ -36,7 +42,8 @@ impl<'m, 'c> Unit<'m, 'c> {
         options: &'m Options,
     ) -> Self {
         let context = session.context();
-        let size = typed.globals.size;
+        let limited: HashSet<Span> = typed.programs.iter().flat_map(capture::limited_loops).collect();
+        let size = typed.globals.size.next_multiple_of(8) + 8 * limited.len() as u32;
         let globals = (size > 0).then(|| {
             let ty = context.i64_type().array_type(size.div_ceil(8));
             let global = module.add_global(ty, None, GLOBALS_SYMBOL);
@@ -54,6 +61,9 @@ impl<'m, 'c> Unit<'m, 'c> {
             globals,
             scratch: Cell::new(None),
             scratch_entries: Cell::new(0),
+            counting: Cell::new(None),
+            loops: RefCell::new(Vec::new()),
+            size,
         };
         for object in &typed.map_objects {
             // The scratch map's size comes out of lowering; it is added when first used.
@@ -108,6 +118,21 @@ impl<'m, 'c> Unit<'m, 'c> {
         }
     }
 
+    /// The counter of how often a loop was stopped after that many rounds; one for each place.
+    pub fn loop_counter(&self, span: Span, range: bool, rounds: u32) -> Option<Ptr<'c>> {
+        let mut loops = self.loops.borrow_mut();
+        let span = (span.start, span.end);
+        if let Some(known) = loops.iter().find(|l| l.span == span) {
+            return Some(self.global(known.stopped));
+        }
+        let stopped = self.typed.globals.size.next_multiple_of(8) + 8 * loops.len() as u32;
+        if stopped + 8 > self.size {
+            return None;
+        }
+        loops.push(LoopDef { span, range, rounds, stopped });
+        Some(self.global(stopped))
+    }
+
     /// A BPF map by its index in the bundle.
     pub fn object(&self, index: u32) -> Option<Ptr<'c>> {
         self.objects.get(index as usize).map(|g| g.as_pointer_value())
@@ -148,6 +173,7 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
 
     let mut map_objects = typed.map_objects.clone();
     let mut errors = Vec::new();
+    let (loops, size);
     {
         let unit = Unit::new(&module, &session, typed, sources, options);
         let mut scratch = 0;
@@ -173,6 +199,7 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
             }
         }
         unit.debug.finish();
+        (loops, size) = (unit.loops.take(), unit.size);
         if let Some(message) = unit.ir.failure() {
             errors.push(*from_llvm(&message, sources, whole));
         }
@@ -212,7 +239,8 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
         maps: typed.maps.clone(),
         map_objects,
         events: typed.events.clone(),
-        globals: typed.globals,
+        globals: Globals { size, ..typed.globals },
+        loops,
         time_formats: typed.time_formats.clone(),
         enums: typed.enums.clone(),
         records: typed.records.clone(),

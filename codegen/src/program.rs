@@ -3,6 +3,7 @@
 //! [`Lower`] is the state while a program is built; the files `stmt`, `expr`, `aggregate`, `maps`,
 //! `events` and `builtins/` add the lowering of their part of the language to it.
 
+use crate::capture::{Home, Plan};
 use crate::helpers;
 use crate::llvm::di::Scope;
 use crate::llvm::ir::{Block, Ir, Ptr};
@@ -30,8 +31,14 @@ pub struct Lower<'u, 'm, 'c> {
     pub loops: Vec<Loop<'c>>,
     /// Whether strings in memory are padded with zeros; see `Lower::unpadded_into`.
     pub pad: bool,
-    exit: Block<'c>,
-    scope: Scope,
+    /// Where the variables are that loops in functions of their own use.
+    pub plan: Plan,
+    /// The variables that such functions share.
+    pub frame: Option<Ptr<'c>>,
+    /// How many such functions are around this place.
+    pub depth: u32,
+    pub exit: Block<'c>,
+    pub scope: Scope,
 }
 
 #[derive(Clone, Copy)]
@@ -41,6 +48,8 @@ pub enum LocalSlot<'c> {
     Stack(Mem<'c>),
     /// Offset in the program's scratch entry.
     Scratch(u32),
+    /// In another function.
+    Elsewhere,
 }
 
 #[derive(Clone, Copy)]
@@ -74,9 +83,13 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         open: Vec::new(),
         loops: Vec::new(),
         pad: true,
+        plan: Plan::new(program, unit.options),
+        frame: None,
+        depth: 0,
         exit,
         scope,
     };
+    lower.make_frame()?;
     lower.declare_locals()?;
     lower.block(&program.body)?;
     ir.br(exit);
@@ -85,24 +98,52 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
 }
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
-    /// Room for every local; the ones in memory that may be read before they are written are zeroed.
+    /// Room for every local of the main function; the ones in memory that may be read before they are
+    /// written are zeroed.
     fn declare_locals(&mut self) -> Result<()> {
         let unset = crate::analysis::read_before_written(self.program);
-        for (id, local) in self.program.locals.iter().enumerate() {
-            let slot = if local.ty.is_scalar() {
-                LocalSlot::Scalar(self.ir.variable())
-            } else if let Some(mem) = self.stack_slot(local.ty.size()) {
-                LocalSlot::Stack(mem)
-            } else {
-                LocalSlot::Scratch(self.reserve_scratch(local.ty.size())?)
-            };
+        for id in 0..self.program.locals.len() as LocalId {
+            let slot = self.room_for(id, None)?;
             self.locals.push(slot);
-            if !local.ty.is_scalar() && unset.contains(&(id as LocalId)) {
-                let mem = self.local_memory(id as LocalId)?;
+            let Some(local) = self.program.locals.get(id as usize) else { continue };
+            if !local.ty.is_scalar() && unset.contains(&id) {
+                let mem = self.local_memory(id)?;
                 self.zero(mem, local.ty.size());
             }
         }
         Ok(())
+    }
+
+    /// The locals of the body of a loop: its own, and those shared with the code around it.
+    pub fn inherit_locals(&mut self, outer: &[LocalSlot<'c>], home: Home) -> Result<()> {
+        for (id, slot) in outer.iter().enumerate() {
+            let id = id as LocalId;
+            let slot = match slot {
+                LocalSlot::Scratch(_) if self.plan.is_shared(id) => *slot,
+                _ => self.room_for(id, home)?,
+            };
+            self.locals.push(slot);
+        }
+        Ok(())
+    }
+
+    fn room_for(&mut self, id: LocalId, home: Home) -> Result<LocalSlot<'c>> {
+        let Some(local) = self.program.locals.get(id as usize) else { return self.unexpected("this variable") };
+        if let (Some(offset), Some(frame)) = (self.plan.word(id), self.frame) {
+            return Ok(LocalSlot::Scalar(self.ir.offset(frame, i64::from(offset))));
+        }
+        if self.plan.home(id) != home {
+            return Ok(LocalSlot::Elsewhere);
+        }
+        if local.ty.is_scalar() {
+            return Ok(LocalSlot::Scalar(self.ir.variable()));
+        }
+        if !self.plan.is_shared(id)
+            && let Some(mem) = self.stack_slot(local.ty.size())
+        {
+            return Ok(LocalSlot::Stack(mem));
+        }
+        Ok(LocalSlot::Scratch(self.reserve_scratch(local.ty.size())?))
     }
 
     /// Sets the source position of what is built next, and of errors.

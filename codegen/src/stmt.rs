@@ -1,14 +1,17 @@
 //! Statements.
 
-use crate::llvm::ir::{Block, Pred, Val};
+use crate::capture::{RangeLoop, range_loop};
+use crate::llvm::ir::{Block, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::{LocalSlot, Loop, Lower};
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::typed::{Expr, LocalId, Stmt, StmtKind};
 
-/// Most rounds of a loop over a range whose ends are not constants.
+/// Most rounds of a loop over a range whose ends are not constants, where the kernel has no `bpf_loop`.
 const RANGE_LIMIT: i64 = 1024;
+/// The same for constants: verifiers give up after 8192 jumps.
+const CONSTANT_LIMIT: i64 = 4096;
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn block(&mut self, stmts: &[Stmt]) -> Result<()> {
@@ -44,9 +47,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             StmtKind::While { cond, body, limit } => self.while_loop(cond, body, *limit),
             StmtKind::ForRange { local, start, end, body } => self.for_range(*local, start, end, body),
-            StmtKind::ForMap { .. } => {
-                Err(Diagnostic::error(Code::UnsupportedSyntax, s.span, "loops over maps are not supported yet"))
-            }
+            StmtKind::ForMap { local, map, body } => self.for_map(*local, *map, body),
             StmtKind::Break => self.jump(|l| l.done),
             StmtKind::Continue => self.jump(|l| l.next),
             StmtKind::Return => {
@@ -71,15 +72,18 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let Some(slot) = self.locals.get(local as usize).copied() else { return self.unexpected("this variable") };
         let to = match slot {
             LocalSlot::Scalar(p) => {
-                if self.is_tracked(value) {
+                // What loops share is a plain number: the verifier must not see a pointer in one round and
+                // none in the next.
+                let v = if self.plan.is_shared(local) { self.number(value)? } else { self.scalar(value)? };
+                if self.is_tracked(value) && !self.plan.is_shared(local) {
                     self.tracked.insert(local);
                 }
-                let v = self.scalar(value)?;
                 self.ir.store(p, v, 8, 8);
                 return Ok(());
             }
             LocalSlot::Stack(mem) => mem,
             LocalSlot::Scratch(offset) => self.scratch_at(offset)?,
+            LocalSlot::Elsewhere => return self.unexpected("this variable"),
         };
         if crate::analysis::reads_local(value, local) {
             let from = self.temp(value.ty.size())?;
@@ -112,16 +116,25 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// Repeats the body while the condition holds, at most `limit` times.
     fn while_loop(&mut self, cond: &Expr, body: &[Stmt], limit: u32) -> Result<()> {
-        self.rounds(i64::from(limit), |s, _, round, done| s.branch(cond, round, done), body)
+        let stopped = self.unit.loop_counter(self.span, false, limit);
+        self.rounds(i64::from(limit), Some(stopped), |s, _, round, done| s.branch(cond, round, done), body)
     }
 
     fn for_range(&mut self, local: LocalId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
+        let span = self.span;
+        let (limit, stopped) = match range_loop(start, end, self.unit.options) {
+            RangeLoop::Callback => return self.for_range_callback(local, start, end, body),
+            RangeLoop::Rounds(n) if n > CONSTANT_LIMIT => {
+                let message = format!("a loop of {n} rounds needs Linux 5.17 or later");
+                return Err(Diagnostic::error(Code::KernelLacks, span, message)
+                    .note("it uses the BPF helper bpf_loop")
+                    .help(format!("up to {CONSTANT_LIMIT} rounds work on every kernel")));
+            }
+            RangeLoop::Rounds(n) => (n, None),
+            RangeLoop::Unknown => (RANGE_LIMIT, Some(self.unit.loop_counter(span, true, RANGE_LIMIT as u32))),
+        };
         let Some(LocalSlot::Scalar(p)) = self.locals.get(local as usize).copied() else {
             return self.unexpected("this variable");
-        };
-        let limit = match (start.constant(), end.constant()) {
-            (Some(a), Some(b)) => b.saturating_sub(a).max(0),
-            _ => RANGE_LIMIT,
         };
         let (first, last) = (self.number(start)?, self.number(end)?);
         let test = |s: &mut Self, n: Val<'c>, round: Block<'c>, done: Block<'c>| {
@@ -130,16 +143,18 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             s.ir.cond_br(s.ir.icmp(Pred::SLT, i, last), round, done);
             Ok(())
         };
-        self.rounds(limit, test, body)
+        self.rounds(limit, stopped, test, body)
     }
 
-    /// A loop of at most `limit` rounds; `test` is given the number of the round, and where to go.
+    /// A loop of at most `limit` rounds; `test` is given the number of the round, and where to go. With a
+    /// counter, a loop that would go on after that many rounds is counted.
     ///
     /// The way back is a conditional jump at the end: verifiers before 6.8 take a block that merely runs on
     /// into the head of a loop for an endless one.
     fn rounds(
         &mut self,
         limit: i64,
+        stopped: Option<Option<Ptr<'c>>>,
         test: impl FnOnce(&mut Self, Val<'c>, Block<'c>, Block<'c>) -> Result<()>,
         body: &[Stmt],
     ) -> Result<()> {
@@ -156,6 +171,14 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             let n = ir.load(count, 8, 8, false);
             test(s, n, round, done)?;
             ir.at(round);
+            if let Some(counter) = stopped {
+                let (on, stop) = (ir.block("on"), ir.block("stop"));
+                ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(limit)), on, stop);
+                ir.at(stop);
+                s.count_stop(counter)?;
+                ir.br(done);
+                ir.at(on);
+            }
             s.loops.push(Loop { next, done, open: s.open.len() });
             s.block(body)?;
             s.loops.pop();
@@ -164,8 +187,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.br(next);
         ir.at(next);
         let n = ir.add(ir.load(count, 8, 8, false), ir.int(1));
+        // With a counter the loop is left at its head; opaque, so that the jump back stays conditional.
+        let (n, last) = if stopped.is_some() { (ir.opaque(n), limit) } else { (n, limit - 1) };
         ir.store(count, n, 8, 8);
-        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(limit)), head, done);
+        ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(last + 1)), head, done);
         ir.at(done);
         Ok(())
     }

@@ -41,6 +41,7 @@ pub struct Bundle {
     pub map_objects: Vec<MapObject>,
     pub events: Vec<EventDef>,
     pub globals: Globals,
+    pub loops: Vec<LoopDef>,
     /// `strftime` formats, indexed by [`Type::Timestamp`].
     pub time_formats: Vec<String>,
     /// Enums that values are printed with: name, enumerators.
@@ -234,6 +235,18 @@ pub struct Globals {
     pub cpid: u32,
     /// `u64` written by the loader: how many processors there can be.
     pub ncpus: u32,
+}
+
+/// A loop that is stopped after some rounds even if it would go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoopDef {
+    /// The loop in the sources.
+    pub span: (u32, u32),
+    /// `for` over a range; else `while`.
+    pub range: bool,
+    pub rounds: u32,
+    /// Offset in the globals of the `u64` that counts how often it was stopped.
+    pub stopped: u32,
 }
 
 /// A record in the ring buffer: what to do, and with which values.

@@ -383,6 +383,16 @@ impl Session<'_> {
                 ));
             }
         }
+        for l in &self.bundle.loops {
+            let times = maps.stopped(l.stopped);
+            if times > 0 {
+                let word = if l.range { "for" } else { "while" };
+                let place = self.bundle.sources.place(l.span.0);
+                let place = place.map_or_else(|| "?".into(), |p| format!("{}:{}", p.line, p.column));
+                let times = if times == 1 { String::new() } else { format!(" ({times} times)") };
+                texts.push(format!("a {word} loop at {place} was stopped after {} rounds{times}", l.rounds));
+            }
+        }
         let mut count = |number: u64, what: &str| {
             if number > 0 {
                 texts.push(format!("{number} {what}"));

@@ -36,6 +36,13 @@ pub struct Scope {
     last: Cell<Option<u32>>,
 }
 
+impl Scope {
+    /// Makes the next position be set whatever the last one was: another function was built meanwhile.
+    pub fn forget(&self) {
+        self.last.set(None);
+    }
+}
+
 impl DebugInfo {
     pub fn new(module: &Module<'_>, sources: &SourceMap) -> DebugInfo {
         let debug_version = module.get_context().i32_type().const_int(3, false);

@@ -9,7 +9,7 @@ use inkwell::attributes::{Attribute, AttributeLoc};
 use inkwell::basic_block::BasicBlock;
 use inkwell::builder::{Builder, BuilderError};
 use inkwell::context::Context;
-use inkwell::module::Module;
+use inkwell::module::{Linkage, Module};
 use inkwell::types::{BasicMetadataTypeEnum, IntType, PointerType};
 use inkwell::values::{BasicMetadataValueEnum, BasicValue, FunctionValue, IntValue, PointerValue};
 use inkwell::{AddressSpace, AtomicOrdering, AtomicRMWBinOp, IntPredicate};
@@ -48,6 +48,12 @@ pub enum Effect {
     Any,
     /// The same result whenever called, no effect: calls may be merged and dropped.
     None,
+}
+
+/// See [`Ir::suspend`].
+pub struct Suspended<'c> {
+    body: Option<Block<'c>>,
+    entry: Option<Block<'c>>,
 }
 
 pub struct Ir<'m, 'c> {
@@ -126,6 +132,32 @@ impl<'m, 'c> Ir<'m, 'c> {
         function
     }
 
+    /// Adds a function that the kernel calls back, known only in this object: `i64 name(i64, ptr)` for an
+    /// `index` and its own argument, else `i64 name(ptr, ptr, ptr, ptr)`; starts filling it.
+    pub fn callback(&self, name: &str, index: bool) -> Func<'c> {
+        let ptr: BasicMetadataTypeEnum<'c> = self.ptr.into();
+        let ty =
+            if index { self.i64.fn_type(&[self.i64.into(), ptr], false) } else { self.i64.fn_type(&[ptr; 4], false) };
+        let function = self.module.add_function(name, ty, Some(Linkage::Internal));
+        let entry = self.context.append_basic_block(function, "entry");
+        let body = self.context.append_basic_block(function, "body");
+        self.entry.position_at_end(entry);
+        self.builder.position_at_end(body);
+        function
+    }
+
+    /// Where building is, to go on there after another function.
+    pub fn suspend(&self) -> Suspended<'c> {
+        Suspended { body: self.builder.get_insert_block(), entry: self.entry.get_insert_block() }
+    }
+
+    pub fn resume(&self, at: Suspended<'c>) {
+        if let (Some(body), Some(entry)) = (at.body, at.entry) {
+            self.builder.position_at_end(body);
+            self.entry.position_at_end(entry);
+        }
+    }
+
     /// Ends the entry block; nothing can be added to it afterwards.
     pub fn finish_entry(&self, function: Func<'c>) {
         let blocks = function.get_basic_blocks();
@@ -140,6 +172,17 @@ impl<'m, 'c> Ir<'m, 'c> {
             _ => {
                 self.note("missing parameter");
                 self.null()
+            }
+        }
+    }
+
+    /// A parameter that is a number.
+    pub fn param_value(&self, function: Func<'c>, index: u32) -> Val<'c> {
+        match function.get_nth_param(index) {
+            Some(p) if p.is_int_value() => p.into_int_value(),
+            _ => {
+                self.note("missing parameter");
+                self.int(0)
             }
         }
     }
@@ -416,6 +459,20 @@ impl<'m, 'c> Ir<'m, 'c> {
                 self.int(0)
             }
         }
+    }
+
+    pub fn load_ptr(&self, p: Ptr<'c>) -> Ptr<'c> {
+        match self.builder.build_load(self.ptr, p, "") {
+            Ok(v) if v.is_pointer_value() => v.into_pointer_value(),
+            _ => {
+                self.note("load");
+                self.null()
+            }
+        }
+    }
+
+    pub fn store_ptr(&self, p: Ptr<'c>, value: Ptr<'c>) {
+        let _ = self.builder.build_store(p, value).map_err(|e| self.note(&e.to_string()));
     }
 
     /// Loads from the program's context. The address and the load stay one instruction with a

@@ -27,7 +27,7 @@ pub fn try_compile(script: &str) -> Result<Output, String> {
     let text = |d: Vec<rtrace_lang::diag::Diagnostic>| render(&d, &sources, false);
     let ast = driver::parse(&sources, 0).map_err(text)?;
     let typed = driver::analyse(ast, &mut options, &sources, &kernel).map_err(text)?;
-    let how = Options { atomics: true, bpf: true, ..Options::default() };
+    let how = Options { atomics: true, for_each: true, bpf_loop: true, bpf: true, ..Options::default() };
     rtrace_codegen::compile(&typed, &sources, &how).map_err(text)
 }
 
