@@ -20,6 +20,11 @@ pub fn compile(script: &str) -> Output {
 
 /// The messages of a script that the checker refuses count as success of nothing: `None`.
 pub fn try_compile(script: &str) -> Result<Output, String> {
+    try_compile_for(script, &Options { atomics: true, for_each: true, bpf_loop: true, ..Options::default() })
+}
+
+/// The same for a kernel that has only what the options say.
+pub fn try_compile_for(script: &str, how: &Options) -> Result<Output, String> {
     let kernel = Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts");
     let mut sources = SourceMap::default();
     sources.add("script.rt", script);
@@ -27,7 +32,7 @@ pub fn try_compile(script: &str) -> Result<Output, String> {
     let text = |d: Vec<rtrace_lang::diag::Diagnostic>| render(&d, &sources, false);
     let ast = driver::parse(&sources, 0).map_err(text)?;
     let typed = driver::analyse(ast, &mut options, &sources, &kernel).map_err(text)?;
-    let how = Options { atomics: true, for_each: true, bpf_loop: true, bpf: true, ..Options::default() };
+    let how = Options { bpf: true, ..how.clone() };
     rtrace_codegen::compile(&typed, &sources, &how).map_err(text)
 }
 
