@@ -68,8 +68,8 @@ pub struct Cli {
     #[arg(long, value_name = "STAGE")]
     pub emit: Option<Stage>,
 
-    /// Explain a diagnostic, for example RT0203
-    #[arg(long, value_name = "CODE")]
+    /// Explain a diagnostic (RT0203), a function (printf), or everything (manual)
+    #[arg(long, value_name = "NAME")]
     pub explain: Option<String>,
 
     /// Print what the kernel offers

@@ -11,6 +11,7 @@ mod run;
 use clap::Parser;
 use cli::{Cli, Stage};
 use rtrace_lang::codes::Code;
+use rtrace_lang::{builtins, manual};
 use rtrace_runtime::kernel::LiveKernel;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -72,13 +73,18 @@ fn print(text: &str) -> Result<i32, Failure> {
     }
 }
 
+/// `--explain`: a diagnostic by its code, a function by its name, or everything: `manual`.
 fn explain(text: &str) -> Result<i32, Failure> {
+    if text == "manual" {
+        return print(&manual::page());
+    }
+    if let Some(row) = builtins::find(text) {
+        return print(&manual::function(row));
+    }
     let Some(code) = Code::find(text) else {
         let codes: Vec<&str> = Code::ALL.iter().map(|c| c.name()).collect();
-        return Err(Failure::plain(
-            format!("there is no diagnostic `{text}`"),
-            Some(&format!("codes: {}", codes.join(", "))),
-        ));
+        let help = format!("`manual`, the name of a function, or one of the codes {}", codes.join(", "));
+        return Err(Failure::plain(format!("there is no diagnostic and no function `{text}`"), Some(&help)));
     };
     let (bad, good) = code.examples();
     let mut out = format!("{}: {}\n\n{}\n", code.name(), code.title(), code.explanation());

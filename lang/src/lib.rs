@@ -21,6 +21,7 @@ pub mod format;
 pub mod hist;
 pub mod kernel;
 mod layout;
+pub mod manual;
 mod names;
 mod preprocessor;
 pub mod probes;

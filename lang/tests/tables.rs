@@ -76,3 +76,15 @@ fn codes_hold() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// `docs/functions.md` is what the tables say.
+#[test]
+fn the_manual_is_up_to_date() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/functions.md");
+    let page = rtrace_lang::manual::page();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, &page).expect("a writable page");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == page, "docs/functions.md is old: BLESS=1 cargo test -p rtrace-lang rewrites it");
+}
