@@ -45,6 +45,7 @@ helpers! {
     RINGBUF_SUBMIT = 132, "ringbuf_submit";
     RINGBUF_DISCARD = 133, "ringbuf_discard";
     FOR_EACH_MAP_ELEM = 164, "for_each_map_elem";
+    D_PATH = 147, "d_path";
     GET_ATTACH_COOKIE = 174, "get_attach_cookie";
     LOOP = 181, "loop";
     MAP_LOOKUP_PERCPU_ELEM = 195, "map_lookup_percpu_elem";

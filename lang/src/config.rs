@@ -10,6 +10,8 @@ use crate::types::StackMode;
 pub struct Options {
     /// Positional parameters, `$1` first.
     pub params: Vec<String>,
+    /// Parameters given as `--name=value` or `--name`, for `getopt`.
+    pub named: Vec<(String, Option<String>)>,
     /// Trace only this process.
     pub pid: Option<u32>,
     /// Functions that change the system are allowed.
@@ -27,6 +29,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             params: Vec::new(),
+            named: Vec::new(),
             pid: None,
             unsafe_: false,
             arch: Arch::X86_64,
@@ -35,6 +38,24 @@ impl Default for Options {
             stack_mode: StackMode::Bpftrace,
             run: Config::default(),
         }
+    }
+}
+
+impl Options {
+    /// Takes the parameters that have names out of those that are counted.
+    pub(crate) fn take_named(&mut self) {
+        self.params.retain(|param| {
+            let Some(option) = param.strip_prefix("--").filter(|o| o.starts_with(|c: char| c.is_ascii_alphabetic()))
+            else {
+                return true;
+            };
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (option, None),
+            };
+            self.named.push((name.to_owned(), value));
+            false
+        });
     }
 }
 

@@ -25,6 +25,7 @@ pub fn analyse(
     sources: &SourceMap,
     kernel: &dyn Kernel,
 ) -> Result<Typed, Vec<Diagnostic>> {
+    options.take_named();
     let resolved = resolve::resolve(program, options, kernel)?;
     let kernel = WithScript::new(kernel, &resolved.definitions, &resolved.defines).map_err(|e| vec![*e])?;
     let checked = check::check(&resolved, options, sources, &kernel)?;
@@ -37,6 +38,7 @@ pub fn attach_points(
     options: &mut Options,
     kernel: &dyn Kernel,
 ) -> Result<Vec<String>, Vec<Diagnostic>> {
+    options.take_named();
     let script = resolve::resolve(program, options, kernel)?;
     Ok(script.clauses.iter().flat_map(|c| c.targets.iter().map(|(t, _)| t.name.clone())).collect())
 }

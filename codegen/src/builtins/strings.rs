@@ -1,7 +1,8 @@
 //! Strings and buffers from memory: `str`, `buf`, `join`; lengths and searches.
 
 use super::{Call, How, Row};
-use crate::llvm::ir::{Pred, Val};
+use crate::helpers::D_PATH;
+use crate::llvm::ir::{Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::diag::Result;
@@ -14,6 +15,9 @@ pub(super) const ROWS: &[Row] = &[
     ("join", How::Both(join, join_variable)),
     ("strlen", How::Scalar(strlen)),
     ("strstr", How::Scalar(strstr)),
+    ("str_concat", How::Memory(str_concat)),
+    ("memcmp", How::Scalar(memcmp)),
+    ("path", How::Memory(path)),
 ];
 
 /// Most strings that `join` takes.
@@ -276,4 +280,86 @@ fn wanted<'c>(l: &mut Lower<'_, '_, 'c>, part: &Expr, words: u32) -> Result<Vec<
         (word, mask)
     };
     Ok((0..words).map(word).collect())
+}
+
+/// The second string is written over the end of the first, in memory for both.
+fn str_concat<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    let pad = l.take_padding();
+    let (Some(a), Some(b)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`str_concat`") };
+    let (cap, first, second) = (call.expr.ty.size(), a.ty.size(), b.ty.size());
+    let mark = l.mark();
+    let offset = l.reserve_scratch(first + second)?;
+    let other = l.place(b)?;
+    let text = l.scratch_at(offset)?;
+    l.eval_into(a, text)?;
+    let size = |n: u32| l.ir.int(i64::from(n));
+    let result = l.read_str(text.ptr, size(first), l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    let end = l.ir.index(text.ptr, l.str_len(result, first));
+    l.read_str(end, size(second), l.ir.ptr_to_int(other.ptr), Space::Kernel);
+    if pad {
+        l.zero(to, cap);
+    }
+    l.read_str(to.ptr, size(cap), l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    l.release(mark);
+    Ok(())
+}
+
+/// The difference of the first bytes that differ.
+fn memcmp<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let (Some(a), Some(b), Some(n)) = (call.arg(0), call.arg(1), call.arg(2).and_then(Expr::constant)) else {
+        return l.unexpected("`memcmp`");
+    };
+    let mark = l.mark();
+    let mut sides = Vec::new();
+    for e in [a, b] {
+        sides.push(match &e.ty {
+            Type::Ptr { space, .. } => {
+                let from = l.number(e)?;
+                let copy = l.temp(n as u32)?;
+                l.read(copy.ptr, n as u32, from, *space);
+                copy
+            }
+            _ => l.place(e)?,
+        });
+    }
+    let [a, b] = sides.as_slice() else { return l.unexpected("`memcmp`") };
+    let ir = l.ir;
+    let (head, next, done) = (ir.block("bytes"), ir.block("next_byte"), ir.block("compared"));
+    let before = ir.here();
+    ir.br(head);
+    ir.at(head);
+    let i = ir.loop_phi(ir.int(0), before);
+    let x = ir.load(ir.index(a.ptr, i), 1, 1, false);
+    let y = ir.load(ir.index(b.ptr, i), 1, 1, false);
+    let differ = ir.sub(x, y);
+    ir.cond_br(ir.icmp(Pred::EQ, x, y), next, done);
+    ir.at(next);
+    let after = ir.add(i, ir.int(1));
+    ir.close_loop(i, after, next);
+    ir.cond_br(ir.icmp(Pred::ULT, after, ir.int(n)), head, done);
+    ir.at(done);
+    let result = ir.phi(&[(differ, head), (ir.int(0), next)]);
+    l.release(mark);
+    Ok(result)
+}
+
+/// The kernel builds the name at the end of the memory and moves it to the start: what follows it there
+/// is no part of it.
+fn path<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+    let pad = l.take_padding();
+    let Some(arg) = call.arg(0) else { return l.unexpected("`path`") };
+    let cap = call.expr.ty.size();
+    let mark = l.mark();
+    let text = l.temp(cap)?;
+    l.ir.store(text.ptr, l.ir.int(0), 1, 1);
+    // A pointer that the verifier follows, not a number.
+    let from = l.scalar(arg)?;
+    let size = l.ir.int(i64::from(cap));
+    l.ir.helper(D_PATH, &[from.into(), text.ptr.into(), size.into()], Effect::Any);
+    if pad {
+        l.zero(to, cap);
+    }
+    l.read_str(to.ptr, size, l.ir.ptr_to_int(text.ptr), Space::Kernel);
+    l.release(mark);
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! Strings and buffers.
 
-use super::{Builtin, COMMON, Check, Side, helper};
+use super::{Allowed, Builtin, COMMON, Check, Side, helper};
+use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -87,6 +88,37 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
         check: Check::Value(strcontains),
+        ..COMMON
+    },
+    Builtin {
+        name: "str_concat",
+        signatures: &["str_concat(a, b)"],
+        doc: "Two strings as one.",
+        example: "tracepoint:syscalls:sys_enter_openat { @[str_concat(comm, \": open\")] = count() }",
+        arity: (2, 2),
+        helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
+        check: Check::Value(str_concat),
+        ..COMMON
+    },
+    Builtin {
+        name: "memcmp",
+        signatures: &["memcmp(a, b, n)"],
+        doc: "Compares n bytes of two values or of memory: 0 when they are the same, else by the first that differs.",
+        example: "fentry:tcp_connect { if (memcmp(pton(\"127.0.0.1\"), args.sk, 4) == 0) { @ = count() } }",
+        arity: (3, 3),
+        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        check: Check::Value(memcmp),
+        ..COMMON
+    },
+    Builtin {
+        name: "path",
+        signatures: &["path(path [, size])"],
+        doc: "The full name of a `struct path`; the kernel tells it to probes of a few functions, such as filp_close.",
+        example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp->f_path)) }",
+        arity: (1, 2),
+        allowed: Allowed::In(&[ProgType::Fentry, ProgType::Fexit]),
+        helper: helper("bpf_d_path", 147, Version(5, 10)),
+        check: Check::Value(path),
         ..COMMON
     },
 ];
@@ -299,4 +331,60 @@ fn strcontains(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         Call { args: call.args, builtin: search.builtin, name: search.name, span: call.span, statement: false };
     let at = strstr(c, &search)?;
     c.compare(BinOp::Ge, at, Expr::int(0, Type::I64, call.span), call.span)
+}
+
+fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (a, b) = (text(c, call, 0)?, text(c, call, 1)?);
+    if let (ExprKind::Bytes(a), ExprKind::Bytes(b)) = (&a.kind, &b.kind) {
+        return Ok(crate::check::string(&[a.as_slice(), b.as_slice()].concat(), call.span));
+    }
+    let cap = (a.ty.size() + b.ty.size()).saturating_sub(1).min(c.options.max_strlen.max(1));
+    Ok(call.lowered(vec![a, b], Type::String { cap }))
+}
+
+/// Most bytes that `memcmp` compares.
+const MAX_COMPARED: i64 = 1024;
+
+fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (Some(a), Some(b), Some(limit)) = (call.arg(0), call.arg(1), call.arg(2)) else {
+        return Ok(Expr::int(0, Type::I64, call.span));
+    };
+    let n = c.constant(limit, "the number of bytes")?;
+    if !(1..=MAX_COMPARED).contains(&n) {
+        let message = format!("1 to {MAX_COMPARED} bytes can be compared, not {n}");
+        return Err(Diagnostic::error(Code::BadValue, limit.span, message));
+    }
+    let mut args = Vec::new();
+    for side in [a, b] {
+        let e = c.expr(side)?;
+        if !matches!(e.ty, Type::Ptr { .. }) && (e.ty.is_scalar() || i64::from(e.ty.size()) < n) {
+            let message = format!("a value of type `{}` has no {n} bytes to compare", e.ty);
+            return Err(Diagnostic::error(Code::WrongType, side.span, message)
+                .help("give an array, a string or a structure of that size, or a pointer"));
+        }
+        args.push(e);
+    }
+    args.push(Expr::int(n, Type::I64, call.span));
+    Ok(call.lowered(args, Type::I64))
+}
+
+fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    let e = c.expr(arg)?;
+    let e = match e.ty {
+        Type::Record(_) => c.address_of(e, arg.span)?,
+        _ => e,
+    };
+    if !matches!(&e.ty, Type::Ptr { to, .. } if matches!(&**to, Type::Record(r) if r.name == "struct path")) {
+        let message = format!("`path` takes a `struct path *`, not `{}`", e.ty);
+        return Err(Diagnostic::error(Code::WrongType, arg.span, message).help("for example args.filp->f_path"));
+    }
+    let mut cap = c.options.max_strlen;
+    if let Some(size) = call.arg(1) {
+        let n = c.constant(size, "the size of a path")?;
+        cap = u32::try_from(n).ok().filter(|n| (1..=cap).contains(n)).ok_or_else(|| {
+            Diagnostic::error(Code::BadValue, size.span, format!("a path has 1 to {cap} bytes, not {n}"))
+        })?;
+    }
+    Ok(call.lowered(vec![e], Type::String { cap }))
 }
