@@ -6,11 +6,14 @@ use rtrace_lang::arch::Arch;
 use rtrace_lang::bundle::Bundle;
 use rtrace_lang::config::{self, Options};
 use rtrace_lang::diag::{Diagnostic, render};
+use rtrace_lang::grammar::ast;
+use rtrace_lang::imports::{self, Imported};
 use rtrace_lang::kernel::{Feature, Kernel, Version};
 use rtrace_lang::source::SourceMap;
 use rtrace_lang::{driver, dump};
 use rtrace_runtime::kernel::LiveKernel;
 use std::io::{IsTerminal, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// A script as read.
@@ -96,10 +99,47 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
     Ok(options)
 }
 
+/// The tree of the script and of the files it imports.
+fn parse(script: &mut Script) -> Result<ast::Program, Failure> {
+    imports::load(&mut script.sources, &mut find_import).map_err(|d| failed(&d, &script.sources))
+}
+
+/// `import "path"`: relative to the importing file; a folder stands for its scripts, in order of their names.
+fn find_import(importer: &str, path: &str) -> Result<Vec<Imported>, String> {
+    let folder = Path::new(importer).parent().unwrap_or(Path::new(""));
+    let place = folder.join(path);
+    let place = place.canonicalize().map_err(|e| format!("cannot import {}: {e}", place.display()))?;
+    let mut files = vec![place.clone()];
+    if place.is_dir() {
+        let entries = std::fs::read_dir(&place).map_err(|e| format!("cannot read {}: {e}", place.display()))?;
+        files = entries.flatten().map(|e| e.path()).collect();
+        files.retain(|p| p.extension().is_some_and(|e| e == "rt" || e == "bt"));
+        files.sort();
+    }
+    files.iter().map(|p| import_file(p)).collect()
+}
+
+fn import_file(path: &Path) -> Result<Imported, String> {
+    // Whoever may put files beside a script that root runs is root.
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mode = std::fs::metadata(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?.mode();
+    if mode & 0o002 != 0 {
+        return Err(format!("{} is writable for everyone: nothing is imported from there", folder.display()));
+    }
+    let name = path.display().to_string();
+    match std::fs::File::open(path) {
+        Ok(mut file) => {
+            let text = read_all(&mut file, &name).map_err(|Failure(text)| text.trim_end().to_owned())?;
+            Ok(Imported { name, text })
+        }
+        Err(e) => Err(format!("cannot import {name}: {e}")),
+    }
+}
+
 /// One stage of the compilation, as bytes to write.
-pub fn emit(script: &Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Result<Vec<u8>, Failure> {
+pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Result<Vec<u8>, Failure> {
+    let program = parse(script)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
-    let program = driver::parse(&script.sources, 0).map_err(fail)?;
     if stage == Stage::Ast {
         return Ok(rtrace_lang::grammar::dump::dump(&program).into_bytes());
     }
@@ -121,18 +161,18 @@ pub fn emit(script: &Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Re
 }
 
 /// The bundle of a script.
-pub fn bundle(script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
+pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
+    let program = parse(script)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
-    let program = driver::parse(&script.sources, 0).map_err(fail)?;
     let typed = driver::analyse(program, &mut options(script, cli)?, &script.sources, kernel).map_err(fail)?;
     let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel)).map_err(fail)?;
     Ok(output.bundle)
 }
 
 /// `-l` with a program: the attach points it names, a line each.
-pub fn attach_points(script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<String, Failure> {
+pub fn attach_points(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<String, Failure> {
+    let program = parse(script)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
-    let program = driver::parse(&script.sources, 0).map_err(fail)?;
     let names = driver::attach_points(program, &mut options(script, cli)?, kernel).map_err(fail)?;
     Ok(names.into_iter().map(|n| n + "\n").collect())
 }

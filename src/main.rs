@@ -52,14 +52,14 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if cli.list {
         return list(&cli, &kernel);
     }
-    let script = compile::read(&cli)?;
+    let mut script = compile::read(&cli)?;
     match cli.emit {
         Some(stage) => {
-            let bytes = compile::emit(&script, &cli, &kernel, stage)?;
+            let bytes = compile::emit(&mut script, &cli, &kernel, stage)?;
             write_out(&cli, stage, &bytes)
         }
         None => {
-            let bundle = compile::bundle(&script, &cli, &kernel)?;
+            let bundle = compile::bundle(&mut script, &cli, &kernel)?;
             run::run(&bundle, &cli)
         }
     }
@@ -103,7 +103,7 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
         (None, pattern) if !pattern.is_some_and(|p| std::path::Path::new(p).is_file()) => {
             pattern.map_or("*", String::as_str)
         }
-        _ => return compile::read(cli).and_then(|s| print(&compile::attach_points(&s, cli, kernel)?)),
+        _ => return compile::read(cli).and_then(|mut s| print(&compile::attach_points(&mut s, cli, kernel)?)),
     };
     let mut out = std::io::stdout();
     match rtrace_runtime::list::list(kernel, pattern, cli.verbose > 0, &mut out) {

@@ -41,6 +41,8 @@ codes! {
         "", "begin { exit() }";
     UnsupportedSyntax = "0103", "not supported",
         "The construct is part of the language but this version cannot compile it.", "", "";
+    BadImport = "0104", "a file cannot be imported",
+        "The file or folder of an `import` is not there, may not be used, or imports itself.", "", "";
     UnknownName = "0201", "unknown name",
         "The name is no builtin, function, constant or enumerator that is known here.",
         "begin { print(pidd) }", "begin { print(pid) }";

@@ -19,6 +19,7 @@ pub mod dump;
 mod expand;
 pub mod format;
 pub mod hist;
+pub mod imports;
 pub mod kernel;
 mod layout;
 pub mod manual;

@@ -54,7 +54,8 @@ pub(crate) fn resolve(
             Item::MapDecl(m) => script.map_decls.push(m),
             Item::Preprocessor { text, span } => errors.extend(lines.line(&text, span).err().map(|e| *e)),
             Item::CDef(d) => script.definitions.push(d),
-            Item::Import { span, .. } => errors.push(*unsupported(span, "`import`")),
+            // The import pass put the files' items in its place.
+            Item::Import { .. } => {}
             Item::Macro(m) => macros.push(m),
             Item::Fn(f) => errors.push(*unsupported(f.span, "`fn`")),
         }

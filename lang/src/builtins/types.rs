@@ -8,6 +8,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::format;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
+use rtrace_grammar::ast::BinOp;
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -68,6 +69,34 @@ pub(super) static ROWS: &[Builtin] = &[
         side: Side::Const,
         arity: (1, 1),
         check: Check::Value(|c, call| asks(c, call, |e| matches!(e.kind, ExprKind::Int(_) | ExprKind::Bytes(_)))),
+        ..COMMON
+    },
+    Builtin {
+        name: "is_err",
+        signatures: &["is_err(pointer)"],
+        doc: "Whether a pointer that the kernel returned is an error number in truth.",
+        example: "kretprobe:vfs_read { if (is_err(retval)) { @errors = count() } }",
+        arity: (1, 1),
+        check: Check::Value(is_err),
+        ..COMMON
+    },
+    Builtin {
+        name: "default_str_length",
+        signatures: &["default_str_length"],
+        doc: "The size of strings that no other is given for: the setting max_strlen.",
+        example: "begin { printf(\"%d\\n\", default_str_length); exit() }",
+        side: Side::Const,
+        check: Check::Value(|c, call| Ok(Expr::int(i64::from(c.options.max_strlen), Type::U64, call.span))),
+        ..COMMON
+    },
+    Builtin {
+        name: "assert_str",
+        signatures: &["assert_str(expression)"],
+        doc: "Ends compilation unless the expression is a string or points to one.",
+        example: "begin { assert_str(comm); exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(assert_str),
         ..COMMON
     },
     Builtin {
@@ -134,6 +163,26 @@ fn asks(c: &mut Checker<'_>, call: &Call<'_>, question: fn(&Expr) -> bool) -> Re
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
     let e = c.expr(arg)?;
     Ok(Expr::int(i64::from(question(&e)), Type::Bool, call.span))
+}
+
+/// The kernel's errors are the last 4095 addresses.
+fn is_err(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let e = c.expr(arg)?;
+    let e = c.integer(e, "what `is_err` takes")?;
+    let e = c.coerce(e, &Type::U64)?;
+    let first = Expr::int(-4095, Type::U64, call.span);
+    c.compare(BinOp::Ge, e, first, call.span)
+}
+
+fn assert_str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let e = c.expr(arg)?;
+    let e = c.stringify(e)?;
+    match &e.ty {
+        Type::String { .. } => Ok(c.effect(Vec::new(), call.span)),
+        other => Err(Diagnostic::error(Code::Asserted, arg.span, format!("this is `{other}`, and no string"))),
+    }
 }
 
 fn static_assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
