@@ -144,8 +144,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(s)), small, large);
 
         ir.at(small);
-        let small_index = ir.add(n, ir.int(1));
-        let small_index = if bits == 0 { small_index } else { ir.bound(small_index, s as u32) };
+        // With one bucket per power of two only 0 is small. Said as a constant: LLVM may test what `n` was
+        // divided out of instead of `n`, which the verifier then takes for anything.
+        let small_index = if bits == 0 { ir.int(1) } else { ir.bound(ir.add(n, ir.int(1)), s as u32) };
         let from_small = ir.here();
         ir.br(done);
 
