@@ -10,6 +10,7 @@ use rtrace_lang::grammar::ast;
 use rtrace_lang::imports::{self, Imported};
 use rtrace_lang::kernel::{Feature, Kernel, Version};
 use rtrace_lang::source::SourceMap;
+use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump};
 use rtrace_runtime::kernel::LiveKernel;
 use std::io::{IsTerminal, Read};
@@ -143,7 +144,7 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
     if stage == Stage::Ast {
         return Ok(rtrace_lang::grammar::dump::dump(&program).into_bytes());
     }
-    let typed = driver::analyse(program, &mut options(script, cli)?, &script.sources, kernel).map_err(fail)?;
+    let typed = analyse(program, script, cli, kernel)?;
     if stage == Stage::Typed {
         return Ok(dump::dump(&typed).into_bytes());
     }
@@ -160,11 +161,21 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
     })
 }
 
+/// The typed program; warnings are printed.
+fn analyse(program: ast::Program, script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<Typed, Failure> {
+    let mut options = options(script, cli)?;
+    let typed = driver::analyse(program, &mut options, &script.sources, kernel);
+    if !cli.no_warnings && !options.warnings.is_empty() {
+        eprint!("{}", render(&options.warnings, &script.sources, std::io::stderr().is_terminal()));
+    }
+    typed.map_err(|d| failed(&d, &script.sources))
+}
+
 /// The bundle of a script.
 pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
     let program = parse(script)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
-    let typed = driver::analyse(program, &mut options(script, cli)?, &script.sources, kernel).map_err(fail)?;
+    let typed = analyse(program, script, cli, kernel)?;
     let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel)).map_err(fail)?;
     Ok(output.bundle)
 }

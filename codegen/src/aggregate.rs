@@ -46,6 +46,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 Ok(())
             }
             ExprKind::Resize(x) => self.resize_into(x, &e.ty, to),
+            // An integer as the array of its bytes.
+            ExprKind::Convert(x) if x.ty.is_integer() && x.ty.size() == size => {
+                let v = self.number(x)?;
+                self.store_scalar(to, v, &x.ty);
+                Ok(())
+            }
             ExprKind::Load { ptr, offset, space, .. } => {
                 let address = self.address(ptr, *offset)?;
                 self.load_into(address, *space, &e.ty, to);

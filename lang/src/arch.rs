@@ -34,6 +34,13 @@ impl Arch {
         }
     }
 
+    pub fn instruction_pointer(self) -> u32 {
+        match self {
+            Arch::X86_64 => 128,
+            Arch::Aarch64 => 256,
+        }
+    }
+
     pub fn return_value(self) -> u32 {
         match self {
             Arch::X86_64 => 80,

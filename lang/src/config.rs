@@ -3,6 +3,7 @@
 
 use crate::arch::Arch;
 use crate::bundle::{Config, MissingProbes};
+use crate::diag::Diagnostic;
 use crate::types::StackMode;
 
 /// What the compiler is told besides the script.
@@ -23,6 +24,8 @@ pub struct Options {
     pub stack_mode: StackMode,
     /// What the runtime needs.
     pub run: Config,
+    /// What the passes have to say that is no error.
+    pub warnings: Vec<Diagnostic>,
 }
 
 impl Default for Options {
@@ -37,6 +40,7 @@ impl Default for Options {
             max_probes: 1024,
             stack_mode: StackMode::Bpftrace,
             run: Config::default(),
+            warnings: Vec::new(),
         }
     }
 }

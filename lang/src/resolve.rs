@@ -1,9 +1,10 @@
 //! The resolve pass: attach points matched against the kernel, `config` applied, top-level items
 //! sorted by what they are.
 
+use crate::bundle::{MissingProbes, Target};
 use crate::codes::Code;
 use crate::config::{self, Options, Value};
-use crate::diag::{Diagnostic, Result};
+use crate::diag::{Diagnostic, Result, Severity};
 use crate::expand::expand;
 use crate::kernel::Kernel;
 use crate::preprocessor::Preprocessor;
@@ -20,6 +21,8 @@ pub(crate) struct ResolvedScript {
     pub definitions: Vec<ast::CDef>,
     /// What `#define` names.
     pub defines: HashMap<String, ast::Expr>,
+    /// Some clause has no target on this kernel and is left out, as the script allows.
+    pub incomplete: bool,
 }
 
 #[derive(Debug)]
@@ -45,7 +48,13 @@ pub(crate) fn resolve(
             continue;
         }
         match item {
-            Item::Probe(p) => probes.push(p),
+            // They run only where tests and benchmarks are asked for.
+            Item::Probe(mut p) => {
+                p.attach_points.retain(|a| !a.text.starts_with("test:") && !a.text.starts_with("bench:"));
+                if !p.attach_points.is_empty() {
+                    probes.push(p);
+                }
+            }
             Item::Config(entries, _) => {
                 for entry in &entries {
                     errors.extend(set(options, entry).err().map(|e| *e));
@@ -70,16 +79,43 @@ pub(crate) fn resolve(
     script.defines = std::mem::take(&mut lines.defines);
     for mut probe in probes {
         errors.extend(expand(&mut probe, &macros).err().map(|e| *e));
-        let mut targets = Vec::new();
+        let (mut targets, mut missing) = (Vec::new(), Vec::new());
+        // One that is wrong in itself says nothing about the others.
+        let mut wrong = false;
         for point in &probe.attach_points {
             let found =
                 parameters(point, options).and_then(|t| probes::resolve(&t, point.span, options.max_probes, kernel));
             match found {
                 Ok(list) => targets.extend(list.into_iter().map(|t| (t, point.span))),
-                Err(e) => errors.push(*e),
+                Err(e) if e.code == Code::NoSuchTarget => missing.push((point, e)),
+                Err(e) => {
+                    wrong = true;
+                    errors.push(*e);
+                }
             }
         }
+        let optional = options.run.missing_probes != MissingProbes::Error;
+        for (point, error) in missing {
+            // A pattern may match nothing beside attach points that are there: scripts name what functions are
+            // called on several kernels.
+            if optional || (probes::is_pattern(&point.text) && !targets.is_empty()) {
+                if options.run.missing_probes != MissingProbes::Ignore {
+                    options.warnings.push(Diagnostic { severity: Severity::Warning, ..*error });
+                }
+            } else {
+                errors.push(*error);
+            }
+        }
+        script.incomplete |= targets.is_empty() && !wrong;
         script.clauses.push(ResolvedClause { probe, targets });
+    }
+    let special = |(t, _): &(Resolved, Span)| matches!(t.target, Target::Begin | Target::End);
+    if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.iter().all(special)) {
+        let span = script.clauses.first().map(|c| c.probe.span).unwrap_or_default();
+        errors.push(
+            *Diagnostic::error(Code::NoSuchTarget, span, "none of the script's probes is there on this kernel")
+                .help("config = { missing_probes = error } says which are missing"),
+        );
     }
     if errors.is_empty() { Ok(script) } else { Err(errors) }
 }

@@ -14,6 +14,7 @@ pub(super) const ROWS: &[Row] = &[
     ("kstack", How::Both(stack, stack_variable)),
     ("ustack", How::Both(stack, stack_variable)),
     ("usym", How::Memory(usym)),
+    ("len", How::Scalar(depth)),
 ];
 
 /// Multiplier of the hash over frames: odd, with bits all over (2^64 divided by the golden ratio).
@@ -44,6 +45,28 @@ fn stack_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, _:
     let Some(stack) = stack_type(&call) else { return l.unexpected("this stack") };
     let len = frames(l, stack, to);
     Ok((len, process(l, stack)))
+}
+
+/// How many frames a stored stack has.
+fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let (Some(stack), Some(map)) = (call.arg(0), l.unit.object_named(STACKS_SYMBOL)) else {
+        return l.unexpected("this stack");
+    };
+    let mark = l.mark();
+    let value = l.place(stack)?;
+    let ir = l.ir;
+    let key = l.word();
+    ir.store(key.ptr, ir.load(value.ptr, 8, value.align, false), 8, 8);
+    let p = ir.helper_ptr(MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]);
+    let (found, done) = (ir.block("stack"), ir.block("counted"));
+    let before = ir.here();
+    ir.cond_br(ir.is_null(p), done, found);
+    ir.at(found);
+    let count = ir.load(p, 4, 4, false);
+    ir.br(done);
+    ir.at(done);
+    l.release(mark);
+    Ok(ir.phi(&[(ir.int(0), before), (count, found)]))
 }
 
 /// Stores the frames under a hash of them and gives the hash.

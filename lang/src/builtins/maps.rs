@@ -2,7 +2,7 @@
 
 use super::{Builtin, COMMON, Check, Side, helper};
 use crate::bundle::Action;
-use crate::check::{Call, Checker};
+use crate::check::{Call, Checker, kept};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
@@ -43,8 +43,8 @@ pub(super) static ROWS: &[Builtin] = &[
     },
     Builtin {
         name: "len",
-        signatures: &["len(@m)"],
-        doc: "The number of entries of a map. The kernel walks over them all.",
+        signatures: &["len(@m)", "len(stack)"],
+        doc: "The number of entries of a map, all of which the kernel walks over; the number of frames of a stack.",
         example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { printf(\"%d\\n\", len(@)) }",
         arity: (1, 1),
         helper: helper("bpf_for_each_map_elem", 164, Version(5, 13)),
@@ -76,6 +76,19 @@ pub(super) static ROWS: &[Builtin] = &[
 /// The entries of a map, counted where the program runs.
 fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    if !matches!(arg.kind, ast::ExprKind::Map { key: None, .. }) {
+        let stack = c.expr(arg)?;
+        if matches!(stack.ty, Type::Stack(_)) {
+            // In a variable, because it is there that a stack's frames are kept.
+            let ty = kept(&stack.ty);
+            let local = c.new_local("stack", &ty);
+            let value = c.coerce(stack, &ty)?;
+            let set = Stmt { kind: StmtKind::SetLocal { local, value }, span: call.span };
+            let stack = Expr { kind: ExprKind::Local(local), ty, span: arg.span };
+            let value = Box::new(call.lowered(vec![stack], Type::I64));
+            return Ok(Expr { kind: ExprKind::Block { stmts: vec![set], value }, ty: Type::I64, span: call.span });
+        }
+    }
     let map = c.whole_map(arg, "`len`")?;
     let info = c.map(map)?;
     if let Some(None) = info.key {

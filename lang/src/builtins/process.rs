@@ -17,20 +17,22 @@ use rtrace_grammar::ast::{self, BinOp};
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "pid",
-        signatures: &["pid"],
-        doc: "The process (thread group) that is running.",
+        signatures: &["pid", "pid(init|curr_ns)"],
+        doc: "The process (thread group) that is running, numbered as outside of all containers.",
+        arity: (0, 1),
         example: "kprobe:vfs_read { @[pid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Value(number_of),
         ..COMMON
     },
     Builtin {
         name: "tid",
-        signatures: &["tid"],
-        doc: "The thread that is running.",
+        signatures: &["tid", "tid(init|curr_ns)"],
+        doc: "The thread that is running, numbered as outside of all containers.",
+        arity: (0, 1),
         example: "kprobe:vfs_read { @[tid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Value(number_of),
         ..COMMON
     },
     Builtin {
@@ -246,12 +248,10 @@ pub(super) static ROWS: &[Builtin] = &[
     },
     Builtin {
         name: "args",
-        signatures: &["args.NAME", "args->NAME"],
-        doc: "The probe's arguments by name: tracepoint fields, function parameters.",
+        signatures: &["args.NAME", "args->NAME", "args"],
+        doc: "The probe's arguments by name: tracepoint fields, function parameters. Alone, all of them, to print.",
         example: "tracepoint:syscalls:sys_enter_read { @ = hist(args.count) }",
-        check: Check::Value(|_, call| {
-            Err(Diagnostic::error(Code::WrongType, call.span, "`args` is used with a name: args.NAME"))
-        }),
+        check: Check::Value(|c, call| c.args_value(call.span)),
         ..COMMON
     },
     Builtin {
@@ -296,6 +296,19 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
 ];
+
+/// `pid` and `tid`. rtrace runs where the numbers of the first namespace are its own, so both words mean the same.
+fn number_of(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    match call.arg(0) {
+        Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "init" || word == "curr_ns" => {}
+        Some(other) => {
+            return Err(Diagnostic::error(Code::BadValue, other.span, "there is no such namespace of processes")
+                .note("namespaces: init, curr_ns"));
+        }
+        None => {}
+    }
+    Ok(call.lowered(Vec::new(), Type::U32))
+}
 
 fn curtask(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let task = task_struct(c, call.span)?;

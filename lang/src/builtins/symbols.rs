@@ -6,8 +6,8 @@ use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
 use crate::names;
-use crate::typed::{Expr, ExprKind};
-use crate::types::{StackMode, StackType, Type};
+use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
+use crate::types::{Space, StackMode, StackType, Type};
 use rtrace_grammar::ast;
 
 /// Frames kept unless a script says otherwise: what the kernel gives by default.
@@ -60,6 +60,15 @@ pub(super) static ROWS: &[Builtin] = &[
         side: Side::Const,
         arity: (1, 1),
         check: Check::Value(kaddr),
+        ..COMMON
+    },
+    Builtin {
+        name: "percpu_kaddr",
+        signatures: &["percpu_kaddr(\"symbol\" [, cpu])"],
+        doc: "The address of a CPU's copy of a per-CPU kernel variable: this CPU's, or zero for one that there is not.",
+        example: "interval:s:1 { printf(\"%d\\n\", *percpu_kaddr(\"process_counts\")) }",
+        arity: (1, 2),
+        check: Check::Value(percpu_kaddr),
         ..COMMON
     },
     Builtin {
@@ -177,6 +186,47 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         None => Err(Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
             .note("addresses come from /proc/kallsyms and need privileges")),
     }
+}
+
+/// Where the kernel's own table says that the CPU's copies begin.
+fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let span = call.span;
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };
+    let name = c.literal_text(arg, "the name of a symbol")?;
+    let address = |name: &str| {
+        c.kernel.symbol_address(name).map(|a| Expr::int(a as i64, Type::U64, span)).ok_or_else(|| {
+            Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
+                .note("addresses come from /proc/kallsyms and need privileges")
+        })
+    };
+    let (symbol, table) = (address(&name)?, address("__per_cpu_offset")?);
+    let builtin = |c: &mut Checker<'_>, name| match Call::bare(name, span) {
+        Some(b) => c.call(&b).and_then(|e| c.coerce(e, &Type::U64)),
+        None => Ok(Expr::int(0, Type::U64, span)),
+    };
+    let local = c.new_local("cpu", &Type::U64);
+    let cpu = match call.arg(1) {
+        Some(a) => c.expr(a).and_then(|e| c.integer(e, "a CPU")).and_then(|e| c.coerce(e, &Type::U64))?,
+        None => builtin(c, "cpu")?,
+    };
+    let set = Stmt { kind: StmtKind::SetLocal { local, value: cpu }, span };
+    let cpu = || Box::new(Expr { kind: ExprKind::Local(local), ty: Type::U64, span });
+    let arith = |op, left, right| Expr { kind: ExprKind::Arith { op, left, right }, ty: Type::U64, span };
+    let scaled = arith(ast::BinOp::Mul, cpu(), Box::new(Expr::int(8, Type::U64, span)));
+    let place = arith(ast::BinOp::Add, Box::new(scaled), Box::new(table));
+    let start = ExprKind::Load { ptr: Box::new(place), offset: 0, space: Space::Kernel, bits: None };
+    let start = Expr { kind: start, ty: Type::U64, span };
+    let sum = arith(ast::BinOp::Add, Box::new(start), Box::new(symbol));
+    let ty = Type::kptr(Type::U64);
+    let mut value = Expr { kind: ExprKind::Convert(Box::new(sum)), ty: ty.clone(), span };
+    if call.arg(1).is_some() {
+        let right = Box::new(builtin(c, "ncpus")?);
+        let cond = ExprKind::Compare { op: ast::BinOp::Lt, signed: false, left: cpu(), right };
+        let cond = Box::new(Expr { kind: cond, ty: Type::Bool, span });
+        let otherwise = Box::new(Expr::int(0, ty.clone(), span));
+        value = Expr { kind: ExprKind::Ternary { cond, then: Box::new(value), otherwise }, ty: ty.clone(), span };
+    }
+    Ok(Expr { kind: ExprKind::Block { stmts: vec![set], value: Box::new(value) }, ty, span })
 }
 
 fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

@@ -84,6 +84,37 @@ impl Checker<'_> {
         }
     }
 
+    /// `args` itself: all arguments with their names.
+    pub(crate) fn args_value(&mut self, span: Span) -> Result<Expr> {
+        self.probe.specific = true;
+        let parameters = |f: &Function| f.params.iter().map(|p| p.0.clone()).collect::<Vec<_>>();
+        let names = match self.probe.context.clone() {
+            // What every tracepoint has is not an argument of this one.
+            Context::Tracepoint(t) => {
+                t.fields.iter().filter(|f| !f.name.starts_with("common_")).map(|f| f.name.clone()).collect()
+            }
+            Context::Trampoline { function, .. } | Context::RawTracepoint(Some(function)) => parameters(&function),
+            Context::KernelEntry { function, module } => self
+                .kernel
+                .function(&function, module.as_deref())
+                .map_err(|e| no_facts(e, span))?
+                .map_or_else(Vec::new, |f| parameters(&f)),
+            _ => Vec::new(),
+        };
+        if names.is_empty() {
+            // Says why there are none.
+            return self.args_field("", span);
+        }
+        let mut values = Vec::new();
+        let mut types = Vec::new();
+        for name in names {
+            let value = self.args_field(&name, span)?;
+            types.push((name, value.ty.clone()));
+            values.push(value);
+        }
+        super::expr::sized(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(types), span })
+    }
+
     /// The parameter of a context of `u64` words.
     fn word_argument(&mut self, function: &Function, name: &str, span: Span) -> Result<Expr> {
         let Some(n) = function.params.iter().position(|p| p.0 == name) else {

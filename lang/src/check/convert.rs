@@ -4,6 +4,7 @@
 use super::Checker;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Agg, StackType, Type};
@@ -29,6 +30,7 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
         },
         (Type::Ptr { .. }, Type::Int { .. }) | (Type::Int { .. }, Type::Ptr { .. }) => Some(Type::U64),
         (Type::Ksym, Type::Int { .. }) | (Type::Int { .. }, Type::Ksym) => Some(Type::Ksym),
+        (Type::Ksym, Type::FuncName) | (Type::FuncName, Type::Ksym) => Some(Type::Ksym),
         (Type::Tuple(x), Type::Tuple(y)) if x.len() == y.len() => {
             x.iter().zip(y).map(|(a, b)| unify(a, b)).collect::<Option<Vec<_>>>().map(Type::Tuple)
         }
@@ -87,6 +89,14 @@ impl Checker<'_> {
             },
             (Type::Buffer { .. }, Type::Buffer { .. }) => wrap(ExprKind::Resize(Box::new(e))),
             (Type::Stack(a), Type::Stack(b)) if a.user == b.user => Ok(Expr { ty: to.clone(), ..e }),
+            // Beside `ksym` in a map, `func` is where the processor is: an address in that function.
+            (Type::FuncName, Type::Ksym) => match (&e.kind, &self.probe.context) {
+                (ExprKind::ProbeId, Context::KernelEntry { .. }) => {
+                    wrap(ExprKind::Ctx { offset: self.options.arch.instruction_pointer() })
+                }
+                _ => Err(mismatch(span, "this place", to, &e.ty)
+                    .help("ksym(address) has the same type in every kind of probe")),
+            },
             (from, to_) if from.is_scalar() && to_.is_scalar() => match e.kind {
                 ExprKind::Int(v) if to_.is_integer() => wrap(ExprKind::Int(fold(v, to_))),
                 _ => wrap(ExprKind::Convert(Box::new(e))),

@@ -2,7 +2,7 @@
 
 use super::Checker;
 use super::access::scale;
-use super::convert::{signed_as, unify};
+use super::convert::{fold as fold_to, signed_as, unify};
 use crate::builtins;
 use crate::codes::Code;
 use crate::constants;
@@ -212,6 +212,21 @@ impl Checker<'_> {
             (Type::String { .. }, Type::String { .. }) => self.coerce(e, &to),
             // A read-only aggregation used as a number.
             (t, Type::Agg(_)) if t.is_integer() => self.coerce(Expr { ty: Type::I64, ..e }, &to),
+            (Type::Array { elem, len }, Type::Int { .. }) if elem.is_integer() => {
+                let len = if *len == 0 { e.ty.size() / elem.size().max(1) } else { *len };
+                self.bytes_of(e, Type::Array { elem: elem.clone(), len }, span)
+            }
+            (Type::Int { .. }, Type::Array { elem, .. }) if elem.is_integer() && e.ty.size() == to.size() => {
+                let kind = match &e.kind {
+                    ExprKind::Bytes(bytes) if bytes.len() <= 8 => {
+                        let mut word = [0; 8];
+                        word.iter_mut().zip(bytes).for_each(|(w, b)| *w = *b);
+                        ExprKind::Int(fold_to(i64::from_le_bytes(word), &to))
+                    }
+                    _ => ExprKind::Part { base: Box::new(e), offset: 0, bits: None },
+                };
+                Ok(Expr { kind, ty: to, span })
+            }
             _ => {
                 let message = format!("a value of type `{}` cannot be cast to `{to}`", e.ty);
                 let error = Diagnostic::error(Code::WrongType, span, message);
@@ -223,6 +238,23 @@ impl Checker<'_> {
                 })
             }
         }
+    }
+
+    /// An integer as the array of its bytes. The size of a constant is what the array's is, if it fits.
+    fn bytes_of(&mut self, e: Expr, to: Type, span: Span) -> Result<Expr> {
+        let size = to.size();
+        if let Some(v) = e.constant()
+            && (size == 8 || (size < 8 && size > 0 && (v as u64) >> (size * 8) == 0))
+        {
+            let bytes = v.to_le_bytes().into_iter().take(size as usize).collect();
+            return Ok(Expr { kind: ExprKind::Bytes(bytes), ty: to, span });
+        }
+        if e.ty.size() != size {
+            let message = format!("`{}` has {} bytes, and `{to}` has {size}", e.ty, e.ty.size());
+            return Err(Diagnostic::error(Code::WrongType, span, message)
+                .help(format!("cast it to an integer of that size first: ({to})(uint{})…", size.clamp(1, 8) * 8)));
+        }
+        Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: to, span })
     }
 
     fn type_of(&mut self, of: &ast::TypeOrExpr) -> Result<Type> {
@@ -573,7 +605,7 @@ pub(crate) fn string(text: &[u8], span: Span) -> Expr {
 pub(super) const SIZE_LIMIT: u32 = 1 << 16;
 
 /// A tuple, if it is of a size that can be handled.
-fn sized(tuple: Expr) -> Result<Expr> {
+pub(super) fn sized(tuple: Expr) -> Result<Expr> {
     let size = tuple.ty.size();
     if size > SIZE_LIMIT {
         let message = format!("this tuple has {size} bytes; at most {SIZE_LIMIT} are possible");

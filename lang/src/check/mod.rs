@@ -17,6 +17,7 @@ mod stmt;
 mod type_names;
 
 pub(crate) use call::{AggregateCheck, Call, CallCheck};
+pub(crate) use convert::kept;
 pub(crate) use expr::string;
 pub(crate) use type_names::primitive;
 
@@ -155,11 +156,14 @@ pub(crate) fn check(
     }
     // Each walk begins without errors; these are found once.
     let mut errors = std::mem::take(&mut checker.errors);
-    for _ in 0..MAX_ROUNDS {
-        checker.walk(script);
-        if !std::mem::take(&mut checker.changed) {
-            break;
+    checker.settle(script);
+    if script.incomplete {
+        // What only missing probes assign to is zero.
+        for map in checker.maps.iter_mut().filter(|m| m.value.is_none()) {
+            map.key.get_or_insert(None);
+            map.value = Some(Type::I64);
         }
+        checker.settle(script);
     }
     let (programs, probes) = checker.walk(script);
     errors.append(&mut checker.errors);
@@ -185,6 +189,16 @@ pub(crate) fn check(
 }
 
 impl Checker<'_> {
+    /// Walks the script until no type changes.
+    fn settle(&mut self, script: &ResolvedScript) {
+        for _ in 0..MAX_ROUNDS {
+            self.walk(script);
+            if !std::mem::take(&mut self.changed) {
+                break;
+            }
+        }
+    }
+
     /// Walks the whole script once.
     fn walk(&mut self, script: &ResolvedScript) -> (Vec<Program>, Vec<ProbeInfo>) {
         self.errors.clear();

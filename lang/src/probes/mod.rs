@@ -212,6 +212,19 @@ fn listing(prefix: &str, name: &str) -> String {
 }
 
 /// Whether a name is a pattern.
-fn is_pattern(text: &str) -> bool {
+pub(crate) fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
+}
+
+/// A count as scripts write numbers: `1000`, `1_000`, `1e3`.
+fn count(text: &str) -> Option<u64> {
+    let plain = text.replace('_', "");
+    let n = match plain.split_once(['e', 'E']) {
+        Some((digits, exponent)) => {
+            let scale = 10u64.checked_pow(exponent.parse().ok()?)?;
+            digits.parse::<u64>().ok()?.checked_mul(scale)?
+        }
+        None => plain.parse().ok()?,
+    };
+    (n > 0).then_some(n)
 }

@@ -63,7 +63,7 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     let (name, count) = match spec.parts.as_slice() {
         [n] => (n, None),
         [n, c] if c.is_empty() => (n, None),
-        [n, c] => (n, Some(c.parse::<u64>().ok().filter(|c| *c > 0).ok_or_else(|| spec.malformed())?)),
+        [n, c] => (n, Some(super::count(c).ok_or_else(|| spec.malformed())?)),
         _ => return Err(spec.malformed()),
     };
     let Some(&(full, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name))

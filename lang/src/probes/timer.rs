@@ -28,7 +28,7 @@ pub static PROFILE: ProbeKind = ProbeKind {
 fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     let sampling = match spec.parts.as_slice() {
         [duration] => period(duration),
-        [unit, count] => count.parse::<u64>().ok().filter(|n| *n > 0).and_then(|n| match unit.as_str() {
+        [unit, count] => super::count(count).and_then(|n| match unit.as_str() {
             "hz" => Some(Sampling::Hertz(n)),
             _ => n.checked_mul(nanoseconds(unit)?).map(Sampling::Nanoseconds),
         }),
@@ -68,6 +68,6 @@ fn period(text: &str) -> Option<Sampling> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..)?;
     let scale = if unit.is_empty() { 1 } else { nanoseconds(unit)? };
-    let n = digits.parse::<u64>().ok().filter(|n| *n > 0)?;
+    let n = super::count(digits)?;
     n.checked_mul(scale).map(Sampling::Nanoseconds)
 }
