@@ -111,7 +111,8 @@ pub(crate) fn resolve(
     }
     let special = |(t, _): &(Resolved, Span)| matches!(t.target, Target::Begin | Target::End);
     if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.iter().all(special)) {
-        let span = script.clauses.first().map(|c| c.probe.span).unwrap_or_default();
+        let empty = script.clauses.iter().find(|c| c.targets.is_empty());
+        let span = empty.map(|c| c.probe.span).unwrap_or_default();
         errors.push(
             *Diagnostic::error(Code::NoSuchTarget, span, "none of the script's probes is there on this kernel")
                 .help("config = { missing_probes = error } says which are missing"),
