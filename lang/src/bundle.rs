@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -235,6 +235,8 @@ pub struct Globals {
     pub cpid: u32,
     /// `u64` written by the loader: how many processors there can be.
     pub ncpus: u32,
+    /// `u64` written by the loader: what to add to `CLOCK_BOOTTIME` for `CLOCK_TAI`, where a program asks for it.
+    pub tai: Option<u32>,
 }
 
 /// A loop that is stopped after some rounds even if it would go on.

@@ -42,7 +42,11 @@ const OLD_KEY_LIMIT: u32 = 512;
 /// Lays everything out.
 pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
     let mut errors = Vec::new();
-    let mut globals = Globals { size: 40, start_time: 0, lost_events: 8, lost_stacks: 16, cpid: 24, ncpus: 32 };
+    let mut globals =
+        Globals { size: 40, start_time: 0, lost_events: 8, lost_stacks: 16, cpid: 24, ncpus: 32, tai: None };
+    if checked.tai {
+        globals.tai = Some(take(&mut globals, 8, 8));
+    }
     let mut typed = Typed { max_strlen: options.max_strlen, ..Typed::default() };
     for info in &checked.maps {
         let lost = take(&mut globals, 8, 8);

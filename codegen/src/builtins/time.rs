@@ -15,6 +15,11 @@ fn nsecs<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
         None | Some(0) => KTIME_GET_BOOT_NS,
         Some(1) => KTIME_GET_NS,
         Some(2) => KTIME_GET_TAI_NS,
+        Some(3) => {
+            let Some(offset) = l.unit.typed.globals.tai else { return l.unexpected("this clock") };
+            let boot = l.ir.helper(KTIME_GET_BOOT_NS, &[], Effect::Any);
+            return Ok(l.ir.add(boot, l.ir.load(l.unit.global(offset), 8, 8, false)));
+        }
         _ => return l.unexpected("this clock"),
     };
     Ok(l.ir.helper(helper, &[], Effect::Any))

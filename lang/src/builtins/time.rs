@@ -88,8 +88,9 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             call.span,
             format!("the tai clock needs Linux 6.1 or later, and this is {}", c.kernel.version()),
         )
-        .help("nsecs(sw_tai) computes it from the monotonic clock"));
+        .help("nsecs(sw_tai) computes it from the time since boot"));
     }
+    c.tai |= clock == 3;
     Ok(call.lowered(vec![Expr::int(clock, Type::I64, call.span)], Type::U64))
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Checked {
     pub maps: Vec<MapInfo>,
     pub events: Vec<EventDef>,
     pub time_formats: Vec<String>,
+    /// Some program computes the TAI clock.
+    pub tai: bool,
 }
 
 /// The attach point that a body is being checked for.
@@ -90,6 +92,7 @@ pub(crate) struct Checker<'a> {
     map_ids: HashMap<String, MapId>,
     events: Vec<EventDef>,
     pub time_formats: Vec<String>,
+    pub tai: bool,
     locals: Vec<Local>,
     scopes: Vec<HashMap<String, LocalId>>,
     /// Types of variables found so far.
@@ -140,6 +143,7 @@ pub(crate) fn check(
         map_ids: HashMap::new(),
         events: Vec::new(),
         time_formats: Vec::new(),
+        tai: false,
         locals: Vec::new(),
         scopes: Vec::new(),
         local_types: HashMap::new(),
@@ -185,7 +189,8 @@ pub(crate) fn check(
         }
         return Err(unique);
     }
-    Ok(Checked { programs, probes, maps: checker.maps, events: checker.events, time_formats: checker.time_formats })
+    let Checker { maps, events, time_formats, tai, .. } = checker;
+    Ok(Checked { programs, probes, maps, events, time_formats, tai })
 }
 
 impl Checker<'_> {

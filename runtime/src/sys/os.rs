@@ -75,7 +75,7 @@ fn check(result: i32) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME` or `CLOCK_REALTIME`.
+/// Nanoseconds of `CLOCK_MONOTONIC`, `CLOCK_BOOTTIME`, `CLOCK_TAI` or `CLOCK_REALTIME`.
 pub fn clock_ns(clock: libc::clockid_t) -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: writes one timespec. It cannot fail for the clocks named above; if it did, time would be 0.
