@@ -1,6 +1,12 @@
 //! What the tests of code generation share: scripts compiled against the recorded kernel.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "each test binary uses its own part; a test fails by panicking"
+)]
 
 use rtrace_codegen::{Options, Output};
 use rtrace_lang::config;
@@ -20,12 +26,22 @@ pub fn compile(script: &str) -> Output {
 
 /// The messages of a script that the checker refuses count as success of nothing: `None`.
 pub fn try_compile(script: &str) -> Result<Output, String> {
-    try_compile_for(script, &Options { atomics: true, for_each: true, bpf_loop: true, ..Options::default() })
+    try_compile_for(script, &modern())
+}
+
+/// What a kernel of today has.
+pub fn modern() -> Options {
+    Options { atomics: true, for_each: true, bpf_loop: true, ..Options::default() }
+}
+
+/// The recorded kernel.
+pub fn kernel() -> Recorded {
+    Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts")
 }
 
 /// The same for a kernel that has only what the options say.
 pub fn try_compile_for(script: &str, how: &Options) -> Result<Output, String> {
-    let kernel = Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts");
+    let kernel = kernel();
     let mut sources = SourceMap::default();
     sources.add("script.rt", script);
     let mut options = config::Options { unsafe_: true, ..config::Options::default() };
@@ -42,4 +58,31 @@ pub fn sections<'t>(text: &'t str, separator: &str) -> Vec<(&'t str, &'t str)> {
     let separator = format!("\n{separator}");
     let parts: Vec<&str> = first.split(&separator[..]).collect();
     parts.into_iter().filter_map(|p| p.split_once('\n')).map(|(t, s)| (t, s.trim_matches('\n'))).collect()
+}
+
+/// A script of so many probes, of kinds that users mix: arguments, maps, predicates, strings, output.
+pub fn mixed_script(probes: usize) -> String {
+    let functions = ["vfs_read", "vfs_write", "vfs_readv", "tcp_sendmsg", "tcp_connect", "ip_rcv", "ip_output"];
+    let probe = |i: usize| {
+        let (function, map) = (functions[i % functions.len()], i % 20);
+        match i % 5 {
+            0 => {
+                format!("kprobe:{function} /pid > {i}/ {{ @count{map}[comm, pid] = count(); @sum{map} = sum(arg2); }}")
+            }
+            1 => format!("tracepoint:syscalls:sys_enter_read {{ @sizes{map} = hist(args.count + {i}); }}"),
+            2 => format!(
+                "tracepoint:sched:sched_switch /args.next_pid == {i}/ \
+                 {{ printf(\"%s -> %s {i}\\n\", args.prev_comm, args.next_comm); }}"
+            ),
+            3 => format!(
+                "kprobe:vfs_read {{ $file = (struct file *)arg0; \
+                 @names{map}[str($file->f_path.dentry->d_name.name)] += {i}; }}"
+            ),
+            _ => format!(
+                "tracepoint:syscalls:sys_enter_openat {{ @start[tid] = nsecs; \
+                 if (strncmp(str(args.filename), \"/etc/{i}\", 5) == 0) {{ printf(\"%d %s\\n\", pid, str(args.filename)); }} }}"
+            ),
+        }
+    };
+    (0..probes).map(|i| probe(i) + "\n").collect()
 }
