@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 /// Traces the Linux kernel and the programs on it with small scripts.
 #[derive(Parser, Debug)]
-#[command(name = "rtrace", disable_version_flag = true, max_term_width = 100)]
+#[command(name = "rtrace", disable_version_flag = true, disable_help_flag = true, max_term_width = 100)]
 #[command(
-    override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace -l[v] [PATTERN]"
+    override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace [OPTIONS] FILE [PARAMETER]… -- --NAME=VALUE…\n       rtrace FILE --help\n       rtrace -l[v] [PATTERN]"
 )]
 #[command(after_help = "Examples:
   rtrace -e 'kprobe:vfs_read { @[comm] = count() }'      count reads by program until Ctrl-C
@@ -75,6 +75,10 @@ pub struct Cli {
     /// Print what the kernel offers
     #[arg(long)]
     pub info: bool,
+
+    /// Print this; with a script, what the script takes
+    #[arg(short = 'h', long)]
+    pub help: bool,
 
     /// Print the version
     #[arg(short = 'V', long)]

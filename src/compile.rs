@@ -11,7 +11,7 @@ use rtrace_lang::imports::{self, Imported};
 use rtrace_lang::kernel::{Feature, Kernel, Version};
 use rtrace_lang::source::SourceMap;
 use rtrace_lang::typed::Typed;
-use rtrace_lang::{driver, dump};
+use rtrace_lang::{driver, dump, parameters};
 use rtrace_runtime::kernel::LiveKernel;
 use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
@@ -186,6 +186,24 @@ pub fn attach_points(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Res
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     let names = driver::attach_points(program, &mut options(script, cli)?, kernel).map_err(fail)?;
     Ok(names.into_iter().map(|n| n + "\n").collect())
+}
+
+/// What the script takes, when `--help` asks for it: before `--`, or after it where the script has no such parameter
+/// of its own.
+pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Option<String>, Failure> {
+    let asked = script.params.iter().any(|p| p == "--help");
+    if !cli.help && !asked {
+        return Ok(None);
+    }
+    let program = parse(script)?;
+    let usage = driver::usage(program, &mut options(script, cli)?, &script.sources, kernel)
+        .map_err(|d| failed(&d, &script.sources))?;
+    if !cli.help && usage.named.iter().any(|p| p.name == "help") {
+        return Ok(None);
+    }
+    let (name, text) = script.sources.files().first().map(|f| (f.name.as_str(), f.text.as_str())).unwrap_or_default();
+    let name = if cli.program.is_some() { "-e PROGRAM" } else { name };
+    Ok(Some(parameters::help(name, text, &usage)))
 }
 
 fn codegen_options(kernel: &LiveKernel) -> rtrace_codegen::Options {

@@ -8,7 +8,7 @@ mod compile;
 mod info;
 mod run;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Stage};
 use rtrace_lang::codes::Code;
 use rtrace_lang::{builtins, manual};
@@ -45,6 +45,9 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if let Some(code) = &cli.explain {
         return explain(code);
     }
+    if cli.help && (cli.list || (cli.program.is_none() && cli.args.is_empty())) {
+        return print(&Cli::command().render_long_help().to_string());
+    }
     let kernel = LiveKernel::new();
     if cli.info {
         return print(&info::text(&kernel));
@@ -53,6 +56,9 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
         return list(&cli, &kernel);
     }
     let mut script = compile::read(&cli)?;
+    if let Some(text) = compile::help(&mut script, &cli, &kernel)? {
+        return print(&text);
+    }
     match cli.emit {
         Some(stage) => {
             let bytes = compile::emit(&mut script, &cli, &kernel, stage)?;

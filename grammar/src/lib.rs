@@ -14,6 +14,7 @@ mod scan;
 pub mod token;
 mod tree;
 mod types;
+pub mod visit;
 
 use lalrpop_util::lalrpop_mod;
 

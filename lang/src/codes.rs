@@ -78,13 +78,16 @@ codes! {
     ConfigValue = "0212", "unknown or unusable setting",
         "A `config` variable is unknown or its value cannot be used.",
         "config = { max_strlenn = 10 } begin { }", "config = { max_strlen = 10 } begin { }";
-    MissingParameter = "0213", "positional parameter missing or unusable",
-        "A positional parameter is not given, or is no number where one is needed.",
+    MissingParameter = "0213", "parameter missing or unusable",
+        "A parameter of the script is not given, or its value is not of the kind that the script takes.",
         "kprobe:$1 { }", "kprobe:vfs_read { }";
     Asserted = "0214", "the script refuses to run",
         "A `static_assert` of the script does not hold, or the compiler came to a `fail`.",
         "begin { static_assert(sizeof(uint8) == 2, \"bytes are larger here\") }",
         "begin { static_assert(sizeof(uint8) == 1, \"bytes are larger here\") }";
+    BadParameter = "0215", "named parameter unknown or declared in two ways",
+        "A parameter `--name` is given that the script does not ask for with `getopt`, or the script asks for it with two defaults. `rtrace SCRIPT --help` lists the parameters.",
+        "begin { print((getopt(\"limit\", 1), getopt(\"limit\", 2))) }", "begin { print((getopt(\"limit\", 1), getopt(\"limit\", 1))) }";
     UnknownProbe = "0301", "unknown kind of probe",
         "The word before the first colon names the kind of probe.", "kprob:vfs_read { }", "kprobe:vfs_read { }";
     BadTarget = "0302", "malformed attach point",

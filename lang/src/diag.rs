@@ -41,6 +41,13 @@ impl Diagnostic {
         })
     }
 
+    /// An error without a place in the script: what is wrong was given on the command line.
+    pub fn general(code: Code, message: impl Into<String>) -> Box<Diagnostic> {
+        let mut d = Diagnostic::error(code, Span::default(), message);
+        d.labels.clear();
+        d
+    }
+
     pub fn warning(code: Code, span: Span, message: impl Into<String>) -> Box<Diagnostic> {
         let mut d = Diagnostic::error(code, span, message);
         d.severity = Severity::Warning;

@@ -6,6 +6,7 @@ use crate::config::Options;
 use crate::diag::Diagnostic;
 use crate::kernel::Kernel;
 use crate::layout;
+use crate::parameters::{self, Usage};
 use crate::resolve;
 use crate::script_types::WithScript;
 use crate::source::SourceMap;
@@ -41,6 +42,25 @@ pub fn attach_points(
     options.take_named();
     let script = resolve::resolve(program, options, kernel)?;
     Ok(script.clauses.iter().flat_map(|c| c.targets.iter().map(|(t, _)| t.name.clone())).collect())
+}
+
+/// What a script takes from the command line. Its probes need not be there on this kernel.
+pub fn usage(
+    program: ast::Program,
+    options: &mut Options,
+    sources: &SourceMap,
+    kernel: &dyn Kernel,
+) -> Result<Usage, Vec<Diagnostic>> {
+    options.take_named();
+    // Which values are given does not matter.
+    options.named.clear();
+    let mut sorted = resolve::sort(program, options);
+    let (named, errors) = check::parameters(sorted.probes.iter(), &sorted.script, options, sources, kernel);
+    sorted.errors.extend(errors);
+    if !sorted.errors.is_empty() {
+        return Err(sorted.errors);
+    }
+    Ok(Usage { named, positional: parameters::positional(&sorted.probes) })
 }
 
 /// A syntax error in words.

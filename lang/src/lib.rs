@@ -24,6 +24,7 @@ pub mod kernel;
 mod layout;
 pub mod manual;
 mod names;
+pub mod parameters;
 mod preprocessor;
 pub mod probes;
 mod resolve;

@@ -32,12 +32,17 @@ pub(crate) struct ResolvedClause {
     pub targets: Vec<(Resolved, Span)>,
 }
 
-/// Resolves all probes; all errors are reported, not only the first.
-pub(crate) fn resolve(
-    program: ast::Program,
-    options: &mut Options,
-    kernel: &dyn Kernel,
-) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
+/// A script by its items, settings applied and macros expanded; nothing is asked of the kernel yet.
+#[derive(Debug, Default)]
+pub(crate) struct Sorted {
+    /// Without clauses.
+    pub script: ResolvedScript,
+    pub probes: Vec<ast::Probe>,
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Sorts the items of a script by what they are.
+pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     let mut errors = Vec::new();
     let mut script = ResolvedScript::default();
     let mut macros = Vec::new();
@@ -77,8 +82,20 @@ pub(crate) fn resolve(
         );
     }
     script.defines = std::mem::take(&mut lines.defines);
-    for mut probe in probes {
-        errors.extend(expand(&mut probe, &macros).err().map(|e| *e));
+    for probe in &mut probes {
+        errors.extend(expand(probe, &macros).err().map(|e| *e));
+    }
+    Sorted { script, probes, errors }
+}
+
+/// Resolves all probes; all errors are reported, not only the first.
+pub(crate) fn resolve(
+    program: ast::Program,
+    options: &mut Options,
+    kernel: &dyn Kernel,
+) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
+    let Sorted { mut script, probes, mut errors } = sort(program, options);
+    for probe in probes {
         let (mut targets, mut missing) = (Vec::new(), Vec::new());
         // One that is wrong in itself says nothing about the others.
         let mut wrong = false;

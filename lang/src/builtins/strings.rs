@@ -127,10 +127,29 @@ pub(super) static ROWS: &[Builtin] = &[
 /// two at every place of the other string.
 const MAX_PART: u32 = 64;
 
+/// The text of `$1`, or of `$1 + n`: from byte `n` on.
+fn parameter(c: &mut Checker<'_>, e: &ast::Expr) -> Result<Option<String>> {
+    let (n, skip) = match &e.kind {
+        ast::ExprKind::Param(n) => (*n, 0),
+        ast::ExprKind::Binary { op: ast::BinOp::Add, left, right } => match left.kind {
+            ast::ExprKind::Param(n) => (n, c.constant(right, "what is added to a parameter")?),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let text = c.parameter_text(n);
+    match usize::try_from(skip).ok().and_then(|s| text.get(s..)) {
+        Some(rest) => Ok(Some(rest.to_owned())),
+        None => {
+            let message = format!("parameter ${n} is `{text}`, of which byte {skip} is no place");
+            Err(Diagnostic::error(Code::MissingParameter, e.span, message))
+        }
+    }
+}
+
 fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
-    if let ast::ExprKind::Param(n) = arg.kind {
-        let text = (n as usize).checked_sub(1).and_then(|i| c.options.params.get(i)).cloned().unwrap_or_default();
+    if let Some(text) = parameter(c, arg)? {
         return Ok(crate::check::string(text.as_bytes(), call.span));
     }
     let e = c.expr(arg)?;

@@ -132,11 +132,11 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "getopt",
         signatures: &["getopt(\"name\")", "getopt(\"name\", default [, \"description\"])"],
-        doc: "The value of the parameter --name=value; its type is that of the default, without one a boolean.",
+        doc: "The value of the parameter --name=value, given after `--`; its type is that of the default, without one a boolean. `rtrace SCRIPT --help` lists the parameters with their descriptions.",
         example: "kprobe:vfs_read /pid == getopt(\"pid\", 1, \"the process\")/ { @[comm] = count() }",
         side: Side::Const,
         arity: (1, 3),
-        check: Check::Value(getopt),
+        check: Check::Value(|c, call| c.named_parameter(call)),
         ..COMMON
     },
     Builtin {
@@ -249,38 +249,4 @@ fn into_space(c: &mut Checker<'_>, call: &Call<'_>, space: Space) -> Result<Expr
         }
     };
     Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: call.span })
-}
-
-fn getopt(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(first) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
-    let name = c.literal_text(first, "the name of a parameter")?;
-    let default = match call.arg(1) {
-        Some(d) => c.expr(d)?,
-        None => Expr::int(0, Type::Bool, call.span),
-    };
-    if let Some(description) = call.arg(2) {
-        c.literal_text(description, "the description")?;
-    }
-    if !matches!(default.kind, ExprKind::Int(_) | ExprKind::Bytes(_)) {
-        return Err(Diagnostic::error(Code::WrongType, default.span, "the default must be a constant"));
-    }
-    // The last one given counts.
-    let Some((_, value)) = c.options.named.iter().rev().find(|n| n.0 == name) else {
-        return Ok(Expr { span: call.span, ..default });
-    };
-    let wrong = |takes: &str| {
-        let given = value.as_ref().map_or_else(|| format!("--{name}"), |v| format!("--{name}={v}"));
-        Err(Diagnostic::error(Code::MissingParameter, call.span, format!("`{given}` is given, and it takes {takes}")))
-    };
-    match (&default.ty, value.as_deref()) {
-        (Type::Bool, None | Some("true" | "1")) => Ok(Expr::int(1, Type::Bool, call.span)),
-        (Type::Bool, Some("false" | "0")) => Ok(Expr::int(0, Type::Bool, call.span)),
-        (Type::Bool, Some(_)) => wrong("true or false"),
-        (Type::String { .. }, Some(text)) => Ok(crate::check::string(text.as_bytes(), call.span)),
-        (Type::String { .. }, None) => wrong("a text"),
-        (_, text) => match text.and_then(|t| t.parse::<i64>().ok()) {
-            Some(n) => Ok(Expr::int(n, Type::I64, call.span)),
-            None => wrong("a number"),
-        },
-    }
 }

@@ -162,6 +162,9 @@ impl Checker<'_> {
                 return Ok(Expr { ty: Type::I64, ..e });
             }
             other => {
+                if let Some(error) = self.no_number(&e) {
+                    return Err(error);
+                }
                 let message = format!("{what} must be an integer, not `{other}`");
                 return Err(
                     Diagnostic::error(Code::WrongType, e.span, message).label(format!("this has type `{other}`"))

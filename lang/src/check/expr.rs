@@ -24,7 +24,7 @@ impl Checker<'_> {
             ast::ExprKind::Bool(b) => Ok(Expr::int(i64::from(*b), Type::Bool, span)),
             ast::ExprKind::Str(text) => Ok(string(text, span)),
             ast::ExprKind::Ident(name) => self.ident(name, span),
-            ast::ExprKind::Param(n) => self.parameter(*n, span),
+            ast::ExprKind::Param(n) => Ok(self.parameter(*n, span)),
             ast::ExprKind::ParamCount => Ok(Expr::int(self.options.params.len() as i64, Type::I64, span)),
             ast::ExprKind::Var(name) => match self.find_local(name) {
                 Some(id) => Ok(Expr { kind: ExprKind::Local(id), ty: self.local_type(id), span }),
@@ -153,31 +153,6 @@ impl Checker<'_> {
                 .note("it is no builtin, and no constant or enumerator of the kernel")
                 .help(format!("a variable is written `${name}`, a map `@{name}`, a string \"{name}\"")),
         })
-    }
-
-    /// `$1` as a number.
-    fn parameter(&mut self, n: u32, span: Span) -> Result<Expr> {
-        let Some(text) = (n as usize).checked_sub(1).and_then(|i| self.options.params.get(i)) else {
-            return Ok(Expr::int(0, Type::I64, span));
-        };
-        let (digits, negative) = match text.strip_prefix('-') {
-            Some(rest) => (rest, true),
-            None => (text.as_str(), false),
-        };
-        let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-            Some(hex) => u64::from_str_radix(hex, 16),
-            None => digits.parse::<u64>(),
-        };
-        match parsed {
-            Ok(v) if negative => Ok(Expr::int((v as i64).wrapping_neg(), Type::I64, span)),
-            Ok(v) => Ok(Expr::int(v as i64, if v > i64::MAX as u64 { Type::U64 } else { Type::I64 }, span)),
-            Err(_) => Err(Diagnostic::error(
-                Code::MissingParameter,
-                span,
-                format!("parameter ${n} is `{text}`, which is no number"),
-            )
-            .help(format!("as a string it is str(${n})"))),
-        }
     }
 
     /// `cond ? then : otherwise`
@@ -526,9 +501,11 @@ impl Checker<'_> {
                     let (l, r) = (self.coerce(l, &ty)?, self.coerce(r, &ty)?);
                     Ok(equal(negate, ty.size(), l, r, span))
                 }
-                None => Err(Diagnostic::error(Code::WrongType, span, "values of these types cannot be compared")
-                    .also(l.span, format!("this has type `{}`", l.ty))
-                    .also(r.span, format!("this has type `{}`", r.ty))),
+                None => Err(self.no_number(&l).or_else(|| self.no_number(&r)).unwrap_or_else(|| {
+                    Diagnostic::error(Code::WrongType, span, "values of these types cannot be compared")
+                        .also(l.span, format!("this has type `{}`", l.ty))
+                        .also(r.span, format!("this has type `{}`", r.ty))
+                })),
             },
         }
     }

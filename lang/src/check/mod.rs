@@ -13,6 +13,7 @@ mod call;
 mod convert;
 mod expr;
 mod mend;
+mod parameters;
 mod stmt;
 mod type_names;
 
@@ -26,6 +27,7 @@ use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{Feature, Kernel};
+use crate::parameters::Parameter;
 use crate::probes::{Context, Resolved};
 use crate::resolve::ResolvedScript;
 use crate::source::{SourceMap, Span};
@@ -115,6 +117,19 @@ type LocalKey = (usize, usize, String, usize);
 /// More rounds than any sensible script needs; each round can only widen types.
 const MAX_ROUNDS: usize = 16;
 
+/// The named parameters that a script asks for with `getopt`, and what is wrong with them or their values.
+pub(crate) fn parameters<'p>(
+    probes: impl Iterator<Item = &'p ast::Probe>,
+    script: &ResolvedScript,
+    options: &Options,
+    sources: &SourceMap,
+    kernel: &dyn Kernel,
+) -> (Vec<Parameter>, Vec<Diagnostic>) {
+    let mut checker = Checker::new(script, options, sources, kernel);
+    let list = checker.parameters(probes);
+    (list, checker.errors)
+}
+
 /// Checks a script whose probes are resolved.
 pub(crate) fn check(
     script: &ResolvedScript,
@@ -122,39 +137,11 @@ pub(crate) fn check(
     sources: &SourceMap,
     kernel: &dyn Kernel,
 ) -> std::result::Result<Checked, Vec<Diagnostic>> {
-    let nothing = ProbeState {
-        kind: "begin",
-        prog_type: ProgType::RawTracepoint,
-        context: Context::Nothing,
-        name: String::new(),
-        function: String::new(),
-        specific: false,
-        id_uses: 0,
-        clause: None,
-    };
-    let mut checker = Checker {
-        kernel,
-        options,
-        sources,
-        defines: &script.defines,
-        defining: Vec::new(),
-        probe: nothing,
-        maps: Vec::new(),
-        map_ids: HashMap::new(),
-        events: Vec::new(),
-        time_formats: Vec::new(),
-        tai: false,
-        locals: Vec::new(),
-        scopes: Vec::new(),
-        local_types: HashMap::new(),
-        broken: HashMap::new(),
-        clause: 0,
-        target: 0,
-        loops: 0,
-        unrolled: 1,
-        changed: false,
-        errors: Vec::new(),
-    };
+    let mut checker = Checker::new(script, options, sources, kernel);
+    let known = checker.parameters(script.clauses.iter().map(|c| &c.probe));
+    if checker.errors.is_empty() {
+        checker.errors = parameters::unknown(&known, &options.named);
+    }
     for decl in &script.map_decls {
         checker.declare_map(decl);
     }
@@ -191,6 +178,44 @@ pub(crate) fn check(
     }
     let Checker { maps, events, time_formats, tai, .. } = checker;
     Ok(Checked { programs, probes, maps, events, time_formats, tai })
+}
+
+impl<'a> Checker<'a> {
+    fn new(script: &'a ResolvedScript, options: &'a Options, sources: &'a SourceMap, kernel: &'a dyn Kernel) -> Self {
+        let nothing = ProbeState {
+            kind: "begin",
+            prog_type: ProgType::RawTracepoint,
+            context: Context::Nothing,
+            name: String::new(),
+            function: String::new(),
+            specific: false,
+            id_uses: 0,
+            clause: None,
+        };
+        Checker {
+            kernel,
+            options,
+            sources,
+            defines: &script.defines,
+            defining: Vec::new(),
+            probe: nothing,
+            maps: Vec::new(),
+            map_ids: HashMap::new(),
+            events: Vec::new(),
+            time_formats: Vec::new(),
+            tai: false,
+            locals: Vec::new(),
+            scopes: Vec::new(),
+            local_types: HashMap::new(),
+            broken: HashMap::new(),
+            clause: 0,
+            target: 0,
+            loops: 0,
+            unrolled: 1,
+            changed: false,
+            errors: Vec::new(),
+        }
+    }
 }
 
 impl Checker<'_> {

@@ -1,0 +1,156 @@
+//! What the script takes from the command line: `$1`, and `getopt("name", default, "description")`.
+
+use super::{Call, Checker, string};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::parameters::{Parameter, Value};
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind};
+use crate::types::Type;
+use rtrace_grammar::ast;
+use rtrace_grammar::visit::{self, Node};
+
+/// A number as parameters are written: decimal or hexadecimal, with or without a sign.
+fn number(text: &str) -> Option<(i64, Type)> {
+    let (digits, negative) = match text.strip_prefix('-') {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
+        None => digits.parse::<u64>().ok()?,
+    };
+    match (negative, i64::try_from(value)) {
+        (false, Ok(v)) => Some((v, Type::I64)),
+        (false, Err(_)) => Some((value as i64, Type::U64)),
+        (true, _) => 0i64.checked_sub_unsigned(value).map(|v| (v, Type::I64)),
+    }
+}
+
+impl Checker<'_> {
+    /// The text of `$1`, `$2`, …; empty when it is not given.
+    pub(crate) fn parameter_text(&self, n: u32) -> &str {
+        (n as usize).checked_sub(1).and_then(|i| self.options.params.get(i)).map_or("", String::as_str)
+    }
+
+    /// `$1` as a value: a number if it is one, else a string; zero when it is not given.
+    pub(super) fn parameter(&mut self, n: u32, span: Span) -> Expr {
+        match self.parameter_text(n) {
+            "" => Expr::int(0, Type::I64, span),
+            text => match number(text) {
+                Some((value, ty)) => Expr::int(value, ty, span),
+                None => string(text.as_bytes(), span),
+            },
+        }
+    }
+
+    /// What is wrong where a number is needed and a parameter is none.
+    pub(crate) fn no_number(&self, e: &Expr) -> Option<Box<Diagnostic>> {
+        let word = self.sources.text(e.span);
+        let n = word.strip_prefix('$')?.parse().ok()?;
+        let message = format!("parameter {word} is `{}`, which is no number", self.parameter_text(n));
+        Some(Diagnostic::error(Code::MissingParameter, e.span, message).help(format!("as a string it is str({word})")))
+    }
+
+    /// `getopt("name", default, "description")`
+    pub(crate) fn named_parameter(&mut self, call: &Call<'_>) -> Result<Expr> {
+        let parameter = self.declared(call.args, call.span)?;
+        // The last one given counts.
+        let Some((_, given)) = self.options.named.iter().rev().find(|n| n.0 == parameter.name) else {
+            return Ok(match parameter.default {
+                Value::Bool(b) => Expr::int(i64::from(b), Type::Bool, call.span),
+                Value::Int(n) => Expr::int(n, Type::I64, call.span),
+                Value::Text(text) => string(&text, call.span),
+            });
+        };
+        let takes = match (&parameter.default, given.as_deref()) {
+            (Value::Bool(_), None | Some("true" | "1")) => return Ok(Expr::int(1, Type::Bool, call.span)),
+            (Value::Bool(_), Some("false" | "0")) => return Ok(Expr::int(0, Type::Bool, call.span)),
+            (Value::Text(_), Some(text)) => return Ok(string(text.as_bytes(), call.span)),
+            (Value::Int(_), Some(text)) if let Some((value, ty)) = number(text) => {
+                return Ok(Expr::int(value, ty, call.span));
+            }
+            (Value::Bool(_), _) => "true or false",
+            (Value::Text(_), _) => "a text",
+            (Value::Int(_), _) => "a number",
+        };
+        let name = &parameter.name;
+        let written = given.as_ref().map_or_else(|| format!("--{name}"), |v| format!("--{name}={v}"));
+        let message = format!("`{written}` is given, and it takes {takes}");
+        Err(Diagnostic::error(Code::MissingParameter, call.span, message).help(format!("write: {}", parameter.form())))
+    }
+
+    /// What the arguments of `getopt` declare.
+    fn declared(&mut self, args: &[ast::Expr], span: Span) -> Result<Parameter> {
+        let name = match args.first() {
+            Some(e) => self.literal_text(e, "the name of a parameter")?,
+            None => String::new(),
+        };
+        let default = match args.get(1) {
+            None => Value::Bool(false),
+            Some(e) => {
+                let default = self.expr(e)?;
+                match (default.kind, default.ty) {
+                    (ExprKind::Int(n), Type::Bool) => Value::Bool(n != 0),
+                    (ExprKind::Int(n), _) => Value::Int(n),
+                    (ExprKind::Bytes(text), Type::String { .. }) => Value::Text(text),
+                    _ => return Err(Diagnostic::error(Code::WrongType, e.span, "the default must be a constant")),
+                }
+            }
+        };
+        let description = args.get(2).map(|e| self.literal_text(e, "the description")).transpose()?;
+        Ok(Parameter { name, default, description, span })
+    }
+
+    /// All parameters that have names, in the order of the script, each once. What is wrong becomes an error.
+    pub(super) fn parameters<'p>(&mut self, probes: impl Iterator<Item = &'p ast::Probe>) -> Vec<Parameter> {
+        let mut calls = Vec::new();
+        for probe in probes {
+            visit::probe(probe, &mut |node| {
+                if let Node::Expr(e) = node
+                    && let ast::ExprKind::Call { name, args } = &e.kind
+                    && name.text == "getopt"
+                {
+                    calls.push((name, args, e.span));
+                }
+            });
+        }
+        let mut all: Vec<Parameter> = Vec::new();
+        for (name, args, span) in calls {
+            let wrong = self.call_by_name(name, args, span).err();
+            self.errors.extend(wrong.map(|e| *e));
+            // What is wrong with it is known by now.
+            let Ok(parameter) = self.declared(args, span) else { continue };
+            match all.iter_mut().find(|p| p.name == parameter.name) {
+                None => all.push(parameter),
+                Some(known) if known.default == parameter.default => {
+                    known.description = known.description.take().or(parameter.description);
+                }
+                Some(known) => {
+                    let message = format!("the parameter `--{}` has two defaults", parameter.name);
+                    self.errors.push(
+                        *Diagnostic::error(Code::BadParameter, span, message)
+                            .label(format!("here it is {}", parameter.default))
+                            .also(known.span, format!("here it is {}", known.default)),
+                    );
+                }
+            }
+        }
+        all
+    }
+}
+
+/// What is given and not asked for.
+pub(super) fn unknown(known: &[Parameter], given: &[(String, Option<String>)]) -> Vec<Diagnostic> {
+    let strange = given.iter().filter(|(name, _)| !known.iter().any(|p| p.name == *name));
+    let errors = strange.map(|(name, _)| {
+        let error = Diagnostic::general(Code::BadParameter, format!("the script has no parameter `--{name}`"));
+        let names = || known.iter().map(|p| p.name.as_str());
+        match super::args::nearest(name, names()) {
+            Some(near) => *error.help(format!("did you mean `--{near}`?")),
+            None if known.is_empty() => *error.note("it has no named parameters"),
+            None => *error.note(format!("its parameters: --{}", names().collect::<Vec<_>>().join(", --"))),
+        }
+    });
+    errors.collect()
+}
