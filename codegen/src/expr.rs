@@ -304,7 +304,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             _ => {
                 let mem = self.place(base)?;
-                (self.ir.ptr_to_int(mem.ptr), Space::Kernel)
+                // Opaque, or LLVM, which knows how the memory is aligned, adds the index with an `or`: no
+                // verifier allows that on a pointer.
+                (self.ir.opaque(self.ir.ptr_to_int(mem.ptr)), Space::Kernel)
             }
         };
         let index = self.number(index)?;

@@ -202,7 +202,8 @@ pub struct MapDef {
     pub key: Option<Type>,
     pub value: Type,
     pub storage: Storage,
-    /// For keyless maps: offset in [`Globals`] of a `u64` that is non-zero once the map was written.
+    /// For keyless maps: offset in [`Globals`] of a `u64` that is non-zero once the map was written. `None` where
+    /// the value tells: it is all zero until then.
     pub set_flag: Option<u32>,
     /// Offset in [`Globals`] of the `u64` that counts failed updates.
     pub lost: u32,

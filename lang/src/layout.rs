@@ -13,7 +13,7 @@ use crate::kernel::{Kernel, Version};
 use crate::names;
 use crate::source::Span;
 use crate::typed::Typed;
-use crate::types::Type;
+use crate::types::{Agg, Type};
 
 /// `enum bpf_map_type` of `linux/bpf.h`.
 mod map_type {
@@ -66,6 +66,7 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
             );
         }
         let max_entries = info.max_entries.unwrap_or(options.run.max_map_keys);
+        let set_flag = (key.is_none() && !tells(&value)).then(|| take(&mut globals, 8, 8));
         let storage = match &key {
             None => keyless(&value, info, &mut globals, &mut typed.map_objects),
             Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),
@@ -77,15 +78,7 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
                     .note("counters and histograms without a key have a copy for every processor"),
             ]);
         }
-        typed.maps.push(MapDef {
-            name: format!("@{}", info.name),
-            key,
-            value,
-            storage,
-            set_flag: None,
-            lost,
-            max_entries,
-        });
+        typed.maps.push(MapDef { name: format!("@{}", info.name), key, value, storage, set_flag, lost, max_entries });
     }
     for event in checked.events.iter().filter(|e| e.layout.max_size > options.run.ringbuf_bytes / 2) {
         let (size, room) = (event.layout.max_size, options.run.ringbuf_bytes);
@@ -136,6 +129,11 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     typed.config = options.run.clone();
     typed.config.pid = options.pid;
     if errors.is_empty() { Ok(typed) } else { Err(errors) }
+}
+
+/// Whether a value itself tells if it was ever written: these count what they took in.
+fn tells(value: &Type) -> bool {
+    matches!(value, Type::Agg(agg) if !matches!(agg, Agg::Sum { .. }))
 }
 
 fn keyless(value: &Type, info: &MapInfo, globals: &mut Globals, objects: &mut Vec<MapObject>) -> Storage {

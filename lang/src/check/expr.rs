@@ -8,7 +8,7 @@ use crate::codes::Code;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
+use crate::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
 use crate::types::Type;
 use rtrace_grammar::ast::{self, BinOp, UnOp};
 
@@ -27,6 +27,10 @@ impl Checker<'_> {
             ast::ExprKind::Param(n) => Ok(self.parameter(*n, span)),
             ast::ExprKind::ParamCount => Ok(Expr::int(self.options.params.len() as i64, Type::I64, span)),
             ast::ExprKind::Var(name) => match self.find_local(name) {
+                Some(id) if self.local_type(id) == Type::Void => {
+                    Err(Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `${name}`"))
+                        .help(format!("give it a type, and it is zero: let ${name}: uint64;")))
+                }
                 Some(id) => Ok(Expr { kind: ExprKind::Local(id), ty: self.local_type(id), span }),
                 None => Err(self.unset(name, span)),
             },
@@ -290,7 +294,7 @@ impl Checker<'_> {
         match &target.kind {
             ast::ExprKind::Var(name) => {
                 let Some(local) = self.find_local(name) else { return Err(self.unset(name, target.span)) };
-                let ty = self.local_type(local);
+                let ty = self.counted_local(local);
                 if !ty.is_integer() {
                     return Err(Diagnostic::error(
                         Code::WrongType,
@@ -312,6 +316,14 @@ impl Checker<'_> {
                 "only variables and maps can be counted up or down",
             )),
         }
+    }
+
+    /// The type of a variable that is changed by a number: declared without a type it is one, and starts as zero.
+    pub(super) fn counted_local(&mut self, local: LocalId) -> Type {
+        if self.local_type(local) == Type::Void {
+            self.note_local(local, Type::I64);
+        }
+        self.local_type(local)
     }
 
     /// The error for a variable that has no value yet.

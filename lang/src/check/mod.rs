@@ -360,9 +360,14 @@ impl Checker<'_> {
             .targets
             .iter()
             .map(|(target, span)| {
-                probes.push(ProbeInfo { name: target.name.clone(), function: target.function.clone() });
+                let info = ProbeInfo { name: target.name.clone(), function: target.function.clone() };
+                // One number for a name, in all clauses: `@[probe]` has one entry for it.
+                let known = probes.iter().position(|p| *p == info);
+                if known.is_none() {
+                    probes.push(info);
+                }
                 AttachPoint {
-                    probe: probes.len() as u32 - 1,
+                    probe: known.unwrap_or(probes.len() - 1) as u32,
                     target: target.target.clone(),
                     span: (span.start, span.end),
                 }
@@ -494,6 +499,8 @@ impl Checker<'_> {
     pub(crate) fn new_local(&mut self, name: &str, ty: &Type) -> LocalId {
         let id = self.locals.len() as LocalId;
         let ty = match self.local_types.get(&self.local_key(name, id)) {
+            // Declared without a type: it has that of what is assigned to it further on.
+            Some(known) if *ty == Type::Void => known.clone(),
             Some(known) => convert::unify(known, ty).unwrap_or_else(|| ty.clone()),
             None => ty.clone(),
         };

@@ -262,7 +262,7 @@ impl Checker<'_> {
             None => value,
             Some(op) => {
                 let Some(local) = self.find_local(name) else { return Err(self.unset(name, at)) };
-                let old = Expr { kind: ExprKind::Local(local), ty: self.local_type(local), span: at };
+                let old = Expr { kind: ExprKind::Local(local), ty: self.counted_local(local), span: at };
                 self.arithmetic(op, old, value, span)?
             }
         };
