@@ -125,3 +125,50 @@ pub enum Stage {
     /// The bundle that rtrace-run takes
     Bundle,
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+
+    /// The options that the table of `docs/rtrace.md` has, and those that `--help` has, are the same.
+    #[test]
+    fn the_manual_page_has_all_options() {
+        let page = include_str!("../docs/rtrace.md");
+        let (_, table) = page.split_once("\n## Options\n").expect("a chapter of options");
+        let (table, rest) = table.split_once("\n\nAccepted").expect("what is accepted stands below");
+        let written: BTreeSet<String> = table
+            .lines()
+            .filter_map(|row| row.strip_prefix("| `-")?.split(" | ").next())
+            .flat_map(|cell| cell.split("`, `-"))
+            .map(|option| format!("-{}", option.split([' ', '`']).next().unwrap_or_default()))
+            .collect();
+        let mut shown = BTreeSet::new();
+        let mut hidden = BTreeSet::new();
+        let mut command = Cli::command();
+        command.build();
+        for option in command.get_arguments().filter(|a| !a.is_positional()) {
+            let names = [option.get_short().map(|c| format!("-{c}")), option.get_long().map(|l| format!("--{l}"))];
+            let set = if option.is_hide_set() { &mut hidden } else { &mut shown };
+            set.extend(names.into_iter().flatten());
+        }
+        assert!(shown.len() > 15, "{shown:?}");
+        assert_eq!(written, shown, "docs/rtrace.md (left) and --help (right) differ");
+        for option in hidden {
+            assert!(rest.contains(&format!("`{option}")), "docs/rtrace.md does not name {option}");
+        }
+    }
+
+    #[test]
+    fn the_manual_page_has_all_values() {
+        let page = include_str!("../docs/rtrace.md");
+        for value in Format::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
+            assert!(page.contains(&format!("`{}`", value.get_name())), "{}", value.get_name());
+        }
+        for value in Stage::value_variants().iter().filter_map(ValueEnum::to_possible_value) {
+            assert!(page.contains(&format!("`{}`", value.get_name())), "{}", value.get_name());
+        }
+    }
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the guest tests (tests/guest/*.test; README.md beside this file has the format).
+"""Runs the guest tests (tests/guest/*.test; README.md beside this file has the format) and the examples of docs/*.md.
 
   tests/guest/run.py -k 6.12 [--filter REGEX] [-v]
 
@@ -13,6 +13,7 @@ import glob
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -49,6 +50,11 @@ class Case:
     exit: int = 0
     timeout: float = 20
     kernel: str = ""
+    # Of examples: the files in the folder where RUN runs, the whole of stdout, the whole of stderr, the errors.
+    files: dict[str, str] = field(default_factory=dict)
+    output: str | None = None
+    messages: str | None = None
+    errors: list[str] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -119,8 +125,52 @@ def parse(path: str) -> list[Case]:
     return cases
 
 
+def examples(path: str) -> list[Case]:
+    """The examples of a page of the manual, as cases; `docs/README.md` says how they are written."""
+    with open(path) as f:
+        text = f.read()
+    file = "docs/" + os.path.basename(path)
+    cases: list[Case] = []
+    files: dict[str, str] = {}
+    heading = ""
+    commands: Case | None = None        # shell commands, a case if their output follows
+    for m in re.finditer(r"^(#+ (?P<heading>.+)|```(?P<info>\S.*)\n(?P<body>(?s:.*?))^```)$", text, re.M):
+        if m["heading"]:
+            heading = m["heading"]
+            continue
+        line = text.count("\n", 0, m.start()) + 1
+        tag, *words = shlex.split(m["info"])
+        if tag in ("text", "json", "stderr") and commands:
+            cases.append(commands)
+        commands = Case(file, line, f"{heading} ({line})", run=[m["body"]], files=dict(files)) if tag == "sh" else None
+        if tag == "rtrace":
+            named = [w.removeprefix("file=") for w in words if w.startswith("file=")]
+            if named:
+                files[named[0]] = m["body"]
+                continue
+            case = Case(file, line, f"{heading} ({line})", files={**files, "example.rt": m["body"]})
+            case.kernel = " ".join(w.removeprefix("linux") for w in words if w.startswith("linux"))
+            words = [w for w in words if not w.startswith("linux")]
+            for word, option in (("attaches", ["--dry-run"]), ("compiles", ["--emit", "bundle", "-o", "x"])):
+                if word in words:
+                    words = option + [w for w in words if w != word]
+                    case.output = ""
+            case.run = [shlex.join(["rtrace", "example.rt", *words])]
+            cases.append(case)
+        elif tag in ("text", "json"):
+            cases[-1].output = m["body"]
+        elif tag == "stderr":
+            cases[-1].messages = m["body"]
+            cases[-1].output = cases[-1].output or ""
+        elif tag == "error":
+            cases[-1].errors, cases[-1].exit = words, 1
+    return cases
+
+
 def all_cases(pattern: str) -> list[Case]:
     cases = [c for path in sorted(glob.glob(f"{HERE}/*.test")) for c in parse(path)]
+    pages = sorted(set(glob.glob(f"{HERE}/../../docs/*.md")) - set(glob.glob(f"{HERE}/../../docs/functions.md")))
+    cases += [c for path in pages for c in examples(path)]
     return [c for c in cases if re.search(pattern, c.title)]
 
 
@@ -199,6 +249,9 @@ def perform(case: Case) -> dict:
     problems: list[str] = []
     out = err = ""
     cwd = tempfile.mkdtemp(prefix="case-")
+    for name, text in case.files.items():
+        with open(f"{cwd}/{name}", "w") as f:
+            f.write(text)
     env = {**os.environ, "TESTS": GUEST_TESTS, "TMPDIR": cwd}
     background = None
     start = time.monotonic()
@@ -247,7 +300,28 @@ def run_main(case: Case, env: dict[str, str], cwd: str, problems: list[str]) -> 
     problems += [f"no line of stderr matches EXPECT_ERR {p}" for p in case.expect_err if not matches(p, err)]
     problems += [f"stdout lacks EXPECT_TEXT {t}" for t in case.expect_text if t not in out]
     problems += [f"a line matches EXPECT_NOT {p}" for p in case.expect_not if matches(p, out) or matches(p, err)]
+    if case.errors and set(re.findall(r"^\w+\[(RT\d+)\]", err, re.M)) != set(case.errors):
+        problems.append(f"the errors are not {' '.join(case.errors)}")
+    if case.output is not None and not same(case.output, out):
+        problems.append(f"stdout is not\n{case.output}")
+    if case.output is not None:
+        told = re.sub(r"^Attached \d+ probes?\n", "", err, flags=re.M)
+        if not same(case.messages or "", told):
+            problems.append(f"stderr is not\n{case.messages or '(empty)'}")
     return out, err
+
+
+def same(wanted: str, text: str) -> bool:
+    """Whether a text is as a page shows it: `…` stands for anything, alone on a line for any lines, and empty lines
+    do not count."""
+    pattern = ""
+    for line in wanted.split("\n"):
+        if line.strip() == "…":
+            pattern += r"(?:.*\n)*?"
+        elif line.strip():
+            pattern += ".*?".join(map(re.escape, line.rstrip().split("…"))) + r"\n"
+    lines = [line.rstrip() + "\n" for line in text.split("\n") if line.strip()]
+    return re.fullmatch(pattern, "".join(lines)) is not None
 
 
 def matches(pattern: str, text: str) -> bool:
