@@ -181,7 +181,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// BPF's own division, in which `x / 0` is 0 and `x % 0` is `x`. LLVM takes a zero divisor for
-    /// impossible, so it must not see where the divisor comes from.
+    /// impossible, so it must see neither where the divisor comes from nor what the result is used for: it
+    /// makes `x / y != 0` a comparison of `x` and `y`.
     fn unsigned_division(&self, op: BinOp, a: Val<'c>, b: Val<'c>, known: Option<i64>) -> Val<'c> {
         let ir = self.ir;
         let divide = op == BinOp::Div;
@@ -192,7 +193,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             None => {}
         }
         let b = ir.opaque(b);
-        if divide { ir.udiv(a, b) } else { ir.urem(a, b) }
+        ir.opaque(if divide { ir.udiv(a, b) } else { ir.urem(a, b) })
     }
 
     /// Truncating division: on absolute values, then with the sign; instruction sets before v4 have no

@@ -195,7 +195,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn update_map(&mut self, map: MapId, key: Option<&Expr>, op: BinOp, value: &Expr) -> Result<()> {
         let v = self.number(value)?;
         let known = value.constant();
+        // A division has the sign that both sides agreed on, all else the map's.
+        let divides = matches!(op, BinOp::Div | BinOp::Rem);
         self.modify(map, key, |s, mem, ty| {
+            let ty = if divides { &value.ty } else { ty };
             let Some(mem) = mem else { return s.operate(op, s.ir.int(0), v, ty.is_signed(), known) };
             s.change(op, v, known, mem, ty, false)
         })?;

@@ -434,6 +434,8 @@ def main() -> int:
     if args.inside:
         inside()
         return 0
+    if os.path.exists(properties := f"{args.bin_dir}/examples/properties"):
+        args.copy.append(properties)
     kernels = KERNELS if args.kernel == "all" else args.kernel.split(",")
     return 0 if all([run_kernel(kernel, args) for kernel in kernels]) else 1
 

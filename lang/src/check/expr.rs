@@ -268,23 +268,34 @@ impl Checker<'_> {
                 })
             }
             UnOp::Neg => {
-                let e = self.integer(e, "the operand of `-`")?;
+                let literal = matches!(operand.kind, ast::ExprKind::Int { .. });
+                let (e, ty) = self.signed_operand(e, "the operand of `-`")?;
                 Ok(match e.constant() {
-                    Some(v) => Expr::int(v.wrapping_neg(), Type::I64, span),
-                    None => Expr { kind: ExprKind::Neg(Box::new(signed_as(e, &Type::I64))), ty: Type::I64, span },
+                    Some(v) if literal => Expr::int(v.wrapping_neg(), Type::I64, span),
+                    Some(v) => Expr::int(fold_to(v.wrapping_neg(), &ty), ty, span),
+                    None => Expr { kind: ExprKind::Neg(Box::new(e)), ty, span },
                 })
             }
             UnOp::BitNot => {
-                let e = self.integer(e, "the operand of `~`")?;
-                let ty = e.ty.clone();
+                let (e, ty) = self.signed_operand(e, "the operand of `~`")?;
                 Ok(match e.constant() {
-                    Some(v) => Expr::int(!v, ty, span),
+                    Some(v) => Expr::int(fold_to(!v, &ty), ty, span),
                     None => Expr { kind: ExprKind::BitNot(Box::new(e)), ty, span },
                 })
             }
             UnOp::Deref => self.dereference(e, span),
             UnOp::AddrOf => self.address_of(e, span),
         }
+    }
+
+    /// The operand of a unary operator, and the type of the result: an integer keeps its own, others become `int64`.
+    fn signed_operand(&mut self, e: Expr, what: &str) -> Result<(Expr, Type)> {
+        if let Type::Int { .. } = e.ty {
+            let ty = e.ty.clone();
+            return Ok((e, ty));
+        }
+        let e = self.integer(e, what)?;
+        Ok((signed_as(e, &Type::I64), Type::I64))
     }
 
     /// `x++` and its kin.
@@ -436,6 +447,7 @@ impl Checker<'_> {
         let r = self.integer(r, &what)?;
         let ty = match op {
             BinOp::Shl | BinOp::Shr => l.ty.clone(),
+            BinOp::Sub => Type::I64,
             _ => common(&l, &r),
         };
         if let (Some(a), Some(b)) = (l.constant(), r.constant())
@@ -615,28 +627,16 @@ fn equal(negate: bool, len: u32, l: Expr, r: Expr, span: Span) -> Expr {
     Expr { kind: ExprKind::Equal { negate, len, left: Box::new(l), right: Box::new(r) }, ty: Type::Bool, span }
 }
 
-/// The type in which two 64-bit integers meet: a non-negative constant takes the other's sign,
-/// otherwise unsigned wins, as in C.
-fn common(l: &Expr, r: &Expr) -> Type {
+/// The type in which two 64-bit integers meet: a non-negative constant takes the other's sign, and otherwise
+/// signed wins.
+pub(super) fn common(l: &Expr, r: &Expr) -> Type {
     let adopts = |e: &Expr| e.constant().is_some_and(|v| v >= 0);
-    match (l.ty.is_signed(), r.ty.is_signed()) {
-        (a, b) if a == b => l.ty.clone(),
-        (true, false) if adopts(r) => Type::I64,
-        (false, true) if adopts(l) => Type::I64,
-        (true, false) if adopts(l) => Type::U64,
-        (false, true) if adopts(r) => Type::U64,
-        // One side was narrower: every value of it fits the signed type.
-        _ if narrow_source(l) || narrow_source(r) => Type::I64,
-        _ => Type::U64,
-    }
-}
-
-/// Whether a 64-bit unsigned expression was widened from a narrower type.
-fn narrow_source(e: &Expr) -> bool {
-    match &e.kind {
-        ExprKind::Convert(inner) => !e.ty.is_signed() && inner.ty.size() < 8,
-        _ => false,
-    }
+    let (signed, unsigned) = match (l.ty.is_signed(), r.ty.is_signed()) {
+        (a, b) if a == b => return l.ty.clone(),
+        (true, _) => (l, r),
+        (false, _) => (r, l),
+    };
+    if adopts(signed) && !adopts(unsigned) { Type::U64 } else { Type::I64 }
 }
 
 /// Arithmetic on constants; `None` for what has no value (division by zero is left to run time).

@@ -1,8 +1,8 @@
 //! Statements: assignments, control flow, blocks.
 
 use super::Checker;
-use super::convert::{kept, unify};
-use super::expr::effect;
+use super::convert::{kept, signed_as, unify};
+use super::expr::{common, effect};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
@@ -331,7 +331,14 @@ impl Checker<'_> {
             Some(op) => {
                 let value = self.integer(value, &format!("the operand of `{}=`", op.text()))?;
                 let ty = self.count_in(map, &format!("{}=", op.text()), at)?;
-                let value = self.coerce(value, &ty)?;
+                let value = match op {
+                    BinOp::Div | BinOp::Rem => {
+                        let old = Expr { kind: ExprKind::MapGet { map, key: None }, ty, span: at };
+                        let ty = common(&old, &value);
+                        signed_as(value, &ty)
+                    }
+                    _ => self.coerce(value, &ty)?,
+                };
                 Ok(vec![Stmt { kind: StmtKind::UpdateMap { map, key, op, value }, span }])
             }
         }
