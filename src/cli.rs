@@ -84,11 +84,11 @@ pub struct Cli {
     #[arg(short = 'V', long)]
     pub version: bool,
 
-    /// Accepted for compatibility: types come from the kernel, constants are known
+    /// Include this header before those of the script
     #[arg(long, value_name = "HEADER")]
     pub include: Vec<String>,
 
-    /// Accepted for compatibility: a folder of headers
+    /// Look for headers in this folder too
     #[arg(short = 'I', value_name = "DIR")]
     pub include_dir: Vec<PathBuf>,
 

@@ -2,20 +2,22 @@
 
 use crate::Failure;
 use crate::cli::{Cli, Stage};
+use crate::headers;
 use rtrace_lang::arch::Arch;
 use rtrace_lang::bundle::Bundle;
+use rtrace_lang::codes::Code;
 use rtrace_lang::config::{self, Options};
 use rtrace_lang::diag::{Diagnostic, render};
 use rtrace_lang::grammar::ast;
-use rtrace_lang::imports::{self, Imported};
+use rtrace_lang::imports::{self, Imported, Loader};
 use rtrace_lang::kernel::{Feature, Kernel, Version};
-use rtrace_lang::source::SourceMap;
+use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump, parameters};
 use rtrace_runtime::kernel::LiveKernel;
 use std::io::{IsTerminal, Read};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A script as read.
 pub struct Script {
@@ -101,8 +103,38 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
 }
 
 /// The tree of the script and of the files it imports.
-fn parse(script: &mut Script) -> Result<ast::Program, Failure> {
-    imports::load(&mut script.sources, &mut find_import).map_err(|d| failed(&d, &script.sources))
+fn parse(script: &mut Script, cli: &Cli) -> Result<ast::Program, Failure> {
+    let mut files = Files { folders: &cli.include_dir };
+    let mut program = imports::load(&mut script.sources, &mut files).map_err(|d| failed(&d, &script.sources))?;
+    // `--include`, before what the script includes.
+    let lines = cli.include.iter().map(|name| match Path::new(name).canonicalize() {
+        Ok(path) => format!("#include \"{}\"", path.display()),
+        Err(_) => format!("#include <{name}>"),
+    });
+    let items = lines.map(|text| ast::Item::Preprocessor { text, span: Span::default() });
+    program.items.splice(0..0, items);
+    Ok(program)
+}
+
+/// The files that scripts name.
+struct Files<'c> {
+    /// `-I`
+    folders: &'c [PathBuf],
+}
+
+impl Loader for Files<'_> {
+    fn import(&mut self, importer: &str, path: &str) -> Result<Vec<Imported>, String> {
+        find_import(importer, path)
+    }
+
+    fn header(&mut self, importer: &str, path: &str) -> Option<Imported> {
+        let beside = Path::new(importer).parent().unwrap_or(Path::new(""));
+        let places = std::iter::once(beside).chain(self.folders.iter().map(PathBuf::as_path));
+        let found = places.map(|p| p.join(path)).find_map(|p| p.canonicalize().ok().filter(|p| p.is_file()))?;
+        let name = found.display().to_string();
+        let text = read_all(&mut std::fs::File::open(&found).ok()?, &name).ok()?;
+        Some(Imported { name, text })
+    }
 }
 
 /// `import "path"`: relative to the importing file; a folder stands for its scripts, in order of their names.
@@ -139,7 +171,7 @@ fn import_file(path: &Path) -> Result<Imported, String> {
 
 /// One stage of the compilation, as bytes to write.
 pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Result<Vec<u8>, Failure> {
-    let program = parse(script)?;
+    let program = parse(script, cli)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     if stage == Stage::Ast {
         return Ok(rtrace_lang::grammar::dump::dump(&program).into_bytes());
@@ -164,16 +196,53 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
 /// The typed program; warnings are printed.
 fn analyse(program: ast::Program, script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<Typed, Failure> {
     let mut options = options(script, cli)?;
-    let typed = driver::analyse(program, &mut options, &script.sources, kernel);
+    let unread = read_headers(&program, &mut options, script, cli, kernel);
+    let mut typed = driver::analyse(program, &mut options, &script.sources, kernel);
+    if let (Err(errors), Some(why)) = (&mut typed, unread) {
+        for error in errors.iter_mut().filter(|e| matches!(e.code, Code::UnknownName | Code::UnknownType)) {
+            error.notes.extend(why.clone());
+            match &error.help {
+                Some(help) if help.starts_with("did you mean") => error.notes.push(headers::INSTALL.to_owned()),
+                _ => error.help = Some(headers::INSTALL.to_owned()),
+            }
+        }
+    }
     if !cli.no_warnings && !options.warnings.is_empty() {
         eprint!("{}", render(&options.warnings, &script.sources, std::io::stderr().is_terminal()));
     }
     typed.map_err(|d| failed(&d, &script.sources))
 }
 
+/// Looks up in the included headers what nothing else knows. When they cannot be read: why not, as notes for the
+/// errors that follow from it.
+fn read_headers(
+    program: &ast::Program,
+    options: &mut Options,
+    script: &Script,
+    cli: &Cli,
+    kernel: &LiveKernel,
+) -> Option<Vec<String>> {
+    let wanted = rtrace_lang::headers::wanted(program, options, kernel)?;
+    match headers::read(&wanted, &headers::places(&cli.include_dir), &script.sources, kernel) {
+        Ok(found) => {
+            options.headers = found.headers;
+            options.warnings = found.complaints;
+            None
+        }
+        Err(why) => {
+            let includes = wanted.lines.iter().filter_map(|(line, _)| rtrace_lang::headers::include(line));
+            let names: Vec<&str> = includes.collect();
+            Some(vec![
+                format!("it may be defined in {}, which only libclang can read", names.join(", ")),
+                format!("libclang cannot be loaded: {}", headers::reason(&why)),
+            ])
+        }
+    }
+}
+
 /// The bundle of a script.
 pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
-    let program = parse(script)?;
+    let program = parse(script, cli)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     let typed = analyse(program, script, cli, kernel)?;
     let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel)).map_err(fail)?;
@@ -182,7 +251,7 @@ pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bun
 
 /// `-l` with a program: the attach points it names, a line each.
 pub fn attach_points(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<String, Failure> {
-    let program = parse(script)?;
+    let program = parse(script, cli)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     let names = driver::attach_points(program, &mut options(script, cli)?, kernel).map_err(fail)?;
     Ok(names.into_iter().map(|n| n + "\n").collect())
@@ -195,7 +264,7 @@ pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Optio
     if !cli.help && !asked {
         return Ok(None);
     }
-    let program = parse(script)?;
+    let program = parse(script, cli)?;
     let usage = driver::usage(program, &mut options(script, cli)?, &script.sources, kernel)
         .map_err(|d| failed(&d, &script.sources))?;
     if !cli.help && usage.named.iter().any(|p| p.name == "help") {

@@ -5,6 +5,7 @@
 
 mod cli;
 mod compile;
+mod headers;
 mod info;
 mod run;
 

@@ -7,7 +7,7 @@
 mod support;
 
 use rtrace_lang::grammar::ast;
-use rtrace_lang::imports::Imported;
+use rtrace_lang::imports::{Imported, Loader};
 use rtrace_lang::probes::KINDS;
 use rtrace_lang::source::SourceMap;
 use rtrace_lang::{config, driver, imports};
@@ -85,15 +85,24 @@ fn examples() -> Vec<Example> {
     examples
 }
 
+/// Files beside the script.
+struct Beside<'f>(&'f HashMap<String, String>);
+
+impl Loader for Beside<'_> {
+    fn import(&mut self, importer: &str, path: &str) -> Result<Vec<Imported>, String> {
+        self.header(importer, path).map(|f| vec![f]).ok_or_else(|| format!("cannot import {path}"))
+    }
+
+    fn header(&mut self, _: &str, path: &str) -> Option<Imported> {
+        self.0.get(path).map(|text| Imported { name: path.to_owned(), text: text.clone() })
+    }
+}
+
 /// The script's tree with what it imports.
 fn parse(example: &Example) -> Result<(ast::Program, SourceMap), String> {
     let mut sources = SourceMap::default();
     sources.add("example.rt", example.block.text.as_str());
-    let mut load = |_: &str, path: &str| match example.files.get(path) {
-        Some(text) => Ok(vec![Imported { name: path.to_owned(), text: text.clone() }]),
-        None => Err(format!("cannot import {path}")),
-    };
-    match imports::load(&mut sources, &mut load) {
+    match imports::load(&mut sources, &mut Beside(&example.files)) {
         Ok(program) => Ok((program, sources)),
         Err(d) => Err(rtrace_lang::diag::render(&d, &sources, false)),
     }

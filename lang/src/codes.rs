@@ -41,6 +41,8 @@ codes! {
         "", "begin { exit() }";
     UnsupportedSyntax = "0103", "not supported",
         "The construct is part of the language but this version cannot compile it.", "", "";
+    BadHeader = "0105", "a header cannot be read as it should",
+        "A header that the script includes is not found, or libclang finds errors in it. What is defined where the errors are may be missing or wrong.", "", "";
     BadImport = "0104", "a file cannot be imported",
         "The file or folder of an `import` is not there, may not be used, or imports itself.", "", "";
     UnknownName = "0201", "unknown name",

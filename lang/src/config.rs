@@ -4,6 +4,7 @@
 use crate::arch::Arch;
 use crate::bundle::{Config, MissingProbes};
 use crate::diag::Diagnostic;
+use crate::headers::Headers;
 use crate::types::StackMode;
 
 /// What the compiler is told besides the script.
@@ -13,6 +14,8 @@ pub struct Options {
     pub params: Vec<String>,
     /// Parameters given as `--name=value` or `--name`, for `getopt`.
     pub named: Vec<(String, Option<String>)>,
+    /// What the headers that the script includes define.
+    pub headers: Headers,
     /// Trace only this process.
     pub pid: Option<u32>,
     /// Functions that change the system are allowed.
@@ -33,6 +36,7 @@ impl Default for Options {
         Options {
             params: Vec::new(),
             named: Vec::new(),
+            headers: Headers::default(),
             pid: None,
             unsafe_: false,
             arch: Arch::X86_64,

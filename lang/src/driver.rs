@@ -28,7 +28,8 @@ pub fn analyse(
 ) -> Result<Typed, Vec<Diagnostic>> {
     options.take_named();
     let resolved = resolve::resolve(program, options, kernel)?;
-    let kernel = WithScript::new(kernel, &resolved.definitions, &resolved.defines).map_err(|e| vec![*e])?;
+    let kernel =
+        WithScript::new(kernel, &options.headers, &resolved.definitions, &resolved.defines).map_err(|e| vec![*e])?;
     let checked = check::check(&resolved, options, sources, &kernel)?;
     layout::layout(checked, options, &kernel)
 }

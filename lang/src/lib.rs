@@ -18,6 +18,7 @@ pub mod driver;
 pub mod dump;
 mod expand;
 pub mod format;
+pub mod headers;
 pub mod hist;
 pub mod imports;
 pub mod kernel;

@@ -1,5 +1,5 @@
-//! The lines that begin with `#`: `#include` has nothing to add (types come from the kernel, constants from a
-//! table), `#define NAME value` names an expression, and conditions choose between top-level items, as scripts
+//! The lines that begin with `#`: `#include` is kept for what neither the kernel's types nor the table of constants
+//! has (see `headers.rs`), `#define NAME value` names an expression, and conditions choose between top-level items, as scripts
 //! do that were written for kernels with and without type information.
 
 use crate::codes::Code;
@@ -15,6 +15,8 @@ const ALWAYS_DEFINED: &[&str] = &["BPFTRACE_HAVE_BTF"];
 #[derive(Debug, Default)]
 pub(crate) struct Preprocessor {
     pub defines: HashMap<String, Expr>,
+    /// The lines that count and that headers may depend on: `#include`, `#define`, `#undef`.
+    pub lines: Vec<(String, Span)>,
     /// For each open `#if`: whether its lines count, and whether one of its branches has counted.
     conditions: Vec<(bool, bool)>,
 }
@@ -50,8 +52,12 @@ impl Preprocessor {
                 self.conditions.pop().ok_or_else(unbalanced)?;
             }
             _ if !self.active() => {}
-            "include" | "pragma" | "undef" => {}
-            "define" => self.define(text, argument, span)?,
+            "pragma" => {}
+            "include" | "undef" => self.lines.push((text.to_owned(), span)),
+            "define" => {
+                self.define(text, argument, span)?;
+                self.lines.push((text.to_owned(), span));
+            }
             _ => return Err(Diagnostic::error(Code::UnsupportedSyntax, span, format!("`#{word}` is not supported"))),
         }
         Ok(())

@@ -21,6 +21,8 @@ pub(crate) struct ResolvedScript {
     pub definitions: Vec<ast::CDef>,
     /// What `#define` names.
     pub defines: HashMap<String, ast::Expr>,
+    /// The lines that headers are read with.
+    pub lines: Vec<(String, Span)>,
     /// Some clause has no target on this kernel and is left out, as the script allows.
     pub incomplete: bool,
 }
@@ -82,6 +84,10 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
         );
     }
     script.defines = std::mem::take(&mut lines.defines);
+    script.lines = std::mem::take(&mut lines.lines);
+    for (name, constant) in &options.headers.constants {
+        script.defines.entry(name.clone()).or_insert_with(|| constant.expr(Span::default()));
+    }
     for probe in &mut probes {
         errors.extend(expand(probe, &macros).err().map(|e| *e));
     }

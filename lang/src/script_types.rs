@@ -6,6 +6,7 @@ use crate::check::primitive;
 use crate::codes::Code;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
+use crate::headers::Headers;
 use crate::kernel::{
     Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserSymbol, Version,
 };
@@ -27,19 +28,20 @@ pub(crate) struct WithScript<'k> {
 }
 
 impl<'k> WithScript<'k> {
-    /// Lays the definitions out, in order: a type is known to those after it, and to pointers in itself.
+    /// Takes those of the headers and lays the script's definitions out, in order: a type is known to those after it, and to pointers in itself.
     pub(crate) fn new(
         kernel: &'k dyn Kernel,
+        headers: &Headers,
         definitions: &[CDef],
         defines: &'k HashMap<String, Expr>,
     ) -> Result<WithScript<'k>> {
         let mut all = WithScript {
             kernel,
             defines,
-            records: Vec::new(),
-            types: HashMap::new(),
-            enumerators: HashMap::new(),
-            enums: HashMap::new(),
+            records: headers.records.clone(),
+            types: headers.types.clone(),
+            enumerators: headers.enumerators.clone(),
+            enums: headers.enums.clone(),
         };
         for definition in definitions {
             all.define(definition)?;
