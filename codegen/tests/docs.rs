@@ -212,3 +212,36 @@ fn every_kind_of_probe_is_shown() {
     let missing: Vec<&str> = KINDS.iter().map(|k| k.name).filter(|k| !shows(k)).collect();
     assert!(missing.is_empty(), "no example has a probe of the kinds {missing:?}");
 }
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let entries = std::fs::read_dir(root.join("docs")).expect("the folder of pages");
+    let mut pages: Vec<_> = entries.map(|e| e.expect("an entry").path()).collect();
+    pages.push(root.join("README.md"));
+    let mut links = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).expect("a readable page");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            links += 1;
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            assert!(target.exists(), "{}: {link} is not there", page.display());
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&target).expect("a readable page");
+                let there = text.lines().filter(|l| l.starts_with('#')).any(|l| anchor_of(l) == anchor);
+                assert!(there, "{}: {link}: there is no such heading", page.display());
+            }
+        }
+    }
+    assert!(links > 40, "only {links} links");
+}
+
+/// The anchor that a heading has on the web.
+fn anchor_of(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c)).map(|c| if c == ' ' { '-' } else { c }).collect()
+}
