@@ -1,4 +1,4 @@
-//! `@m = count()`, `sum`, `avg`, `stats`, `min`, `max`, `hist`, `lhist`: finding the words to update
+//! `@m = count()`, `sum`, `avg`, `stats`, `min`, `max`, `hist`, `lhist`, `quantiles`, `tseries`: finding the words to update
 //! and updating them in place. Bucket numbers are those of `lang/src/hist.rs`.
 
 use crate::helpers;
@@ -9,7 +9,7 @@ use rtrace_lang::bundle::{MapDef, Storage};
 use rtrace_lang::diag::Result;
 use rtrace_lang::hist;
 use rtrace_lang::typed::{Expr, MapId};
-use rtrace_lang::types::{Agg, Type};
+use rtrace_lang::types::{Agg, Series, Type};
 
 /// More stripes than this are added up by a loop.
 const UNROLLED_STRIPES: u32 = 8;
@@ -64,9 +64,17 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let mark = self.mark();
         let key = self.key(key)?;
         let ir = self.ir;
-        let (found, missing, lost) = (ir.block("found"), ir.block("missing"), ir.block("lost"));
+        let found = ir.block("found");
         let first = self.lookup(object, key)?;
         let from_first = ir.here();
+        if def.key.is_none() {
+            // The one element of an array is always there.
+            ir.cond_br(ir.is_null(first), failed, found);
+            ir.at(found);
+            self.release(mark);
+            return Ok(first);
+        }
+        let (missing, lost) = (ir.block("missing"), ir.block("lost"));
         ir.cond_br(ir.is_null(first), missing, found);
 
         ir.at(missing);
@@ -129,7 +137,62 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 let bucket = self.linear_bucket(value, *min, *max, *step);
                 add(ir.index(p, ir.shl(bucket, ir.int(3))), ir.int(1));
             }
+            Agg::Quantiles { .. } => {
+                let bucket = self.log2_bucket(value, Agg::QUANTILE_BITS);
+                add(ir.index(p, ir.shl(bucket, ir.int(3))), ir.int(1));
+            }
+            Agg::Tseries { interval, intervals, of, signed } => {
+                self.record(p, value, *interval, *intervals, *of, *signed);
+            }
         }
+    }
+
+    /// Puts a value into its interval of the time series at `p`. Only this CPU writes there; a program that
+    /// interrupts this one may spoil the one interval, as it may a minimum.
+    fn record(&self, p: Ptr<'c>, value: Val<'c>, interval: u64, intervals: u32, of: Series, signed: bool) {
+        let ir = self.ir;
+        let boot = ir.helper(helpers::KTIME_GET_BOOT_NS, &[], Effect::Any);
+        let offset = match self.unit.typed.globals.wall {
+            Some(wall) => ir.load(self.unit.global(wall), 8, 8, false),
+            None => ir.int(0),
+        };
+        let now = ir.add(boot, offset);
+        let number = ir.udiv(now, ir.int(interval.max(1) as i64));
+        let slot = ir.bound(ir.urem(number, ir.int(i64::from(intervals.max(1)))), intervals.max(1) - 1);
+        let p = ir.index(p, ir.mul(slot, ir.int(i64::from(Agg::SERIES_WORDS) * 8)));
+        let (at_value, at_weight) = (ir.offset(p, 8), ir.offset(p, 16));
+        let (fresh, check, same, done) = (ir.block("fresh"), ir.block("check"), ir.block("same"), ir.block("kept"));
+        let weight = ir.load(at_weight, 8, 8, false);
+        ir.cond_br(ir.icmp(Pred::EQ, weight, ir.int(0)), fresh, check);
+        ir.at(check);
+        let old_number = ir.load(p, 8, 8, false);
+        ir.cond_br(ir.icmp(Pred::EQ, old_number, number), same, fresh);
+
+        ir.at(fresh);
+        ir.store(p, number, 8, 8);
+        ir.store(at_value, value, 8, 8);
+        ir.store(at_weight, if of == Series::Last { now } else { ir.int(1) }, 8, 8);
+        ir.br(done);
+
+        ir.at(same);
+        let old = ir.load(at_value, 8, 8, false);
+        let new = match of {
+            Series::Last => value,
+            Series::Sum | Series::Avg => ir.add(old, value),
+            Series::Min | Series::Max => {
+                let pred = match (of, signed) {
+                    (Series::Min, true) => Pred::SLT,
+                    (Series::Min, false) => Pred::ULT,
+                    (_, true) => Pred::SGT,
+                    (_, false) => Pred::UGT,
+                };
+                ir.select(ir.icmp(pred, value, old), value, old)
+            }
+        };
+        ir.store(at_value, new, 8, 8);
+        ir.store(at_weight, if of == Series::Last { now } else { ir.add(weight, ir.int(1)) }, 8, 8);
+        ir.br(done);
+        ir.at(done);
     }
 
     /// As `hist::log2_bucket`.

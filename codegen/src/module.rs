@@ -76,7 +76,7 @@ impl<'m, 'c> Unit<'m, 'c> {
                 unit.objects.push(global);
             }
         }
-        let license = context.const_string(b"GPL", true);
+        let license = context.const_string(unit.typed.license.as_bytes(), true);
         let global = module.add_global(license.get_type(), None, "_license");
         global.set_section(Some("license"));
         global.set_initializer(&license);

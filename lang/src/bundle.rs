@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -238,6 +238,8 @@ pub struct Globals {
     pub ncpus: u32,
     /// `u64` written by the loader: what to add to `CLOCK_BOOTTIME` for `CLOCK_TAI`, where a program asks for it.
     pub tai: Option<u32>,
+    /// `u64` written by the loader: what to add to `CLOCK_BOOTTIME` for `CLOCK_REALTIME`, where a map has intervals.
+    pub wall: Option<u32>,
 }
 
 /// A loop that is stopped after some rounds even if it would go on.
@@ -439,6 +441,14 @@ pub struct Config {
     pub cpp_demangle: bool,
     /// Attach what can be attached: `ignore`, `warn` or `error` for probes that cannot.
     pub missing_probes: MissingProbes,
+    /// Most bytes of a file that `cat` prints.
+    pub max_cat_bytes: u32,
+    /// What is printed after a string that was cut at `max_strlen`.
+    pub str_trunc_trailer: String,
+    /// Size of the strings that may have been cut, NUL included.
+    pub max_strlen: u32,
+    /// A line of percentiles below each histogram.
+    pub hist_quantiles: bool,
     /// Trace only this process, its threads included (`-p`).
     pub pid: Option<u32>,
 }
@@ -459,6 +469,10 @@ impl Default for Config {
             show_debug_info: false,
             cpp_demangle: true,
             missing_probes: MissingProbes::Error,
+            max_cat_bytes: 10240,
+            str_trunc_trailer: "..".to_owned(),
+            max_strlen: 1024,
+            hist_quantiles: false,
             pid: None,
         }
     }

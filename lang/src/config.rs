@@ -1,10 +1,12 @@
-//! The settings of a run: a table of the reference's configuration variables, set from the
-//! environment (`BPFTRACE_MAX_STRLEN=…`, `RTRACE_MAX_STRLEN=…`) and then by the script's `config` block.
+//! The settings of a run: a table of the reference's configuration variables, set by the script's
+//! `config` block and from the environment (`BPFTRACE_MAX_STRLEN=…`, `RTRACE_MAX_STRLEN=…`), which has the last word.
 
 use crate::arch::Arch;
 use crate::bundle::{Config, MissingProbes};
+use crate::codes::Code;
 use crate::diag::Diagnostic;
 use crate::headers::Headers;
+use crate::source::Span;
 use crate::types::StackMode;
 
 /// What the compiler is told besides the script.
@@ -24,7 +26,17 @@ pub struct Options {
     /// Size of strings, NUL included.
     pub max_strlen: u32,
     pub max_probes: u32,
+    /// Most programs that a script may become; `None`: no limit.
+    pub max_bpf_progs: Option<u32>,
     pub stack_mode: StackMode,
+    /// What the kernel is told that the programs' license is.
+    pub license: String,
+    /// Features that a script must not use, or is warned about: name of the setting, whether it is an error.
+    pub unstable: Vec<(&'static str, bool)>,
+    /// The settings that somebody gave, by name.
+    pub given: Vec<(&'static str, Value)>,
+    /// Settings that the environment gave: the script does not change them.
+    pub fixed: Vec<&'static str>,
     /// What the runtime needs.
     pub run: Config,
     /// What the passes have to say that is no error.
@@ -42,7 +54,12 @@ impl Default for Options {
             arch: Arch::X86_64,
             max_strlen: 1024,
             max_probes: 1024,
+            max_bpf_progs: None,
             stack_mode: StackMode::Bpftrace,
+            license: "GPL".to_owned(),
+            unstable: Vec::new(),
+            given: Vec::new(),
+            fixed: Vec::new(),
             run: Config::default(),
             warnings: Vec::new(),
         }
@@ -50,6 +67,17 @@ impl Default for Options {
 }
 
 impl Options {
+    /// What a setting such as `unstable_tseries` has to say about the use of its feature.
+    pub(crate) fn feature(&self, setting: &str, what: &str, span: Span) -> Option<Box<Diagnostic>> {
+        let (name, error) = self.unstable.iter().find(|u| u.0 == setting)?;
+        Some(if *error {
+            Diagnostic::error(Code::ConfigValue, span, format!("{what} is forbidden by `{name} = error`"))
+                .help(format!("config = {{ {name} = enable }} allows it, if the environment does not set {name}"))
+        } else {
+            Diagnostic::warning(Code::ConfigValue, span, format!("{what} is used, and `{name}` asks for a warning"))
+        })
+    }
+
     /// Takes the parameters that have names out of those that are counted.
     pub(crate) fn take_named(&mut self) {
         self.params.retain(|param| {
@@ -77,61 +105,139 @@ pub enum Value {
 
 type Setter = fn(&mut Options, &Value) -> Result<(), String>;
 
-/// Name, what it does, setter. Settings of the reference that have no meaning here are accepted.
-pub static SETTINGS: &[(&str, &str, Setter)] = &[
-    ("cpp_demangle", "demangle C++ names", |o, v| boolean(v).map(|b| o.run.cpp_demangle = b)),
-    ("max_bpf_progs", "accepted; programs are shared and need no limit", |_, _| Ok(())),
-    ("max_map_keys", "most entries of a map", |o, v| integer(v, 1, 1 << 30).map(|n| o.run.max_map_keys = n as u32)),
-    ("max_probes", "most attach points of a wildcard", |o, v| integer(v, 1, 1 << 20).map(|n| o.max_probes = n as u32)),
-    ("max_strlen", "size of strings in bytes", |o, v| integer(v, 1, 1 << 14).map(|n| o.max_strlen = n as u32)),
-    ("missing_probes", "what to do with probes that cannot be attached: ignore, warn, error", |o, v| {
-        o.run.missing_probes = match v {
-            Value::Word(w) if w == "ignore" => MissingProbes::Ignore,
-            Value::Word(w) if w == "warn" => MissingProbes::Warn,
-            Value::Word(w) if w == "error" => MissingProbes::Error,
-            _ => return Err("one of ignore, warn, error".into()),
+/// A setting: name, its value where nobody sets it, what it does, setter.
+pub struct Setting {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub doc: &'static str,
+    set: Setter,
+}
+
+const fn row(name: &'static str, default: &'static str, doc: &'static str, set: Setter) -> Setting {
+    Setting { name, default, doc, set }
+}
+
+/// All settings: the reference's (those that have no meaning here are accepted), then our own.
+pub static SETTINGS: &[Setting] = &[
+    row(
+        "cache_user_symbols",
+        "PER_PID",
+        "PER_PID, PER_PROGRAM or NONE; accepted: symbols are kept for each file and process",
+        |_, v| one_of(v, &["PER_PID", "PER_PROGRAM", "NONE", "0", "1"]).map(|_| ()),
+    ),
+    row("cpp_demangle", "true", "demangle the names of C++ and Rust", |o, v| {
+        boolean(v).map(|b| o.run.cpp_demangle = b)
+    }),
+    row("debug_output", "false", "accepted; programs write no trace messages", |_, v| boolean(v).map(|_| ())),
+    row(
+        "lazy_symbolication",
+        "false",
+        "accepted; symbols are looked up when they are first printed, and those of the command of -c kept when it ends",
+        |_, v| boolean(v).map(|_| ()),
+    ),
+    row("license", "GPL", "the license that the kernel is told: GPL and those that go with it", |o, v| {
+        o.license = one_of(v, &LICENSES)?.to_owned();
+        Ok(())
+    }),
+    row("log_size", "1000000", "accepted; the log of the verifier grows as needed", |_, v| {
+        integer(v, 1, i64::MAX).map(|_| ())
+    }),
+    row("max_ast_nodes", "0", "accepted; the size of a script has no such limit", |_, v| {
+        integer(v, 0, i64::MAX).map(|_| ())
+    }),
+    row("max_bpf_progs", "1024", "most programs that a script may become; checked when it is set", |o, v| {
+        integer(v, 1, 1 << 20).map(|n| o.max_bpf_progs = Some(n as u32))
+    }),
+    row("max_cat_bytes", "10240", "most bytes that cat() prints", |o, v| {
+        integer(v, 1, 1 << 30).map(|n| o.run.max_cat_bytes = n as u32)
+    }),
+    row("max_map_keys", "4096", "most entries of a map", |o, v| {
+        integer(v, 1, 1 << 30).map(|n| o.run.max_map_keys = n as u32)
+    }),
+    row("max_probes", "1024", "most attach points of a wildcard", |o, v| {
+        integer(v, 1, 1 << 20).map(|n| o.max_probes = n as u32)
+    }),
+    row("max_strlen", "1024", "size of strings in bytes", |o, v| {
+        integer(v, 1, 1 << 14).map(|n| o.max_strlen = n as u32)
+    }),
+    row("max_type_res_iterations", "0", "accepted; types are found in a few rounds", |_, v| {
+        integer(v, 0, i64::MAX).map(|_| ())
+    }),
+    row("missing_probes", "error", "what to do with probes that cannot be attached: ignore, warn, error", |o, v| {
+        o.run.missing_probes = match one_of(v, &["ignore", "warn", "error"])? {
+            "ignore" => MissingProbes::Ignore,
+            "warn" => MissingProbes::Warn,
+            _ => MissingProbes::Error,
         };
         Ok(())
     }),
-    ("on_stack_limit", "accepted; nothing large is kept on the stack", |_, _| Ok(())),
-    ("lazy_symbolication", "accepted; symbols are always looked up when printed", |_, _| Ok(())),
-    ("license", "accepted; programs are GPL", |_, _| Ok(())),
-    ("log_size", "accepted; the verifier's log grows as needed", |_, _| Ok(())),
-    ("perf_rb_pages", "size of the event buffer in pages", |o, v| {
+    row("on_stack_limit", "32", "accepted; nothing large is kept on the stack", |_, v| {
+        integer(v, 0, i64::MAX).map(|_| ())
+    }),
+    row("perf_rb_pages", "1024", "size of the event buffer in pages", |o, v| {
         integer(v, 1, 1 << 18).map(|n| o.run.ringbuf_bytes = ((n as u32).next_power_of_two()) * 4096)
     }),
-    ("print_maps_on_exit", "print all maps at the end", |o, v| boolean(v).map(|b| o.run.print_maps_on_exit = b)),
-    ("show_debug_info", "files and lines in stacks", |o, v| boolean(v).map(|b| o.run.show_debug_info = b)),
-    ("stack_mode", "how stacks are printed: bpftrace, perf, raw", |o, v| {
-        o.stack_mode = match v {
-            Value::Word(w) if w == "bpftrace" => StackMode::Bpftrace,
-            Value::Word(w) if w == "perf" => StackMode::Perf,
-            Value::Word(w) if w == "raw" => StackMode::Raw,
-            _ => return Err("one of bpftrace, perf, raw".into()),
+    row("print_maps_on_exit", "true", "print all maps at the end", |o, v| {
+        boolean(v).map(|b| o.run.print_maps_on_exit = b)
+    }),
+    row("show_debug_info", "false", "files and lines in stacks", |o, v| boolean(v).map(|b| o.run.show_debug_info = b)),
+    row("stack_mode", "bpftrace", "how stacks are printed: bpftrace, perf, raw", |o, v| {
+        o.stack_mode = match one_of(v, &["bpftrace", "perf", "raw"])? {
+            "perf" => StackMode::Perf,
+            "raw" => StackMode::Raw,
+            _ => StackMode::Bpftrace,
         };
         Ok(())
     }),
-    ("str_trunc_trailer", "accepted", |_, _| Ok(())),
-    ("symbol_source", "accepted", |_, _| Ok(())),
-    ("cache_user_symbols", "accepted", |_, _| Ok(())),
-    ("use_blazesym", "accepted", |_, _| Ok(())),
-    ("unstable_import", "accepted", |_, _| Ok(())),
-    ("unstable_import_statement", "accepted", |_, _| Ok(())),
-    ("unstable_macro", "accepted", |_, _| Ok(())),
-    ("unstable_map_decl", "accepted", |_, _| Ok(())),
-    ("unstable_tseries", "accepted", |_, _| Ok(())),
-    ("unstable_addr", "accepted", |_, _| Ok(())),
+    row("str_trunc_trailer", "..", "what is printed after a string that was cut at max_strlen", |o, v| {
+        o.run.str_trunc_trailer = match v {
+            Value::Word(w) => w.clone(),
+            Value::Int(n) => n.to_string(),
+            Value::Bool(_) => return Err("a text".into()),
+        };
+        Ok(())
+    }),
+    row("symbol_source", "symbol_table", "dwarf or symbol_table; accepted: uprobes use the symbol table", |_, v| {
+        one_of(v, &["dwarf", "symbol_table"]).map(|_| ())
+    }),
+    row("unstable_addr", "enable", "error, warn or enable: the operator &", |o, v| unstable(o, "unstable_addr", v)),
+    row("unstable_import", "enable", "error, warn or enable: import", |o, v| unstable(o, "unstable_import", v)),
+    row("unstable_macro", "enable", "error, warn or enable: macros", |o, v| unstable(o, "unstable_macro", v)),
+    row("unstable_map_decl", "enable", "error, warn or enable: declarations of maps", |o, v| {
+        unstable(o, "unstable_map_decl", v)
+    }),
+    row("unstable_tseries", "enable", "error, warn or enable: tseries()", |o, v| unstable(o, "unstable_tseries", v)),
+    row("use_blazesym", "true", "accepted; it is how symbols are found", |_, v| boolean(v).map(|_| ())),
+    row("verify_llvm_ir", "false", "accepted; what LLVM is given is always verified", |_, v| boolean(v).map(|_| ())),
+    row("hist_quantiles", "false", "a line with the 50th, 95th and 99th percentile below each histogram", |o, v| {
+        boolean(v).map(|b| o.run.hist_quantiles = b)
+    }),
 ];
 
-/// Sets one setting by name, in either case and with or without the reference's prefix.
-/// The error says which values it takes, or is empty for an unknown name.
-pub fn set(options: &mut Options, name: &str, value: &Value) -> Result<(), String> {
+/// What the kernel takes as compatible with its own.
+const LICENSES: [&str; 6] =
+    ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
+
+/// A setting by name, in either case and with or without the reference's prefix.
+pub fn find(name: &str) -> Option<&'static Setting> {
     let lower = name.to_ascii_lowercase();
     let key = lower.strip_prefix("bpftrace_").unwrap_or(&lower);
-    match SETTINGS.iter().find(|s| s.0 == key) {
-        Some((_, _, setter)) => setter(options, value),
-        None => Err(String::new()),
+    let key = if key == "unstable_import_statement" { "unstable_import" } else { key };
+    SETTINGS.iter().find(|s| s.name == key)
+}
+
+/// Sets one setting from the script; what the environment gave stays. The error says which values it takes, or
+/// is empty for an unknown name.
+pub fn set(options: &mut Options, name: &str, value: &Value) -> Result<(), String> {
+    let Some(setting) = find(name) else { return Err(String::new()) };
+    if options.fixed.contains(&setting.name) {
+        // Still the script's error if it is one.
+        return (setting.set)(&mut Options::default(), value);
     }
+    (setting.set)(options, value)?;
+    options.given.retain(|g| g.0 != setting.name);
+    options.given.push((setting.name, value.clone()));
+    Ok(())
 }
 
 /// Applies the environment. Unknown names are left alone: they are not ours.
@@ -141,12 +247,47 @@ pub fn from_environment(
 ) -> Result<(), String> {
     for (name, text) in variables {
         let Some(key) = name.strip_prefix("BPFTRACE_").or_else(|| name.strip_prefix("RTRACE_")) else { continue };
-        let key = key.to_ascii_lowercase();
-        if !SETTINGS.iter().any(|s| s.0 == key) {
-            continue;
-        }
-        let value = text.parse().map(Value::Int).unwrap_or(Value::Word(text.clone()));
-        set(options, &key, &value).map_err(|takes| format!("{name}={text}: the value must be {takes}"))?;
+        let Some(setting) = find(key) else { continue };
+        let value = parse(&text);
+        set(options, key, &value).map_err(|takes| format!("{name}={text}: the value must be {takes}"))?;
+        options.fixed.push(setting.name);
+    }
+    Ok(())
+}
+
+/// A value from text.
+fn parse(text: &str) -> Value {
+    match (text.parse(), text) {
+        (Ok(n), _) => Value::Int(n),
+        (_, "true") => Value::Bool(true),
+        (_, "false") => Value::Bool(false),
+        _ => Value::Word(text.to_owned()),
+    }
+}
+
+/// The value that a setting has, whoever set it.
+pub fn value(options: &Options, setting: &Setting) -> Value {
+    let given = options.given.iter().find(|g| g.0 == setting.name);
+    given.map_or_else(|| parse(setting.default), |g| g.1.clone())
+}
+
+fn one_of<'w>(v: &Value, words: &[&'w str]) -> Result<&'w str, String> {
+    let text = match v {
+        Value::Word(w) => w.clone(),
+        Value::Int(n) => n.to_string(),
+        Value::Bool(b) => b.to_string(),
+    };
+    words.iter().find(|w| **w == text).copied().ok_or_else(|| format!("one of {}", words.join(", ")))
+}
+
+/// `error`, `warn` or `enable` for a feature.
+fn unstable(options: &mut Options, name: &'static str, v: &Value) -> Result<(), String> {
+    let word = one_of(v, &["error", "warn", "enable", "0", "1"])?;
+    options.unstable.retain(|u| u.0 != name);
+    match word {
+        "error" | "0" => options.unstable.push((name, true)),
+        "warn" => options.unstable.push((name, false)),
+        _ => {}
     }
     Ok(())
 }
@@ -166,5 +307,38 @@ fn boolean(v: &Value) -> Result<bool, String> {
         Value::Word(w) if w == "true" => Ok(true),
         Value::Word(w) if w == "false" => Ok(false),
         _ => Err("true or false".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_values_that_their_settings_take() {
+        for setting in SETTINGS {
+            let mut options = Options::default();
+            let default = value(&options, setting);
+            (setting.set)(&mut options, &default).unwrap_or_else(|e| panic!("{}: {e}", setting.name));
+            options.max_bpf_progs = None;
+            assert_eq!(options, Options::default(), "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn the_environment_has_the_last_word() {
+        let mut options = Options::default();
+        let variables = [("BPFTRACE_MAX_STRLEN", "64"), ("RTRACE_STACK_MODE", "perf"), ("BPFTRACE_BTF", "/x")];
+        from_environment(&mut options, variables.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned()))).unwrap();
+        set(&mut options, "max_strlen", &Value::Int(128)).unwrap();
+        set(&mut options, "BPFTRACE_MAX_MAP_KEYS", &Value::Int(9)).unwrap();
+        assert_eq!((options.max_strlen, options.run.max_map_keys), (64, 9));
+        assert_eq!(options.stack_mode, StackMode::Perf);
+        assert_eq!(value(&options, find("MAX_STRLEN").unwrap()), Value::Int(64));
+        assert!(set(&mut options, "max_strlen", &Value::Bool(true)).is_err());
+        assert_eq!(set(&mut options, "max_strlenn", &Value::Int(1)), Err(String::new()));
+        assert!(set(&mut options, "license", &Value::Word("MIT".into())).is_err());
+        let bad = [("RTRACE_LOG_SIZE".to_owned(), "x".to_owned())];
+        assert!(from_environment(&mut options, bad.into_iter()).unwrap_err().contains("RTRACE_LOG_SIZE=x"));
     }
 }

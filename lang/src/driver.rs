@@ -30,7 +30,8 @@ pub fn analyse(
     let resolved = resolve::resolve(program, options, kernel)?;
     let kernel =
         WithScript::new(kernel, &options.headers, &resolved.definitions, &resolved.defines).map_err(|e| vec![*e])?;
-    let checked = check::check(&resolved, options, sources, &kernel)?;
+    let mut checked = check::check(&resolved, options, sources, &kernel)?;
+    options.warnings.append(&mut checked.warnings);
     layout::layout(checked, options, &kernel)
 }
 

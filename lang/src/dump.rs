@@ -373,6 +373,8 @@ fn type_text(ty: &Type) -> String {
         Type::Timestamp { format } => format!("{ty}({format})"),
         Type::Agg(Agg::Hist { bits }) if *bits > 0 => format!("{ty}({bits})"),
         Type::Agg(Agg::Lhist { min, max, step }) => format!("{ty}({min}, {max}, {step})"),
+        Type::Agg(Agg::Quantiles { percentiles }) => format!("{ty}({percentiles:?})"),
+        Type::Agg(Agg::Tseries { interval, intervals, of, .. }) => format!("{ty}({interval}, {intervals}, {of:?})"),
         Type::Agg(
             Agg::Sum { signed: false }
             | Agg::Avg { signed: false }

@@ -176,7 +176,7 @@ impl FormatSpec {
             | Conversion::Char
             | Conversion::Pointer => ty.is_integer() || matches!(ty, Type::Ptr { .. }) || is_number_of_map(ty),
             Conversion::GfpFlags => ty.is_integer(),
-            Conversion::Str => !matches!(ty, Type::Void | Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. })),
+            Conversion::Str => !matches!(ty, Type::Void) && !matches!(ty, Type::Agg(agg) if !agg.is_number()),
             Conversion::Buffer | Conversion::BufferHex | Conversion::BufferEscaped => match ty {
                 Type::Buffer { .. } => true,
                 Type::Array { elem, .. } => matches!(**elem, Type::Int { bits: 8, .. }),
@@ -207,7 +207,7 @@ impl FormatSpec {
 /// Aggregations whose result is one integer.
 fn is_number_of_map(ty: &Type) -> bool {
     match ty {
-        Type::Agg(agg) => !matches!(agg, Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Stats { .. }),
+        Type::Agg(agg) => agg.is_number() && !matches!(agg, Agg::Stats { .. }),
         _ => false,
     }
 }

@@ -56,6 +56,35 @@ pub fn linear_bucket(n: i64, min: i64, max: i64, step: i64) -> u32 {
     }
 }
 
+/// A percentile in thousandths: `99.9` is 99900.
+pub fn parse_percentile(text: &str) -> Option<u32> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 3 {
+        return None;
+    }
+    let part: u32 = format!("{part:0<3}").parse().ok()?;
+    let thousandths = whole.parse::<u32>().ok()?.checked_mul(1000)?.checked_add(part)?;
+    (thousandths <= 100_000).then_some(thousandths)
+}
+
+/// The value that so many thousandths of a percent of the samples do not exceed, from the counts of
+/// `log2_buckets(bits)` buckets: the middle of the bucket that it lies in, so that it is at most `2^-(bits + 1)` of
+/// it wrong. `None` without samples, and for one below zero.
+pub fn percentile(counts: &[u64], bits: u8, thousandths: u32) -> Option<u64> {
+    let total: u128 = counts.iter().map(|c| u128::from(*c)).sum();
+    // The rank of the sample, from 1.
+    let rank = (total * u128::from(thousandths)).div_ceil(100_000).max(1);
+    let mut seen = 0;
+    let index = counts.iter().position(|c| {
+        seen += u128::from(*c);
+        seen >= rank
+    })?;
+    let (low, high) = log2_range(u32::try_from(index).ok()?, bits);
+    let low = low?;
+    Some(high.map_or(low, |high| low + (high - 1 - low) / 2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +100,42 @@ mod tests {
                 assert!(high.is_none_or(|h| (n as u64) < h), "{n} above bucket {index} of {bits}");
             }
             assert_eq!(log2_bucket(-1, bits), 0);
+        }
+    }
+
+    #[test]
+    fn percentiles_are_as_near_as_promised() {
+        let mut state = 7u64;
+        let mut samples: Vec<i64> = (0..5000)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> (20 + state % 40)) as i64
+            })
+            .collect();
+        samples.sort_unstable();
+        for bits in [0, 3, 5] {
+            let mut counts = vec![0u64; log2_buckets(bits) as usize];
+            samples.iter().for_each(|n| counts[log2_bucket(*n, bits) as usize] += 1);
+            for thousandths in [0, 1000, 25_000, 50_000, 95_000, 99_900, 100_000] {
+                let rank = (samples.len() * thousandths).div_ceil(100_000).max(1);
+                let exact = samples[rank - 1] as f64;
+                let got = percentile(&counts, bits, thousandths as u32).unwrap() as f64;
+                let bound = exact / f64::from(2 << bits) * f64::from(1 + u32::from(bits == 0)) + 0.5;
+                assert!((got - exact).abs() <= bound, "p{thousandths} with {bits} bits: {got}, not {exact}");
+            }
+        }
+        assert_eq!(percentile(&[0, 0, 0], 0, 50_000), None);
+        assert_eq!(percentile(&[3, 1], 0, 50_000), None);
+        assert_eq!(percentile(&[1, 3], 0, 50_000), Some(0));
+    }
+
+    #[test]
+    fn percentiles_are_read_exactly() {
+        assert_eq!(parse_percentile("99.9"), Some(99_900));
+        assert_eq!(parse_percentile("50"), Some(50_000));
+        assert_eq!(parse_percentile("100.000"), Some(100_000));
+        for bad in ["", ".", "1.", ".5", "100.001", "1e3", "-1", "99.9999", "x"] {
+            assert_eq!(parse_percentile(bad), None, "{bad}");
         }
     }
 

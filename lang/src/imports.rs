@@ -46,7 +46,11 @@ impl Files<'_> {
         let mut all = Vec::new();
         for item in program.items {
             match item {
-                Item::Import { path, span } => all.append(&mut self.import(&importer, &path, span)?),
+                Item::Import { path, span } => {
+                    all.append(&mut self.import(&importer, &path, span)?);
+                    // Kept for the settings to have a say.
+                    all.push(Item::Import { path, span });
+                }
                 Item::Preprocessor { text, span } => match self.header(&importer, &text)? {
                     Some(mut items) => all.append(&mut items),
                     None => all.push(Item::Preprocessor { text, span }),
@@ -150,6 +154,7 @@ mod tests {
         Ok(program
             .items
             .iter()
+            .filter(|i| !matches!(i, Item::Import { .. }))
             .map(|i| match i {
                 Item::Macro(m) => m.name.text.clone(),
                 Item::Probe(p) => p.attach_points[0].text.clone(),

@@ -36,6 +36,8 @@ const LINE: u32 = 64;
 const STACKS: u32 = 4096;
 /// Memory for all maps without keys.
 const GLOBALS_LIMIT: u32 = 1 << 28;
+/// Aggregations with more words have no copies for each CPU in maps with keys.
+const SHARED_WORDS: u32 = 512;
 /// Before 5.11 the verifier copied keys on its stack.
 const OLD_KEY_LIMIT: u32 = 512;
 
@@ -43,9 +45,12 @@ const OLD_KEY_LIMIT: u32 = 512;
 pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut globals =
-        Globals { size: 40, start_time: 0, lost_events: 8, lost_stacks: 16, cpid: 24, ncpus: 32, tai: None };
+        Globals { size: 40, start_time: 0, lost_events: 8, lost_stacks: 16, cpid: 24, ncpus: 32, ..Globals::default() };
     if checked.tai {
         globals.tai = Some(take(&mut globals, 8, 8));
+    }
+    if checked.maps.iter().any(|m| matches!(m.value, Some(Type::Agg(Agg::Tseries { .. })))) {
+        globals.wall = Some(take(&mut globals, 8, 8));
     }
     let mut typed = Typed { max_strlen: options.max_strlen, ..Typed::default() };
     for info in &checked.maps {
@@ -120,6 +125,13 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     for ty in &all_types {
         walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));
     }
+    if let (Some(most), Some(last)) = (options.max_bpf_progs, checked.programs.last())
+        && checked.programs.len() > most as usize
+    {
+        let message = format!("this script becomes {} programs", checked.programs.len());
+        errors
+            .push(*Diagnostic::error(Code::TooLarge, last.span, message).help(format!("max_bpf_progs allows {most}")));
+    }
     globals.size = globals.size.next_multiple_of(8);
     typed.globals = globals;
     typed.programs = checked.programs;
@@ -128,6 +140,8 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     typed.time_formats = checked.time_formats;
     typed.config = options.run.clone();
     typed.config.pid = options.pid;
+    typed.config.max_strlen = options.max_strlen;
+    typed.license = options.license.clone();
     if errors.is_empty() { Ok(typed) } else { Err(errors) }
 }
 
@@ -155,7 +169,8 @@ fn keyless(value: &Type, info: &MapInfo, globals: &mut Globals, objects: &mut Ve
 }
 
 fn keyed(key: &Type, value: &Type, info: &MapInfo, max_entries: u32, objects: &mut Vec<MapObject>) -> Storage {
-    let per_cpu = matches!(value, Type::Agg(_));
+    // Large values that are only added to are shared: a copy for every CPU would take too much memory.
+    let per_cpu = matches!(value, Type::Agg(a) if a.words() <= SHARED_WORDS || !a.is_additive());
     let kind = match (per_cpu, info.lru) {
         (true, true) => map_type::LRU_PERCPU_HASH,
         (true, false) => map_type::PERCPU_HASH,

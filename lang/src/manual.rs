@@ -25,9 +25,9 @@ pub fn page() -> String {
         let _ = write!(out, "```\n{}\n```\n\n```\n{}\n```\n", kind.form, kind.example);
     }
     out.push_str("\n## Settings\n\nSet in the script, `config = { max_strlen = 256 }`, or in the environment,\n");
-    out.push_str("`BPFTRACE_MAX_STRLEN=256` or `RTRACE_MAX_STRLEN=256`.\n\n| name | what it does |\n| --- | --- |\n");
-    for (name, doc, _) in SETTINGS {
-        let _ = writeln!(out, "| `{name}` | {doc} |");
+    out.push_str("`BPFTRACE_MAX_STRLEN=256` or `RTRACE_MAX_STRLEN=256`, which has the last word.\n\n| name | default | what it does |\n| --- | --- | --- |\n");
+    for s in SETTINGS {
+        let _ = writeln!(out, "| `{}` | `{}` | {} |", s.name, s.default, s.doc);
     }
     out.push_str("\n## Diagnostics\n");
     for code in Code::ALL {

@@ -49,6 +49,8 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     let mut script = ResolvedScript::default();
     let mut macros = Vec::new();
     let mut probes = Vec::new();
+    // What a setting, which may come later, has a say about.
+    let mut used = Vec::new();
     let mut lines = Preprocessor::default();
     for item in program.items {
         if !lines.active() && !matches!(item, Item::Preprocessor { .. }) {
@@ -67,13 +69,25 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
                     errors.extend(set(options, entry).err().map(|e| *e));
                 }
             }
-            Item::MapDecl(m) => script.map_decls.push(m),
+            Item::MapDecl(m) => {
+                used.push(("unstable_map_decl", "a declaration of a map", m.span));
+                script.map_decls.push(m);
+            }
             Item::Preprocessor { text, span } => errors.extend(lines.line(&text, span).err().map(|e| *e)),
             Item::CDef(d) => script.definitions.push(d),
             // The import pass put the files' items in its place.
-            Item::Import { .. } => {}
-            Item::Macro(m) => macros.push(m),
+            Item::Import { span, .. } => used.push(("unstable_import", "`import`", span)),
+            Item::Macro(m) => {
+                used.push(("unstable_macro", "`macro`", m.span));
+                macros.push(m);
+            }
             Item::Fn(f) => errors.push(*unsupported(f.span, "`fn`")),
+        }
+    }
+    for (setting, what, span) in used {
+        match options.feature(setting, what, span) {
+            Some(d) if d.severity == Severity::Error => errors.push(*d),
+            d => options.warnings.extend(d.map(|d| *d)),
         }
     }
     errors.extend(lines.finish(Span::default()).err().map(|e| *e));
@@ -200,7 +214,7 @@ fn set(options: &mut Options, entry: &ast::ConfigEntry) -> Result<()> {
                 format!("there is no setting `{}`", entry.key.text),
             );
             let near =
-                config::SETTINGS.iter().map(|s| s.0).min_by_key(|n| strsim::damerau_levenshtein(n, &entry.key.text));
+                config::SETTINGS.iter().map(|s| s.name).min_by_key(|n| strsim::damerau_levenshtein(n, &entry.key.text));
             match near {
                 Some(n) => d.help(format!("did you mean `{n}`?")),
                 None => d,

@@ -34,6 +34,8 @@ pub struct Typed {
     pub config: Config,
     /// Size of the strings that `str` and friends make, NUL included.
     pub max_strlen: u32,
+    /// What the kernel is told that the programs' license is.
+    pub license: String,
 }
 
 /// One BPF program.

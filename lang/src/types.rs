@@ -133,9 +133,31 @@ pub enum Agg {
     Hist { bits: u8 },
     /// Below `min`, `(max - min) / step` buckets, from `max` up.
     Lhist { min: i64, max: i64, step: i64 },
+    /// Buckets as `Hist { bits: Agg::QUANTILE_BITS }`, printed as these percentiles, in thousandths of a percent.
+    Quantiles { percentiles: Vec<u32> },
+    /// A ring of intervals on the wall clock: slot `number % intervals` holds `[number, value, weight]`, where
+    /// `number` is the time divided by `interval` (nanoseconds) and a weight of 0 means that the slot is empty.
+    /// The weight is the time of the value in nanoseconds for `Last`, else how many values there were.
+    Tseries { interval: u64, intervals: u32, of: Series, signed: bool },
+}
+
+/// What the values of one interval of a time series become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Series {
+    Last,
+    Sum,
+    Min,
+    Max,
+    /// The value is the sum; divided by the weight when it is read.
+    Avg,
 }
 
 impl Agg {
+    /// Each power of two has 2^5 buckets, so their middle is at most 1.6 % from every value in them.
+    pub const QUANTILE_BITS: u8 = 5;
+    /// `u64` words of an interval of a time series.
+    pub const SERIES_WORDS: u32 = 3;
+
     /// Number of `u64` words of one value.
     pub fn words(&self) -> u32 {
         match self {
@@ -143,12 +165,19 @@ impl Agg {
             Agg::Avg { .. } | Agg::Stats { .. } | Agg::Min { .. } | Agg::Max { .. } => 2,
             Agg::Hist { bits } => crate::hist::log2_buckets(*bits),
             Agg::Lhist { min, max, step } => crate::hist::linear_buckets(*min, *max, *step),
+            Agg::Quantiles { .. } => crate::hist::log2_buckets(Self::QUANTILE_BITS),
+            Agg::Tseries { intervals, .. } => intervals.saturating_mul(Self::SERIES_WORDS),
         }
+    }
+
+    /// Whether one number stands for it.
+    pub fn is_number(&self) -> bool {
+        !matches!(self, Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Quantiles { .. } | Agg::Tseries { .. })
     }
 
     /// Whether every update is an addition, so that CPUs may share a counter atomically.
     pub fn is_additive(&self) -> bool {
-        !matches!(self, Agg::Min { .. } | Agg::Max { .. })
+        !matches!(self, Agg::Min { .. } | Agg::Max { .. } | Agg::Tseries { .. })
     }
 
     /// The function that makes it, for messages.
@@ -162,6 +191,8 @@ impl Agg {
             Agg::Max { .. } => "max",
             Agg::Hist { .. } => "hist",
             Agg::Lhist { .. } => "lhist",
+            Agg::Quantiles { .. } => "quantiles",
+            Agg::Tseries { .. } => "tseries",
         }
     }
 }

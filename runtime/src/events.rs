@@ -30,6 +30,8 @@ pub trait Sink {
     fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()>;
     /// Something was lost since the last call: that many events found no room.
     fn lost_events(&mut self, events: u64) -> io::Result<()>;
+    /// A process whose addresses may be printed after it has ended, as it is now.
+    fn remember(&mut self, bundle: &Bundle, process: u32);
     /// Something that the user should know, in a sentence.
     fn warning(&mut self, text: &str) -> io::Result<()>;
     /// Everything handed over so far must become visible.

@@ -8,6 +8,7 @@ use crate::load::{Loaded, MapsError};
 use crate::pcap::Captures;
 use crate::sys::{self, EndSignals, Epoll};
 use rtrace_lang::bundle::{Action, Bundle, MissingProbes, Target};
+use rtrace_lang::types::{StackMode, Type};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ const LONG_NAP: i32 = 4;
 const BUSY: usize = 16;
 /// How often the counter of lost events is read.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after its start the child's mappings are first read for the names of its addresses; the time between
+/// two readings doubles up to [`LOSS_INTERVAL`].
+const FIRST_LOOK: Duration = Duration::from_millis(1);
 
 /// The longest time to read on after the end, when probes that cannot be stopped at once go on filling.
 const LAST_DRAIN: Duration = Duration::from_secs(2);
@@ -135,6 +139,56 @@ struct Session<'a> {
     lost_checked: Instant,
 }
 
+/// When to look at the mappings of the child: programs load libraries for a while, and once the child is gone
+/// nobody knows what was where.
+struct Looks {
+    process: Option<u32>,
+    next: Instant,
+    pause: Duration,
+}
+
+impl Looks {
+    /// Never, where no address of a program is printed.
+    fn new(bundle: &Bundle, child: Option<&Child>) -> Looks {
+        let types = bundle.events.iter().flat_map(|e| e.fields.iter());
+        let types = types.chain(bundle.maps.iter().flat_map(|m| m.key.iter().chain([&m.value])));
+        let asked = types.into_iter().any(names_user_addresses);
+        let process = child.map(Child::pid).filter(|_| asked);
+        Looks { process, next: Instant::now() + FIRST_LOOK, pause: FIRST_LOOK }
+    }
+
+    /// How long to wait for events at most.
+    fn wait(&self) -> Duration {
+        match self.process {
+            // At least a millisecond, or the wait would not be one.
+            Some(_) => self.next.saturating_duration_since(Instant::now()).clamp(FIRST_LOOK, LOSS_INTERVAL),
+            None => LOSS_INTERVAL,
+        }
+    }
+
+    /// The process, when it is time to look at it.
+    fn due(&mut self) -> Option<u32> {
+        let process = self.process.filter(|_| Instant::now() >= self.next)?;
+        self.pause = (self.pause * 2).min(LOSS_INTERVAL);
+        self.next = Instant::now() + self.pause;
+        // Before its exec the child is a copy of us, after its end it has no mappings.
+        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/exe")).ok();
+        let runs = link(&process.to_string()).is_some_and(|exe| Some(exe) != link("self"));
+        let mapped = || std::fs::read(format!("/proc/{process}/maps")).is_ok_and(|m| !m.is_empty());
+        (runs && mapped()).then_some(process)
+    }
+}
+
+fn names_user_addresses(ty: &Type) -> bool {
+    match ty {
+        Type::Stack(s) => s.user && s.mode != StackMode::Raw,
+        Type::Usym => true,
+        Type::Tuple(list) => list.iter().any(names_user_addresses),
+        Type::NamedTuple(list) => list.iter().any(|(_, t)| names_user_addresses(t)),
+        _ => false,
+    }
+}
+
 /// What woke the loop.
 mod token {
     pub const SIGNAL: u64 = 0;
@@ -217,6 +271,7 @@ impl Session<'_> {
             add(&all, fd, token::EVENTS)?;
         }
 
+        let mut looks = Looks::new(self.bundle, child.as_ref());
         let mut nap = NAP;
         let mut count = 0;
         while self.exit.is_none() {
@@ -225,8 +280,11 @@ impl Session<'_> {
             } else if count >= BUSY {
                 control.wait(nap)
             } else {
-                all.wait(LOSS_INTERVAL.as_millis() as i32)
+                all.wait(looks.wait().as_millis() as i32)
             };
+            if let Some(process) = looks.due() {
+                self.sink.remember(self.bundle, process);
+            }
             for token in woken.map_err(system("wait for events"))? {
                 match token {
                     token::SIGNAL | token::PROCESS => return Ok(()),

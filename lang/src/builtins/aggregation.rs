@@ -1,10 +1,12 @@
 //! Functions assigned to maps that sum events up.
 
-use super::{Builtin, COMMON, Check};
+use super::{Builtin, COMMON, Check, helper};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::types::Agg;
+use crate::kernel::Version;
+use crate::typed::ExprKind;
+use crate::types::{Agg, Series};
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -78,6 +80,25 @@ pub(super) static ROWS: &[Builtin] = &[
         check: Check::Aggregate(lhist),
         ..COMMON
     },
+    Builtin {
+        name: "quantiles",
+        signatures: &["@m = quantiles(n [, percentile…])"],
+        doc: "Percentiles of the values, by default 50, 95 and 99 (\"99.9\" in quotes), each within 1.6 % of a true one.",
+        example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read /@s[tid]/ { @ns[comm] = quantiles(nsecs - @s[tid], 50, 99, \"99.9\") }",
+        arity: (1, 17),
+        check: Check::Aggregate(quantiles),
+        ..COMMON
+    },
+    Builtin {
+        name: "tseries",
+        signatures: &["@m = tseries(n, interval, intervals [, \"avg\"|\"max\"|\"min\"|\"sum\"])"],
+        doc: "A chart of the latest intervals of time, by default with the last value of each.",
+        example: "tracepoint:syscalls:sys_enter_read { @ = tseries(args.count, 100ms, 20, \"sum\") }",
+        arity: (3, 4),
+        helper: helper("bpf_ktime_get_boot_ns", 125, Version(5, 8)),
+        check: Check::Aggregate(tseries),
+        ..COMMON
+    },
 ];
 
 fn value(c: &mut Checker<'_>, call: &Call<'_>, agg: fn(bool) -> Agg) -> Result<(Agg, Option<crate::typed::Expr>)> {
@@ -129,4 +150,67 @@ fn lhist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::typ
     }
     let (_, value) = value(c, call, |_| Agg::Count)?;
     Ok((Agg::Lhist { min, max, step }, value))
+}
+
+fn quantiles(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::typed::Expr>)> {
+    let mut percentiles = Vec::new();
+    for arg in call.args.iter().skip(1) {
+        let wrong = |text: &str| {
+            Diagnostic::error(Code::BadValue, arg.span, format!("`{text}` is no percentile"))
+                .help("give numbers from 0 to 100, those with a point in quotes: quantiles(n, 50, 99, \"99.9\")")
+        };
+        let thousandths = match c.expr(arg)?.kind {
+            ExprKind::Int(n) => u32::try_from(n).ok().filter(|n| *n <= 100).map(|n| n * 1000),
+            ExprKind::Bytes(text) => std::str::from_utf8(&text).ok().and_then(crate::hist::parse_percentile),
+            _ => return Err(Diagnostic::error(Code::WrongType, arg.span, "a percentile must be a constant")),
+        };
+        percentiles.push(thousandths.ok_or_else(|| wrong(c.sources.text(arg.span)))?);
+    }
+    if percentiles.is_empty() {
+        percentiles = vec![50_000, 95_000, 99_000];
+    }
+    let (_, value) = value(c, call, |_| Agg::Count)?;
+    Ok((Agg::Quantiles { percentiles }, value))
+}
+
+/// Most intervals of a time series: the kernel keeps at most 32 KiB per CPU in one place.
+const MAX_INTERVALS: i64 = 1300;
+
+fn tseries(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::typed::Expr>)> {
+    c.feature("unstable_tseries", "`tseries`", call.span)?;
+    let mut numbers = [1i64; 2];
+    let limits = [(1, "the length of an interval", i64::MAX), (2, "the number of intervals", MAX_INTERVALS)];
+    for (slot, (index, what, most)) in numbers.iter_mut().zip(limits) {
+        let Some(arg) = call.arg(index) else { continue };
+        *slot = c.constant(arg, what)?;
+        if !(1..=most).contains(slot) {
+            let message = format!("{what} is {slot}");
+            let error = Diagnostic::error(Code::BadValue, arg.span, message);
+            return Err(match index {
+                1 => error.help("nanoseconds, at least one: 100ms and 1s are constants"),
+                _ => error.help(format!("1 to {most} are possible: the kernel keeps at most 32 KiB of them per CPU")),
+            });
+        }
+    }
+    let of = match call.arg(3) {
+        None => Series::Last,
+        Some(arg) => match c.literal_text(arg, "the function of the intervals")?.as_str() {
+            "avg" => Series::Avg,
+            "max" => Series::Max,
+            "min" => Series::Min,
+            "sum" => Series::Sum,
+            other => {
+                return Err(Diagnostic::error(
+                    Code::BadValue,
+                    arg.span,
+                    format!("intervals have no function `{other}`"),
+                )
+                .help("avg, max, min or sum; without one, each interval has its last value"));
+            }
+        },
+    };
+    let (_, value) = value(c, call, |_| Agg::Count)?;
+    let signed = value.as_ref().is_none_or(|v| v.ty.is_signed());
+    let [interval, intervals] = numbers;
+    Ok((Agg::Tseries { interval: interval as u64, intervals: intervals as u32, of, signed }, value))
 }

@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::format;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
-use crate::types::{Agg, Type};
+use crate::types::Type;
 use rtrace_grammar::ast;
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -125,9 +125,7 @@ fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action)
         let e = c.expr(arg)?;
         let e = match (&e.ty, spec.conversion) {
             (Type::Ptr { .. }, Conversion::Str) => c.stringify(e)?,
-            (Type::Agg(a), _) if !matches!(a, Agg::Hist { .. } | Agg::Lhist { .. }) => {
-                c.integer(e, "what is printed")?
-            }
+            (Type::Agg(a), _) if a.is_number() => c.integer(e, "what is printed")?,
             _ => e,
         };
         let fits = spec.accepts(&e.ty) || (spec.conversion != Conversion::Str && is_number(&e.ty));

@@ -52,6 +52,12 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
             (Agg::Stats { .. }, Agg::Stats { .. }) => Some(Type::Agg(Agg::Stats { signed: true })),
             (Agg::Min { .. }, Agg::Min { .. }) => Some(Type::Agg(Agg::Min { signed: true })),
             (Agg::Max { .. }, Agg::Max { .. }) => Some(Type::Agg(Agg::Max { signed: true })),
+            (
+                Agg::Tseries { interval: i, intervals: n, of: f, .. },
+                Agg::Tseries { interval: j, intervals: m, of: g, .. },
+            ) if (i, n, f) == (j, m, g) => {
+                Some(Type::Agg(Agg::Tseries { interval: *i, intervals: *n, of: *f, signed: true }))
+            }
             _ => None,
         },
         _ => None,
@@ -158,7 +164,7 @@ impl Checker<'_> {
             Type::Bool | Type::Username | Type::Timestamp { .. } | Type::Ksym => Type::U64,
             Type::Ptr { .. } | Type::CgroupPath => Type::U64,
             // An aggregation read as the number it stands for.
-            Type::Agg(a) if !matches!(a, Agg::Hist { .. } | Agg::Lhist { .. }) => {
+            Type::Agg(a) if a.is_number() => {
                 return Ok(Expr { ty: Type::I64, ..e });
             }
             other => {

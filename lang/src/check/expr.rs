@@ -284,7 +284,10 @@ impl Checker<'_> {
                 })
             }
             UnOp::Deref => self.dereference(e, span),
-            UnOp::AddrOf => self.address_of(e, span),
+            UnOp::AddrOf => {
+                self.feature("unstable_addr", "the operator `&`", span)?;
+                self.address_of(e, span)
+            }
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) use type_names::primitive;
 use crate::bundle::{Action, AttachPoint, EventDef, EventLayout, ProbeIdSource, ProbeInfo, ProgType, Target};
 use crate::codes::Code;
 use crate::config::Options;
-use crate::diag::{Diagnostic, Result};
+use crate::diag::{Diagnostic, Result, Severity};
 use crate::kernel::{Feature, Kernel};
 use crate::parameters::Parameter;
 use crate::probes::{Context, Resolved};
@@ -61,6 +61,8 @@ pub(crate) struct Checked {
     pub time_formats: Vec<String>,
     /// Some program computes the TAI clock.
     pub tai: bool,
+    /// What is odd and no error.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// The attach point that a body is being checked for.
@@ -109,6 +111,7 @@ pub(crate) struct Checker<'a> {
     unrolled: i64,
     changed: bool,
     errors: Vec<Diagnostic>,
+    warnings: Vec<Diagnostic>,
 }
 
 /// A variable across rounds: clause, attach point, name, and which of that name.
@@ -176,8 +179,8 @@ pub(crate) fn check(
         }
         return Err(unique);
     }
-    let Checker { maps, events, time_formats, tai, .. } = checker;
-    Ok(Checked { programs, probes, maps, events, time_formats, tai })
+    let Checker { maps, events, time_formats, tai, warnings, .. } = checker;
+    Ok(Checked { programs, probes, maps, events, time_formats, tai, warnings })
 }
 
 impl<'a> Checker<'a> {
@@ -214,6 +217,7 @@ impl<'a> Checker<'a> {
             unrolled: 1,
             changed: false,
             errors: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -232,6 +236,7 @@ impl Checker<'_> {
     /// Walks the whole script once.
     fn walk(&mut self, script: &ResolvedScript) -> (Vec<Program>, Vec<ProbeInfo>) {
         self.errors.clear();
+        self.warnings.clear();
         self.events.clear();
         self.time_formats.clear();
         let mut programs = Vec::new();
@@ -546,6 +551,25 @@ impl Checker<'_> {
         }
         self.events.push(event);
         self.events.len() as EventId - 1
+    }
+
+    /// Says that something is odd, once for each place.
+    pub(crate) fn warn(&mut self, warning: Box<Diagnostic>) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(*warning);
+        }
+    }
+
+    /// The use of a feature that a setting may warn about or forbid.
+    pub(crate) fn feature(&mut self, setting: &str, what: &str, span: Span) -> Result<()> {
+        match self.options.feature(setting, what, span) {
+            Some(d) if d.severity == Severity::Error => Err(d),
+            Some(d) => {
+                self.warn(d);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The expression of a statement-like call: sends an event.

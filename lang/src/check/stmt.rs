@@ -7,7 +7,7 @@ use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
-use crate::types::{Agg, Type};
+use crate::types::Type;
 use rtrace_grammar::ast::{self, BinOp};
 use std::collections::HashMap;
 
@@ -184,10 +184,12 @@ impl Checker<'_> {
         let (Some(Some(key)), Some(value)) = (info.key, info.value) else {
             return Err(Diagnostic::error(Code::BadMapUse, map.span, format!("`@{name}` has no keys to go over")));
         };
-        if let Type::Agg(agg @ (Agg::Hist { .. } | Agg::Lhist { .. })) = &value {
+        if let Type::Agg(agg) = &value
+            && !agg.is_number()
+        {
             let message = format!("`@{name}` holds a {}, which is no number to loop over", agg.name());
             return Err(Diagnostic::error(Code::BadMapUse, map.span, message)
-                .help("print(@m) shows histograms; loops go over count, sum, min, max, avg and plain values"));
+                .help("print(@m) shows it; loops go over count, sum, min, max, avg and plain values"));
         }
         let value = if matches!(value, Type::Agg(_)) { Type::I64 } else { value };
         self.scoped(|c| {

@@ -203,14 +203,15 @@ impl Maps {
         self.store(self.layout.start_time, nanoseconds);
     }
 
-    /// What `cpid`, `ncpus` and `nsecs(sw_tai)` say.
+    /// What `cpid` and `ncpus` say, and where other clocks are.
     pub(crate) fn set_machine(&self, child: Option<u32>) {
-        if let Some(offset) = self.layout.tai {
+        for (offset, clock) in [(self.layout.tai, libc::CLOCK_TAI), (self.layout.wall, libc::CLOCK_REALTIME)] {
+            let Some(offset) = offset else { continue };
             // Half-way between two readings is when the one between them was taken.
             let before = sys::clock_ns(libc::CLOCK_BOOTTIME);
-            let tai = sys::clock_ns(libc::CLOCK_TAI);
+            let time = sys::clock_ns(clock);
             let after = sys::clock_ns(libc::CLOCK_BOOTTIME);
-            self.store(offset, tai.wrapping_sub(before + after.saturating_sub(before) / 2));
+            self.store(offset, time.wrapping_sub(before + after.saturating_sub(before) / 2));
         }
         self.store(self.layout.cpid, child.map_or(0, u64::from));
         self.store(self.layout.ncpus, self.cpus as u64);

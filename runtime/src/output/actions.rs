@@ -8,9 +8,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Bytes of a file that `cat` shows.
-const CAT: u64 = 10240;
-
 /// Runs a shell command to its end and returns what it wrote to standard output. The compiler lets
 /// `system` through with `--unsafe` only.
 pub fn system(command: &[u8]) -> io::Result<Vec<u8>> {
@@ -27,8 +24,8 @@ pub fn system(command: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// The beginning of a file.
-pub fn cat(path: &[u8]) -> io::Result<Vec<u8>> {
+pub fn cat(path: &[u8], most: u32) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
-    File::open(Path::new(OsStr::from_bytes(path)))?.take(CAT).read_to_end(&mut contents)?;
+    File::open(Path::new(OsStr::from_bytes(path)))?.take(u64::from(most)).read_to_end(&mut contents)?;
     Ok(contents)
 }

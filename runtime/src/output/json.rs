@@ -6,6 +6,7 @@ use super::histogram::{self, Row};
 use super::maps::Entry;
 use super::number::{self, Int};
 use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
+use super::{quantiles, series};
 use rtrace_lang::bundle::MapDef;
 use rtrace_lang::types::{Agg, Type};
 
@@ -101,6 +102,8 @@ impl Scope<'_> {
         let kind = match &def.value {
             Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. }) => "hist",
             Type::Agg(Agg::Avg { .. } | Agg::Stats { .. }) => "stats",
+            Type::Agg(Agg::Quantiles { .. }) => "quantiles",
+            Type::Agg(Agg::Tseries { .. }) => "tseries",
             _ => "map",
         };
         begin(out, kind);
@@ -115,23 +118,67 @@ impl Scope<'_> {
             }
             Some(ty) => {
                 out.push(b'{');
-                let mut text = Vec::new();
                 for (i, (key, value)) in entries.iter().enumerate() {
                     if i > 0 {
                         out.extend_from_slice(b", ");
                     }
-                    // Keys are their text without blanks.
-                    text.clear();
-                    self.key_text(&mut text, ty, key);
-                    text.retain(|b| *b != b' ');
-                    quoted(out, &text);
-                    out.extend_from_slice(b": ");
+                    self.json_key(out, ty, key);
                     self.json(out, &def.value, Datum::inline(value), div, 0);
                 }
                 out.push(b'}');
             }
         }
         out.extend_from_slice(b"}}\n");
+        if self.bundle.config.hist_quantiles && kind == "hist" {
+            self.estimates_line(out, def, entries);
+        }
+    }
+
+    /// Appends the line of percentiles that comes after a histogram's.
+    fn estimates_line(&mut self, out: &mut Vec<u8>, def: &MapDef, entries: &[Entry]) {
+        let Type::Agg(agg) = &def.value else { return };
+        let line = |scope: &mut Self, out: &mut Vec<u8>, bytes: &[u8]| {
+            let list = quantiles::estimates(agg, bytes);
+            scope.object(out, list.into_iter(), |_, out, (name, estimate)| {
+                field(out, name);
+                match estimate {
+                    quantiles::Estimate::Value(n) => integral(out, n),
+                    outside => quoted(out, outside.to_string().as_bytes()),
+                }
+            });
+        };
+        begin(out, "quantiles");
+        out.push(b'{');
+        quoted(out, def.name.as_bytes());
+        out.extend_from_slice(b": ");
+        match &def.key {
+            None => {
+                if let Some((_, value)) = entries.first() {
+                    line(self, out, value);
+                }
+            }
+            Some(ty) => {
+                out.push(b'{');
+                for (i, (key, value)) in entries.iter().enumerate() {
+                    if i > 0 {
+                        out.extend_from_slice(b", ");
+                    }
+                    self.json_key(out, ty, key);
+                    line(self, out, value);
+                }
+                out.push(b'}');
+            }
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+
+    /// Appends a key, which is its text without blanks, and a colon.
+    fn json_key(&mut self, out: &mut Vec<u8>, ty: &Type, key: &[u8]) {
+        let mut text = Vec::new();
+        self.key_text(&mut text, ty, key);
+        text.retain(|b| *b != b' ');
+        quoted(out, &text);
+        out.extend_from_slice(b": ");
     }
 
     /// Appends a value.
@@ -145,7 +192,14 @@ impl Scope<'_> {
             Type::Bool => self.text(out, ty, data),
             Type::Int { .. } => integral(out, integer(ty, bytes).map_or(0, |n| n.divided(div).wide())),
             Type::Enum { .. } | Type::Ptr { .. } => integral(out, integer(ty, bytes).map_or(0, Int::wide)),
-            Type::String { .. } => quoted(out, value::string(data)),
+            Type::String { cap } => {
+                let text = value::string(data);
+                if self.cut(*cap, text) {
+                    quoted(out, &[text, self.bundle.config.str_trunc_trailer.as_bytes()].concat());
+                } else {
+                    quoted(out, text);
+                }
+            }
             Type::Buffer { .. } => {
                 let bytes = value::buffer(ty, data);
                 self.list(out, bytes.iter(), |_, out, b| integral(out, i128::from(*b as i8)));
@@ -178,6 +232,17 @@ impl Scope<'_> {
             }
             Type::Agg(agg @ (Agg::Hist { .. } | Agg::Lhist { .. })) => {
                 self.list(out, histogram::rows(agg, bytes, div).iter(), |_, out, row| bucket(out, row));
+            }
+            Type::Agg(agg @ Agg::Tseries { .. }) => series::json(out, &series::points(agg, bytes, div)),
+            Type::Agg(Agg::Quantiles { percentiles }) => {
+                let figures = quantiles::figures(percentiles, Agg::QUANTILE_BITS, bytes, div);
+                self.object(out, figures.into_iter(), |_, out, (name, n)| {
+                    field(out, &name);
+                    match n {
+                        Some(n) => integral(out, i128::from(n)),
+                        None => out.extend_from_slice(b"null"),
+                    }
+                });
             }
             Type::Agg(Agg::Stats { signed }) => {
                 let total = Int { value: word(bytes, 0, 8), signed: *signed, bits: 64 };

@@ -2,6 +2,8 @@
 
 use super::histogram;
 use super::number::Int;
+use super::quantiles;
+use super::series;
 use super::value::{self, Datum, Scope};
 use rtrace_lang::bundle::MapDef;
 use rtrace_lang::types::{Agg, Type};
@@ -17,9 +19,10 @@ pub type Entry = (Vec<u8>, Vec<u8>);
 pub fn arrange(def: &MapDef, mut entries: Vec<Entry>, top: u32) -> Vec<Entry> {
     let by_key = |a: &Entry, b: &Entry| def.key.as_ref().map_or(Ordering::Equal, |ty| compare(ty, &a.0, &b.0));
     match &def.value {
-        Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. }) => {
+        Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Quantiles { .. }) => {
             entries.sort_by(|a, b| histogram::total(&a.1).cmp(&histogram::total(&b.1)).then_with(|| by_key(a, b)));
         }
+        Type::Agg(Agg::Tseries { .. }) => entries.sort_by(by_key),
         ty @ (Type::Int { .. } | Type::Enum { .. } | Type::Bool | Type::Agg(_)) => {
             let number = |e: &Entry| value::integer(ty, &e.1).map(Int::wide);
             entries.sort_by(|a, b| number(a).cmp(&number(b)).then_with(|| by_key(a, b)));
@@ -78,11 +81,7 @@ impl Scope<'_> {
                 out.push(b']');
             }
             out.push(b':');
-            if matches!(&def.value, Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. })) {
-                out.push(b'\n');
-            } else {
-                out.push(b' ');
-            }
+            out.push(if super::is_chart(&def.value) { b'\n' } else { b' ' });
             self.entry_text(out, &def.value, value, div);
             out.push(b'\n');
         }
@@ -93,7 +92,11 @@ impl Scope<'_> {
         match ty {
             Type::Agg(agg @ (Agg::Hist { .. } | Agg::Lhist { .. })) => {
                 histogram::text(out, &histogram::rows(agg, bytes, div));
+                if self.bundle.config.hist_quantiles {
+                    quantiles::line(out, agg, bytes);
+                }
             }
+            Type::Agg(agg @ Agg::Tseries { .. }) => series::text(out, agg, &series::points(agg, bytes, div)),
             _ => self.text_divided(out, ty, bytes, div),
         }
     }

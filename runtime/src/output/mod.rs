@@ -14,6 +14,8 @@ mod maps;
 mod names;
 mod number;
 mod printf;
+mod quantiles;
+mod series;
 mod sink;
 mod symbols;
 #[cfg(test)]
@@ -140,7 +142,7 @@ impl<W: Write> Printer<W> {
             }
             Action::Cat { format } => {
                 let path = self.formatted(bundle, maps, event, format, fields);
-                match actions::cat(&path) {
+                match actions::cat(&path, bundle.config.max_cat_bytes) {
                     Ok(contents) => self.text("cat", &contents),
                     Err(e) => {
                         self.warning(&format!("cat() cannot read '{}': {e}", String::from_utf8_lossy(&path)))?;
@@ -321,7 +323,7 @@ impl<W: Write> Printer<W> {
             Ok(entries) => entries,
             Err(e) => return self.warning(&format!("cannot read map {}: {e}", def.name)),
         };
-        if entries.is_empty() && asked && def.key.is_none() && !is_histogram(&def.value) {
+        if entries.is_empty() && asked && def.key.is_none() && !is_chart(&def.value) {
             entries.push((Vec::new(), Vec::new()));
         }
         let entries = maps::arrange(def, entries, top);
@@ -329,7 +331,7 @@ impl<W: Write> Printer<W> {
         let (mut scope, buffer) = self.scope(bundle, maps);
         if json {
             scope.map_line(buffer, def, &entries, div);
-        } else if is_histogram(&def.value) || !entries.is_empty() {
+        } else if is_chart(&def.value) || !entries.is_empty() {
             scope.map_text(buffer, def, &entries, div);
         }
         Ok(())
@@ -362,8 +364,9 @@ impl<W: Write> Printer<W> {
     }
 }
 
-fn is_histogram(ty: &Type) -> bool {
-    matches!(ty, Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. }))
+/// Values that print on lines of their own.
+fn is_chart(ty: &Type) -> bool {
+    matches!(ty, Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Tseries { .. }))
 }
 
 /// The fields of an event with their types.

@@ -41,6 +41,10 @@ impl<W: Write> Sink for Printer<W> {
         Printer::lost_events(self, events)
     }
 
+    fn remember(&mut self, bundle: &Bundle, process: u32) {
+        self.remember_process(bundle, process);
+    }
+
     fn warning(&mut self, text: &str) -> io::Result<()> {
         Printer::warning(self, text)
     }

@@ -257,15 +257,7 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
-        Config {
-            ringbuf_bytes: 4096,
-            print_maps_on_exit: true,
-            max_map_keys: 16,
-            show_debug_info: false,
-            cpp_demangle: true,
-            missing_probes: rtrace_lang::bundle::MissingProbes::Error,
-            pid: None,
-        }
+        Config { ringbuf_bytes: 4096, max_map_keys: 16, ..Config::default() }
     }
 
     #[inline(never)]

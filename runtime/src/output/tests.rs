@@ -76,15 +76,7 @@ fn bundle() -> Bundle {
             },
             RecordDef { fields: vec![field("x", Type::U32, 0, None)], record: inner },
         ],
-        config: Config {
-            ringbuf_bytes: 4096,
-            print_maps_on_exit: true,
-            max_map_keys: 4096,
-            show_debug_info: false,
-            cpp_demangle: true,
-            missing_probes: MissingProbes::Error,
-            pid: None,
-        },
+        config: Config { ringbuf_bytes: 4096, ..Config::default() },
     }
 }
 

@@ -5,6 +5,7 @@
 use super::MapSource;
 use super::names::{self, Cgroups, Users};
 use super::number::{self, Int};
+use super::quantiles;
 use super::symbols::Symbols;
 use super::{clock, clock::Clock};
 use rtrace_lang::bundle::{Bundle, RecordDef, RecordField};
@@ -97,7 +98,7 @@ pub fn aggregate(agg: &Agg, bytes: &[u8]) -> Option<Int> {
         Agg::Avg { signed } | Agg::Stats { signed } => {
             Int { value: first, signed: *signed, bits: 64 }.divided(word(bytes, 8, 8))
         }
-        Agg::Hist { .. } | Agg::Lhist { .. } => return None,
+        Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Quantiles { .. } | Agg::Tseries { .. } => return None,
     })
 }
 
@@ -191,7 +192,13 @@ impl<'a> Scope<'a> {
                 }
             }
             Type::Enum { name, .. } => self.enumerator(out, name, ty, bytes),
-            Type::String { .. } => self.string(out, string(data)),
+            Type::String { cap } => {
+                let text = string(data);
+                self.string(out, text);
+                if self.cut(*cap, text) {
+                    out.extend_from_slice(self.bundle.config.str_trunc_trailer.as_bytes());
+                }
+            }
             Type::Buffer { .. } => write_bytes(out, buffer(ty, data), Bytes::Readable),
             Type::Inet => inet(out, bytes),
             Type::Mac => mac(out, bytes),
@@ -234,6 +241,11 @@ impl<'a> Scope<'a> {
             Type::CgroupPath => out.extend_from_slice(self.host.cgroups.path(word(bytes, 0, 8))),
             Type::Agg(agg) => self.aggregation(out, agg, bytes, div),
         }
+    }
+
+    /// Whether a string of that size may have been cut: it has the largest size and fills it.
+    pub fn cut(&self, cap: u32, text: &[u8]) -> bool {
+        cap == self.bundle.config.max_strlen && text.len() as u64 + 1 >= u64::from(cap)
     }
 
     fn string(&mut self, out: &mut Vec<u8>, text: &[u8]) {
@@ -342,6 +354,9 @@ impl<'a> Scope<'a> {
                 out.extend_from_slice(b", .total = ");
                 number::decimal(out, total);
                 out.extend_from_slice(b" }");
+            }
+            Agg::Quantiles { percentiles } => {
+                quantiles::text(out, &quantiles::figures(percentiles, Agg::QUANTILE_BITS, bytes, div));
             }
             _ => {
                 if let Some(n) = aggregate(agg, bytes) {
