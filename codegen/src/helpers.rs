@@ -26,6 +26,7 @@ helpers! {
     GET_CURRENT_UID_GID = 15, "get_current_uid_gid";
     GET_CURRENT_COMM = 16, "get_current_comm";
     GET_CURRENT_TASK = 35, "get_current_task";
+    PROBE_WRITE_USER = 36, "probe_write_user";
     GET_NUMA_NODE_ID = 42, "get_numa_node_id";
     GET_SOCKET_COOKIE = 46, "get_socket_cookie";
     OVERRIDE_RETURN = 58, "override_return";

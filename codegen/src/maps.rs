@@ -316,6 +316,17 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                     self.zero(mem, def.value.size());
                 }
             }
+            Storage::Map { object, .. } if def.key.is_none() => {
+                // Elements of arrays stay.
+                let key = self.key(None)?;
+                let p = self.lookup(object, key)?;
+                let (found, done) = (self.ir.block("found"), self.ir.block("done"));
+                self.ir.cond_br(self.ir.is_null(p), done, found);
+                self.ir.at(found);
+                self.zero(Mem { ptr: p, align: 8 }, def.value.size());
+                self.ir.br(done);
+                self.ir.at(done);
+            }
             Storage::Map { object, .. } => {
                 let key = self.key(key)?;
                 let map = self.map_object(object)?;

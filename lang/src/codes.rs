@@ -90,6 +90,12 @@ codes! {
     BadParameter = "0215", "named parameter unknown or declared in two ways",
         "A parameter `--name` is given that the script does not ask for with `getopt`, or the script asks for it with two defaults. `rtrace SCRIPT --help` lists the parameters.",
         "begin { print((getopt(\"limit\", 1), getopt(\"limit\", 2))) }", "begin { print((getopt(\"limit\", 1), getopt(\"limit\", 1))) }";
+    ByteOrder = "0216", "bytes in another order",
+        "A warning. Fields declared as `__be16`, `__be32` or `__be64` hold numbers in the byte order of the network; \
+         plain numbers have that of the machine. ntohs(), ntohl() and bswap() give the number, htons() and htonl() the \
+         bytes to compare with.",
+        "fentry:tcp_connect /args.sk->__sk_common.skc_dport == 443/ { exit() }",
+        "fentry:tcp_connect /ntohs(args.sk->__sk_common.skc_dport) == 443/ { exit() }";
     UnknownProbe = "0301", "unknown kind of probe",
         "The word before the first colon names the kind of probe.", "kprob:vfs_read { }", "kprobe:vfs_read { }";
     BadTarget = "0302", "malformed attach point",

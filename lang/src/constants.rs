@@ -38,6 +38,12 @@ pub fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, n)| n)
 }
 
+/// The constants whose names begin so, in byte order.
+pub fn with_prefix(prefix: &str) -> Vec<(String, i64)> {
+    let lines = TABLE.lines().filter(|l| l.starts_with(prefix)).map(split);
+    lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+}
+
 /// All names, in byte order.
 pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.lines().filter(|l| !l.starts_with('#')).map(|l| split(l).0)

@@ -1,6 +1,7 @@
 //! What the compiler asks of the kernel it compiles for. `runtime` answers from the live system,
 //! lazily; tests answer from a recorded folder. Nothing here does I/O.
 
+use crate::bundle::ProgType;
 use crate::types::{Type, TypeId};
 
 /// A kernel version; `Version(5, 10)` is what messages call "5.10".
@@ -81,6 +82,8 @@ pub struct Member {
     pub bit_offset: u32,
     /// Width of a bit-field; `None` for an ordinary member.
     pub bits: Option<u8>,
+    /// Declared as `__be16`, `__be32` or `__be64`: in the byte order of the network.
+    pub big_endian: bool,
 }
 
 /// A kernel function with its prototype from BTF.
@@ -138,6 +141,26 @@ pub struct UserSymbol {
     pub size: u64,
 }
 
+/// A function or variable of an executable or library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserObject {
+    /// Address as in the symbol table.
+    pub address: u64,
+    pub size: u64,
+    pub image: Image,
+}
+
+/// Where a file is mapped when a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// At the addresses of its symbol table.
+    Fixed,
+    /// An executable that is moved; its first code has this address in the file.
+    Executable { code: u64 },
+    /// A library: only what runs in it tells.
+    Library,
+}
+
 /// Facts about the kernel and the machine a script is compiled for.
 ///
 /// Methods return `Ok(None)` or an empty list for "there is no such thing" and an error for "cannot
@@ -186,6 +209,16 @@ pub trait Kernel {
     fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError>;
     /// The file offset of a virtual address of an executable.
     fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError>;
+
+    /// Whether programs of this type may call a function of the kernel (a kfunc).
+    fn kfunc_allowed(&self, _name: &str, _program: ProgType) -> bool {
+        false
+    }
+
+    /// A function or variable of an executable by its exact name.
+    fn user_object(&self, path: &str, name: &str) -> Result<Option<UserObject>, KernelError>;
+    /// The virtual address of a file offset of an executable.
+    fn user_address(&self, path: &str, offset: u64) -> Result<Option<u64>, KernelError>;
 
     /// The id of a cgroup by path.
     fn cgroup_id(&self, path: &str) -> Result<u64, KernelError>;

@@ -8,6 +8,7 @@ use crate::bundle::{
 use crate::check::{Checked, MapInfo};
 use crate::codes::Code;
 use crate::config::Options;
+use crate::constants;
 use crate::diag::Diagnostic;
 use crate::kernel::{Kernel, Version};
 use crate::names;
@@ -147,7 +148,7 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
 
 /// Whether a value itself tells if it was ever written: these count what they took in.
 fn tells(value: &Type) -> bool {
-    matches!(value, Type::Agg(agg) if !matches!(agg, Agg::Sum { .. }))
+    matches!(value, Type::Agg(agg) if !matches!(agg, Agg::Sum { .. } | Agg::Tseries { .. }))
 }
 
 fn keyless(value: &Type, info: &MapInfo, globals: &mut Globals, objects: &mut Vec<MapObject>) -> Storage {
@@ -215,6 +216,13 @@ fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &
         Type::Enum { name, .. } if !enums.iter().any(|e| e.name == *name) => {
             let values = names::enumerators(name).unwrap_or_else(|| kernel.enum_values(name));
             enums.push(EnumDef { name: name.clone(), values });
+        }
+        Type::Flags { of } if !enums.iter().any(|e| e.name == *of) => {
+            let values = match of.ends_with('_') {
+                true => constants::with_prefix(of),
+                false => names::enumerators(of).unwrap_or_else(|| kernel.enum_values(of)),
+            };
+            enums.push(EnumDef { name: of.clone(), values });
         }
         Type::Record(r) if !records.iter().any(|d| d.record == *r) => {
             let fields: Vec<RecordField> = kernel

@@ -20,6 +20,7 @@ mod expand;
 pub mod format;
 pub mod headers;
 pub mod hist;
+pub mod glob;
 pub mod imports;
 pub mod kernel;
 mod layout;

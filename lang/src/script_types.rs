@@ -3,12 +3,14 @@
 //! processors (System V: bit-fields share the storage unit of their declared type).
 
 use crate::check::primitive;
+use crate::bundle::ProgType;
 use crate::codes::Code;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserSymbol, Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol,
+    Version,
 };
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId};
@@ -94,7 +96,7 @@ impl<'k> WithScript<'k> {
             let bit_offset = place.put(&ty, self.align(&ty), bits);
             let name = member.name.as_ref().map_or(String::new(), |n| n.text.clone());
             if !(name.is_empty() && bits.is_some()) {
-                laid.push(Member { name, ty, bit_offset, bits });
+                laid.push(Member { name, ty, bit_offset, bits, big_endian: big_endian(&member.ty) });
             }
         }
         record.size = place.size();
@@ -319,6 +321,10 @@ impl Kernel for WithScript<'_> {
         self.enums.get(name).cloned().unwrap_or_else(|| self.kernel.enum_values(name))
     }
 
+    fn kfunc_allowed(&self, name: &str, program: ProgType) -> bool {
+        self.kernel.kfunc_allowed(name, program)
+    }
+
     fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String> {
         let own = self.types.keys().filter(|(k, _)| *k == kind).map(|(_, n)| n);
         let near = own.filter(|n| strsim::damerau_levenshtein(n, name) <= 2).min().cloned();
@@ -389,6 +395,14 @@ impl Kernel for WithScript<'_> {
         self.kernel.user_symbols(path, pattern)
     }
 
+    fn user_object(&self, path: &str, name: &str) -> std::result::Result<Option<UserObject>, KernelError> {
+        self.kernel.user_object(path, name)
+    }
+
+    fn user_address(&self, path: &str, offset: u64) -> std::result::Result<Option<u64>, KernelError> {
+        self.kernel.user_address(path, offset)
+    }
+
     fn user_offset(&self, path: &str, address: u64) -> std::result::Result<Option<u64>, KernelError> {
         self.kernel.user_offset(path, address)
     }
@@ -400,4 +414,11 @@ impl Kernel for WithScript<'_> {
     fn pid_namespace(&self) -> Option<(u64, u64)> {
         self.kernel.pid_namespace()
     }
+}
+
+/// Whether a member is declared in the byte order of the network.
+fn big_endian(ty: &CType) -> bool {
+    let CBase::Named(name) = &ty.base else { return false };
+    let plain = ty.pointers == 0 && ty.array.is_empty() && name.pointers == 0;
+    plain && matches!(&name.base, TypeBase::Named(n) if ["__be16", "__be32", "__be64"].contains(&n.as_str()))
 }

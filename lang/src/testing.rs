@@ -12,7 +12,7 @@
 //! being four pointers. Tracepoints come as tracefs writes them, after a line `system: CATEGORY`.
 
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TracepointField, TypeKind, UserSymbol,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TracepointField, TypeKind, UserObject, UserSymbol, Image,
     Version,
 };
 use crate::types::{Record, Space, Type, TypeId};
@@ -168,12 +168,13 @@ impl Recorded {
                 let key = format!("{word} {}", words.next()?);
                 let (name, rest) = line.split_once(": ")?;
                 let (ty, place) = rest.rsplit_once(" @")?;
+                let (place, big_endian) = place.strip_suffix(" be").map_or((place, false), |p| (p, true));
                 let (offset, bits) = match place.split_once(':') {
                     Some((offset, bits)) => (offset, Some(bits.parse().ok()?)),
                     None => (place, None),
                 };
                 let name = if name == "-" { String::new() } else { name.to_owned() };
-                let member = Member { name, ty: self.ty(ty)?, bit_offset: offset.parse().ok()?, bits };
+                let member = Member { name, ty: self.ty(ty)?, bit_offset: offset.parse().ok()?, bits, big_endian };
                 self.records.iter_mut().find(|r| r.key == key)?.members.push(member);
             }
             "enum" => {
@@ -479,6 +480,17 @@ impl Kernel for Recorded {
     fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
         let program = self.programs.iter().find(|(p, _)| p == path);
         Ok(program.map(|(_, s)| s.iter().filter(|s| glob(pattern, &s.name)).cloned().collect()).unwrap_or_default())
+    }
+
+    fn user_object(&self, path: &str, name: &str) -> Result<Option<UserObject>, KernelError> {
+        let found = self.user_symbols(path, name)?.into_iter().next();
+        Ok(found.map(|s| UserObject { address: s.address, size: s.size, image: Image::Executable { code: 0x1000 } }))
+    }
+
+    fn user_address(&self, path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
+        let program = self.programs.iter().find(|(p, _)| p == path);
+        let found = program.and_then(|(_, s)| s.iter().find(|s| s.file_offset == offset));
+        Ok(found.map(|s| s.address))
     }
 
     fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError> {

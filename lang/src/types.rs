@@ -84,6 +84,13 @@ pub enum Type {
     },
     /// A cgroup id, printed as its path.
     CgroupPath,
+    /// A process id, printed as the name of the process.
+    ProcessName,
+    /// 64 bits, printed as the names of those set: of an enum, or of the constants that begin with this when it ends
+    /// in `_`.
+    Flags {
+        of: String,
+    },
     /// The value of a map that aggregates.
     Agg(Agg),
 }
@@ -225,6 +232,8 @@ impl Type {
                 | Type::Username
                 | Type::Timestamp { .. }
                 | Type::CgroupPath
+                | Type::ProcessName
+                | Type::Flags { .. }
         )
     }
 
@@ -254,7 +263,9 @@ impl Type {
             | Type::ProbeName
             | Type::FuncName
             | Type::Timestamp { .. }
-            | Type::CgroupPath => 8,
+            | Type::CgroupPath
+            | Type::ProcessName
+            | Type::Flags { .. } => 8,
             Type::Array { elem, len } => elem.size().saturating_mul(*len),
             Type::Record(r) => r.size,
             Type::Tuple(list) => tuple_size(list.iter()),
@@ -346,6 +357,8 @@ impl std::fmt::Display for Type {
             Type::Username => f.write_str("username"),
             Type::Timestamp { .. } => f.write_str("timestamp"),
             Type::CgroupPath => f.write_str("cgroup_path_t"),
+            Type::ProcessName => f.write_str("process_name"),
+            Type::Flags { of } => write!(f, "flags({of})"),
             Type::Agg(a) => write!(f, "{}_t", a.name()),
         }
     }

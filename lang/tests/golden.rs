@@ -10,7 +10,7 @@ mod support;
 
 use rtrace_lang::dump;
 use std::path::{Path, PathBuf};
-use support::{analyse, kernel};
+use support::{analyse, analyse_aloud, kernel};
 
 const SEPARATOR: &str = "// --- ";
 
@@ -27,9 +27,10 @@ fn typed() {
 #[test]
 fn diagnostics() {
     let kernel = kernel();
-    check("diag", "err", |script| match analyse("script.rt", script, &kernel) {
-        Ok(typed) => Err(format!("this is accepted:\n{script}\n{}", dump::dump(&typed))),
-        Err(failure) => Ok(failure.text()),
+    check("diag", "err", |script| match analyse_aloud("script.rt", script, &kernel) {
+        (Ok(_), warnings) if !warnings.diagnostics.is_empty() => Ok(warnings.text()),
+        (Ok(typed), _) => Err(format!("this is accepted:\n{script}\n{}", dump::dump(&typed))),
+        (Err(failure), _) => Ok(failure.text()),
     });
 }
 

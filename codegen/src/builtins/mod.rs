@@ -10,6 +10,7 @@ use crate::program::Lower;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::Expr;
 
+mod glob;
 mod network;
 mod process;
 mod stacks;
@@ -43,7 +44,7 @@ enum How {
 type Row = (&'static str, How);
 
 fn row(name: &str) -> Option<&'static How> {
-    [process::ROWS, time::ROWS, strings::ROWS, network::ROWS, stacks::ROWS]
+    [process::ROWS, time::ROWS, strings::ROWS, glob::ROWS, network::ROWS, stacks::ROWS]
         .into_iter()
         .flatten()
         .find(|(n, _)| *n == name)

@@ -1,7 +1,7 @@
 //! Strings and buffers from memory: `str`, `buf`, `join`; lengths and searches.
 
 use super::{Call, How, Row};
-use crate::helpers::D_PATH;
+use crate::helpers::{D_PATH, PROBE_WRITE_USER};
 use crate::llvm::ir::{Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -17,6 +17,7 @@ pub(super) const ROWS: &[Row] = &[
     ("strstr", How::Scalar(strstr)),
     ("str_concat", How::Memory(str_concat)),
     ("memcmp", How::Scalar(memcmp)),
+    ("write_user", How::Scalar(write_user)),
     ("path", How::Memory(path)),
 ];
 
@@ -302,6 +303,17 @@ fn str_concat<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Res
     l.read_str(to.ptr, size(cap), l.ir.ptr_to_int(text.ptr), Space::Kernel);
     l.release(mark);
     Ok(())
+}
+
+fn write_user<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let (Some(to), Some(value)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`write_user`") };
+    let mark = l.mark();
+    let to = l.number(to)?;
+    let from = l.place(value)?;
+    let size = l.ir.int(i64::from(value.ty.size()));
+    let result = l.ir.helper(PROBE_WRITE_USER, &[to.into(), from.ptr.into(), size.into()], Effect::Any);
+    l.release(mark);
+    Ok(result)
 }
 
 /// The difference of the first bytes that differ.

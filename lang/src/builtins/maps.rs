@@ -112,6 +112,11 @@ fn delete(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let delete = |key| Stmt { kind: StmtKind::Delete { map, key }, span };
     let Some(key) = key.filter(|_| !call.statement) else {
         let (_, key) = c.map_and_key(call)?;
+        // Every CPU has its own value, which a program cannot reach.
+        let shared = !matches!(&c.map(map)?.value, Some(Type::Agg(a)) if !a.is_additive());
+        if key.is_none() && !shared {
+            return Ok(c.send(Action::Clear { map }, Vec::new(), span));
+        }
         return Ok(c.effect(vec![delete(key)], span));
     };
     // As a value: whether there was an entry.

@@ -145,7 +145,7 @@ fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action)
 
 /// Scalars that print as numbers where a number is asked for.
 fn is_number(ty: &Type) -> bool {
-    matches!(ty, Type::Username | Type::Ksym | Type::CgroupPath | Type::Timestamp { .. })
+    matches!(ty, Type::Username | Type::Ksym | Type::CgroupPath | Type::Flags { .. } | Type::Timestamp { .. })
 }
 
 fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

@@ -55,11 +55,12 @@ pub(super) static ROWS: &[Builtin] = &[
     },
     Builtin {
         name: "comm",
-        signatures: &["comm"],
-        doc: "The name of the running thread, up to 15 characters.",
-        example: "kprobe:vfs_read /comm == \"dd\"/ { @ = count() }",
+        signatures: &["comm", "comm(pid)"],
+        doc: "The name of the running thread, up to 15 characters; of another process, its name when it is printed.",
+        example: "kprobe:vfs_read /comm == \"dd\"/ { @[comm(ppid)] = count() }",
+        arity: (0, 1),
         helper: helper("bpf_get_current_comm", 16, Version(4, 2)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::String { cap: 16 }))),
+        check: Check::Value(comm),
         ..COMMON
     },
     Builtin {
@@ -308,6 +309,14 @@ fn number_of(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         None => {}
     }
     Ok(call.lowered(Vec::new(), Type::U32))
+}
+
+/// The kernel tells a program the name of the running thread only.
+fn comm(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(call.lowered(Vec::new(), Type::String { cap: 16 })) };
+    let e = c.expr(arg)?;
+    let e = c.integer(e, "a process")?;
+    Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::ProcessName, span: call.span })
 }
 
 fn curtask(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

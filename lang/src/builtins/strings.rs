@@ -5,6 +5,7 @@ use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::glob;
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
@@ -88,6 +89,27 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
         check: Check::Value(strcontains),
+        ..COMMON
+    },
+    Builtin {
+        name: "globmatch",
+        signatures: &["globmatch(string, \"pattern\")"],
+        doc: "Whether a pattern matches the whole string: * any bytes, ? one, [a-z] one of these, [!a-z] one of no others.",
+        example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/etc/*.conf\")/ { @[comm] = count() }",
+        arity: (2, 2),
+        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        check: Check::Value(globmatch),
+        ..COMMON
+    },
+    Builtin {
+        name: "write_user",
+        signatures: &["write_user(pointer, value)"],
+        doc: "Writes a value into the memory of the running program; gives 0 or a negative error.",
+        example: "uprobe:/bin/bash:readline { write_user((int8 *)arg0, \"> \") }",
+        arity: (2, 2),
+        unsafe_: true,
+        helper: helper("bpf_probe_write_user", 36, Version(4, 8)),
+        check: Check::Value(write_user),
         ..COMMON
     },
     Builtin {
@@ -350,6 +372,47 @@ fn strcontains(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         Call { args: call.args, builtin: search.builtin, name: search.name, span: call.span, statement: false };
     let at = strstr(c, &search)?;
     c.compare(BinOp::Ge, at, Expr::int(0, Type::I64, call.span), call.span)
+}
+
+fn globmatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (whole, pattern) = (text(c, call, 0)?, text(c, call, 1)?);
+    let at = pattern.span;
+    let ExprKind::Bytes(bytes) = &pattern.kind else {
+        return Err(Diagnostic::error(Code::WrongType, at, "the pattern must be a string constant"));
+    };
+    let parsed = glob::parse(bytes);
+    if parsed.0.len() > glob::MAX_ELEMENTS {
+        let message = format!("the pattern has {} elements; {} are possible", parsed.0.len(), glob::MAX_ELEMENTS);
+        return Err(Diagnostic::error(Code::TooLarge, at, message));
+    }
+    if let ExprKind::Bytes(whole) = &whole.kind {
+        return Ok(Expr::int(i64::from(parsed.matches(whole)), Type::Bool, call.span));
+    }
+    Ok(call.lowered(vec![whole, pattern], Type::Bool))
+}
+
+fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (Some(to), Some(value)) = (call.arg(0), call.arg(1)) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let at = to.span;
+    let pointer = c.expr(to)?;
+    let value = c.expr(value)?;
+    let value = match &pointer.ty {
+        Type::Ptr { to, .. } if to.is_scalar() && value.ty.is_scalar() => c.coerce(value, to)?,
+        Type::Ptr { .. } if !value.ty.is_scalar() => value,
+        Type::Ptr { to, .. } => {
+            let message = format!("a value of type `{}` cannot be written to a `{to} *`", value.ty);
+            return Err(Diagnostic::error(Code::WrongType, value.span, message).help("cast the pointer"));
+        }
+        other => {
+            let message = format!("`write_user` takes a pointer, which says how much is written, not `{other}`");
+            return Err(Diagnostic::error(Code::WrongType, at, message).help("(uint32 *)arg0 writes four bytes"));
+        }
+    };
+    if matches!(value.ty, Type::Void | Type::Agg(_) | Type::Stack(_)) {
+        let message = format!("a value of type `{}` cannot be written", value.ty);
+        return Err(Diagnostic::error(Code::WrongType, value.span, message));
+    }
+    Ok(call.lowered(vec![pointer, value], Type::I64))
 }
 
 fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

@@ -4,7 +4,8 @@ use super::{Builtin, COMMON, Check, Side, helper};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::Version;
+use crate::bundle::Target;
+use crate::kernel::{Image, Version};
 use crate::names;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::{Space, StackMode, StackType, Type};
@@ -60,6 +61,15 @@ pub(super) static ROWS: &[Builtin] = &[
         side: Side::Const,
         arity: (1, 1),
         check: Check::Value(kaddr),
+        ..COMMON
+    },
+    Builtin {
+        name: "uaddr",
+        signatures: &["uaddr(\"symbol\")", "uaddr(\"file:symbol\")"],
+        doc: "The address of a function or variable of the traced program, a pointer to an integer of its size.",
+        example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", *uaddr(\"readline\")) }",
+        arity: (1, 1),
+        check: Check::Value(uaddr),
         ..COMMON
     },
     Builtin {
@@ -186,6 +196,70 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         None => Err(Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
             .note("addresses come from /proc/kallsyms and need privileges")),
     }
+}
+
+/// Where the probed instruction is tells where its file is mapped; so does, for the executable, where the process
+/// has its code.
+fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let span = call.span;
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };
+    let name = c.literal_text(arg, "the name of a symbol")?;
+    let Target::Uprobe { path, offset, ret, .. } = c.probe.target.clone() else {
+        let message = format!("`uaddr` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
+        return Err(Diagnostic::error(Code::NotAllowedHere, span, message).label("works in uprobe, uretprobe"));
+    };
+    c.probe.specific = true;
+    let (file, symbol) = match name.rsplit_once(':') {
+        Some((file, symbol)) => {
+            let found = c.kernel.executables(file).map_err(|e| crate::probes::no_facts(e, arg.span))?;
+            let missing = || Diagnostic::error(Code::UnknownName, arg.span, format!("there is no program `{file}`"));
+            (found.into_iter().next().ok_or_else(missing)?, symbol)
+        }
+        None => (path.clone(), name.as_str()),
+    };
+    let found = c.kernel.user_object(&file, symbol).map_err(|e| crate::probes::no_facts(e, arg.span))?;
+    let Some(object) = found else {
+        let error = Diagnostic::error(Code::UnknownName, arg.span, format!("{file} has no symbol `{symbol}`"));
+        return Err(match c.kernel.nearest_user_symbol(&file, symbol) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error,
+        });
+    };
+    let to = match object.size {
+        1 => Type::U8,
+        2 => Type::U16,
+        4 => Type::U32,
+        _ => Type::U64,
+    };
+    let ty = Type::Ptr { to: Box::new(to), space: Space::User };
+    // A place that is known in the file and in memory.
+    let (here, there) = match object.image {
+        Image::Fixed => return Ok(Expr::int(object.address as i64, ty, span)),
+        _ if file == path && !ret => {
+            let probed = c.kernel.user_address(&path, offset).map_err(|e| crate::probes::no_facts(e, arg.span))?;
+            let Some(probed) = probed else {
+                return Err(Diagnostic::error(Code::UnknownName, span, format!("{path} has no code at {offset:#x}")));
+            };
+            (Expr { kind: ExprKind::Ctx { offset: c.options.arch.instruction_pointer() }, ty: Type::U64, span }, probed)
+        }
+        Image::Executable { code } => {
+            let mut e = ast::Expr { kind: ast::ExprKind::Ident("curtask".to_owned()), span };
+            for name in ["mm", "start_code"] {
+                let name = ast::Name { text: name.to_owned(), span };
+                e = ast::Expr { kind: ast::ExprKind::Field { base: Box::new(e), name, arrow: true }, span };
+            }
+            (c.expr(&e).and_then(|e| c.coerce(e, &Type::U64))?, code)
+        }
+        Image::Library => {
+            let message = format!("where {file} is mapped is known only when code of it is entered");
+            return Err(Diagnostic::error(Code::NotAllowedHere, span, message)
+                .help(format!("use a uprobe of {file}, and keep the address in a map")));
+        }
+    };
+    let distance = Box::new(Expr::int(object.address.wrapping_sub(there) as i64, Type::U64, span));
+    let sum = ExprKind::Arith { op: ast::BinOp::Add, left: Box::new(here), right: distance };
+    let sum = Expr { kind: sum, ty: Type::U64, span };
+    Ok(Expr { kind: ExprKind::Convert(Box::new(sum)), ty, span })
 }
 
 /// Where the kernel's own table says that the CPU's copies begin.

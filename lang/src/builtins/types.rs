@@ -4,11 +4,13 @@ use super::{Builtin, COMMON, Check, Side};
 use crate::bundle::{Conversion, Piece};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
+use crate::config;
+use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::format;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
-use rtrace_grammar::ast::BinOp;
+use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -130,6 +132,35 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "kfunc_allowed",
+        signatures: &["kfunc_allowed(\"name\")"],
+        doc: "Whether the kernel lets programs of this kind of probe call a function of its own.",
+        example: "fentry:vfs_read { if (kfunc_allowed(\"bpf_rcu_read_lock\")) { printf(\"yes\\n\") } exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(kfunc_allowed),
+        ..COMMON
+    },
+    Builtin {
+        name: "flags",
+        signatures: &["flags(n)", "flags(n, enum)", "flags(n, \"PREFIX_\")"],
+        doc: "A number that prints as the names of its bits: those of an enum, by default its own, or constants.",
+        example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", flags(args.flags, \"O_\")) }",
+        arity: (1, 2),
+        check: Check::Value(flags),
+        ..COMMON
+    },
+    Builtin {
+        name: "config",
+        signatures: &["config(\"name\")"],
+        doc: "The value of a setting.",
+        example: "begin { printf(\"%d\\n\", config(\"max_map_keys\")); exit() }",
+        side: Side::Const,
+        arity: (1, 1),
+        check: Check::Value(setting),
+        ..COMMON
+    },
+    Builtin {
         name: "getopt",
         signatures: &["getopt(\"name\")", "getopt(\"name\", default [, \"description\"])"],
         doc: "The value of the parameter --name=value, given after `--`; its type is that of the default, without one a boolean. `rtrace SCRIPT --help` lists the parameters with their descriptions.",
@@ -235,6 +266,61 @@ fn kfunc_exist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     // Without type information there are no such functions to call.
     let exists = matches!(c.kernel.function(&name, None), Ok(Some(_)));
     Ok(Expr::int(i64::from(exists), Type::Bool, call.span))
+}
+
+fn kfunc_allowed(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let name = c.literal_text(arg, "the name of a function")?;
+    c.probe.specific = true;
+    let allowed = c.kernel.kfunc_allowed(&name, c.probe.prog_type);
+    Ok(Expr::int(i64::from(allowed), Type::Bool, call.span))
+}
+
+fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let e = c.expr(arg)?;
+    let of = match (call.arg(1), &e.ty) {
+        (None, Type::Enum { name, .. }) => name.clone(),
+        (None, other) => {
+            let message = format!("`flags` needs an enum for a value of type `{other}`");
+            return Err(Diagnostic::error(Code::WrongType, arg.span, message)
+                .help("flags(n, NAME) takes the enumerators of `enum NAME`, flags(n, \"O_\") the constants O_…"));
+        }
+        (Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }), _) if !c.kernel.enum_values(word).is_empty() => {
+            word.clone()
+        }
+        (Some(set), _) => {
+            let text = c.literal_text(set, "the enum")?;
+            let name = text.strip_prefix("enum ").unwrap_or(&text).trim();
+            let found = match name.ends_with('_') {
+                true => !constants::with_prefix(name).is_empty(),
+                false => !c.kernel.enum_values(name).is_empty(),
+            };
+            if !found {
+                let what = if name.ends_with('_') { "no constants begin with" } else { "there is no enum" };
+                return Err(Diagnostic::error(Code::UnknownType, set.span, format!("{what} `{name}`")));
+            }
+            name.to_owned()
+        }
+    };
+    let e = c.integer(e, "what `flags` takes")?;
+    let e = c.coerce(e, &Type::U64)?;
+    Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Flags { of }, span: call.span })
+}
+
+fn setting(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let name = c.literal_text(arg, "the name of a setting")?;
+    let Some(setting) = config::find(&name) else {
+        let error = Diagnostic::error(Code::ConfigValue, arg.span, format!("there is no setting `{name}`"));
+        let near = config::SETTINGS.iter().map(|s| s.name).min_by_key(|n| strsim::damerau_levenshtein(n, &name));
+        return Err(near.into_iter().fold(error, |e, n| e.help(format!("did you mean `{n}`?"))));
+    };
+    Ok(match config::value(c.options, setting) {
+        config::Value::Int(n) => Expr::int(n, Type::I64, call.span),
+        config::Value::Bool(b) => Expr::int(i64::from(b), Type::Bool, call.span),
+        config::Value::Word(text) => crate::check::string(text.as_bytes(), call.span),
+    })
 }
 
 fn into_space(c: &mut Checker<'_>, call: &Call<'_>, space: Space) -> Result<Expr> {

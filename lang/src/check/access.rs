@@ -23,6 +23,7 @@ impl Checker<'_> {
             Type::Ptr { to, space } => match *to {
                 Type::Record(r) => {
                     let m = self.member(&r, name)?;
+                    self.note_byte_order(&m, span);
                     Ok(load_member(base, 0, &m, space, span))
                 }
                 Type::Void => {
@@ -39,6 +40,7 @@ impl Checker<'_> {
             },
             Type::Record(r) => {
                 let m = self.member(&r, name)?;
+                self.note_byte_order(&m, span);
                 match base.kind {
                     ExprKind::Load { ptr, offset, space, bits: None } => Ok(load_member(*ptr, offset, &m, space, span)),
                     _ => {

@@ -162,7 +162,7 @@ impl Checker<'_> {
             Type::Int { signed, .. } => Type::Int { bits: 64, signed: *signed },
             Type::Enum { .. } => Type::I64,
             Type::Bool | Type::Username | Type::Timestamp { .. } | Type::Ksym => Type::U64,
-            Type::Ptr { .. } | Type::CgroupPath => Type::U64,
+            Type::Ptr { .. } | Type::CgroupPath | Type::Flags { .. } => Type::U64,
             // An aggregation read as the number it stands for.
             Type::Agg(a) if a.is_number() => {
                 return Ok(Expr { ty: Type::I64, ..e });

@@ -425,6 +425,7 @@ impl Checker<'_> {
             return Ok(Expr { kind, ty: Type::Bool, span });
         }
         let r = self.expr(right)?;
+        self.check_byte_order(op, (left, &l), (right, &r), span);
         match op {
             BinOp::Eq | BinOp::Ne | BinOp::Lt | BinOp::Le | BinOp::Gt | BinOp::Ge => self.compare(op, l, r, span),
             _ => self.arithmetic(op, l, r, span),

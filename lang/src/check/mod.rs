@@ -9,6 +9,7 @@
 
 mod access;
 mod args;
+mod byte_order;
 mod call;
 mod convert;
 mod expr;
@@ -34,7 +35,7 @@ use crate::source::{SourceMap, Span};
 use crate::typed::{EventId, Expr, ExprKind, Local, LocalId, MapId, Program, Stmt, StmtKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A map while its type is being found out.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +72,7 @@ pub(crate) struct ProbeState {
     pub kind: &'static str,
     pub prog_type: ProgType,
     pub context: Context,
+    pub target: Target,
     /// Full name and function of the attach point.
     pub name: String,
     pub function: String,
@@ -112,6 +114,8 @@ pub(crate) struct Checker<'a> {
     changed: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
+    /// Where members in the byte order of the network are read.
+    big_endian: HashSet<Span>,
 }
 
 /// A variable across rounds: clause, attach point, name, and which of that name.
@@ -189,6 +193,7 @@ impl<'a> Checker<'a> {
             kind: "begin",
             prog_type: ProgType::RawTracepoint,
             context: Context::Nothing,
+            target: Target::Begin,
             name: String::new(),
             function: String::new(),
             specific: false,
@@ -218,6 +223,7 @@ impl<'a> Checker<'a> {
             changed: false,
             errors: Vec::new(),
             warnings: Vec::new(),
+            big_endian: HashSet::new(),
         }
     }
 }
@@ -283,6 +289,7 @@ impl Checker<'_> {
             kind: if target.prog_type == ProgType::Fexit { "fexit" } else { kind_of(&target.target) },
             prog_type: target.prog_type,
             context: target.context.clone(),
+            target: target.target.clone(),
             name: target.name.clone(),
             function: target.function.clone(),
             specific: false,

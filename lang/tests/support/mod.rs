@@ -36,6 +36,11 @@ impl Failure {
 
 /// Compiles a script as far as the typed program.
 pub fn analyse(name: &str, script: &str, kernel: &Recorded) -> Result<Typed, Failure> {
+    analyse_aloud(name, script, kernel).0
+}
+
+/// The same, and the warnings.
+pub fn analyse_aloud(name: &str, script: &str, kernel: &Recorded) -> (Result<Typed, Failure>, Failure) {
     let mut options = Options::default();
     let mut at_version = None;
     for line in script.lines().map_while(|l| l.strip_prefix("// ")) {
@@ -62,5 +67,6 @@ pub fn analyse(name: &str, script: &str, kernel: &Recorded) -> Result<Typed, Fai
     sources.add(name, script);
     let kernel = at_version.as_ref().unwrap_or(kernel);
     let result = driver::parse(&sources, 0).and_then(|ast| driver::analyse(ast, &mut options, &sources, kernel));
-    result.map_err(|diagnostics| Failure { diagnostics, sources })
+    let warnings = Failure { diagnostics: options.warnings, sources: sources.clone() };
+    (result.map_err(|diagnostics| Failure { diagnostics, sources }), warnings)
 }

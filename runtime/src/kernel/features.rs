@@ -6,6 +6,7 @@
 
 use std::os::fd::AsFd;
 
+use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{Feature, Version};
 
 use crate::sys::{self, ProgLoad};
@@ -105,6 +106,40 @@ fn helper(number: i32) -> Option<bool> {
             let has = |text: &[u8]| memchr::memmem::find(&log, text).is_some();
             // "unknown func" up to 6.7, "program of this type cannot use helper" later.
             Some(!has(b"unknown func") && !has(b"invalid func") && !has(b"cannot use helper"))
+        }
+    }
+}
+
+/// Whether programs of a type may call the kernel function of this BTF id. Called without arguments it is refused
+/// in any case: what the verifier says first tells. `attach` gives a function that a trampoline could be for.
+pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>) -> bool {
+    // `enum bpf_prog_type`, `enum bpf_attach_type`.
+    let (prog_type, attach_type, attach_btf_id) = match program {
+        ProgType::Kprobe => (KPROBE, 0, 0),
+        ProgType::Tracepoint => (5, 0, 0),
+        ProgType::PerfEvent => (7, 0, 0),
+        ProgType::RawTracepoint => (17, 0, 0),
+        // A raw tracepoint of its own would be needed; the kernel does not tell tracing programs apart here.
+        ProgType::BtfTracepoint | ProgType::Fentry => (26, 24, attach().unwrap_or(0)),
+        ProgType::Fexit => (26, 25, attach().unwrap_or(0)),
+    };
+    let mut log = vec![0u8; 4096];
+    let load = ProgLoad {
+        prog_type,
+        expected_attach_type: attach_type,
+        name: "rtrace_probe",
+        license: c"GPL",
+        // A call whose source register says that it is one of the kernel's own.
+        instructions: &[insn(0x85, 0, 2, 0, function), mov(0, 0), EXIT],
+        btf: None,
+        attach_btf_id,
+        attach_btf_module: None,
+    };
+    match sys::prog_load(&load, 1, &mut log) {
+        Ok(_) => true,
+        Err(_) => {
+            let has = |text: &[u8]| memchr::memmem::find(&log, text).is_some();
+            log.first() != Some(&0) && !has(b"is not allowed") && !has(b"not supported") && !has(b"not a kernel function")
         }
     }
 }

@@ -19,8 +19,10 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
+use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserSymbol, Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol,
+    Version,
 };
 use rtrace_lang::types::{Type, TypeId};
 
@@ -164,8 +166,22 @@ impl Kernel for LiveKernel {
         user::symbols(path, pattern)
     }
 
+    fn user_object(&self, path: &str, name: &str) -> Result<Option<UserObject>, KernelError> {
+        user::object(path, name)
+    }
+
+    fn user_address(&self, path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
+        user::address(path, offset)
+    }
+
     fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError> {
         user::offset(path, address)
+    }
+
+    fn kfunc_allowed(&self, name: &str, program: ProgType) -> bool {
+        let id = |name| self.btf.function(name, Some("vmlinux")).ok().flatten().map(|f| f.btf_id);
+        let Some(function) = id(name).and_then(|n| i32::try_from(n).ok()) else { return false };
+        features::kfunc(function, program, || id("vfs_read"))
     }
 
     fn cgroup_id(&self, path: &str) -> Result<u64, KernelError> {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use object::elf::STT_GNU_IFUNC;
-use object::{Object, ObjectSegment, ObjectSymbol, SymbolFlags, SymbolKind};
-use rtrace_lang::kernel::{KernelError, UserSymbol};
+use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, SegmentFlags, SymbolFlags, SymbolKind};
+use rtrace_lang::kernel::{Image, KernelError, UserObject, UserSymbol};
 
 use super::glob::{self, Glob};
 
@@ -243,6 +243,41 @@ fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSy
 /// See [`rtrace_lang::kernel::Kernel::user_offset`].
 pub fn offset(path: &str, address: u64) -> Result<Option<u64>, KernelError> {
     with_elf(path, |elf| file_offset(elf, address))
+}
+
+/// See [`rtrace_lang::kernel::Kernel::user_object`]; names are taken with or without their version.
+pub fn object(path: &str, name: &str) -> Result<Option<UserObject>, KernelError> {
+    with_elf(path, |elf| {
+        let symbol = elf.symbols().chain(elf.dynamic_symbols()).find(|s| {
+            !s.is_undefined() && s.address() != 0 && s.name().is_ok_and(|n| n == name || unversioned(n) == name)
+        })?;
+        let image = match elf.kind() {
+            ObjectKind::Executable => Image::Fixed,
+            // A library has no interpreter that loads it, libc apart, which is none to be run.
+            _ if elf.section_by_name(".interp").is_some() && !path.contains(".so") => {
+                Image::Executable { code: first_code(elf)? }
+            }
+            _ => Image::Library,
+        };
+        Some(UserObject { address: symbol.address(), size: symbol.size(), image })
+    })
+}
+
+/// Where the first segment that is code begins, as the kernel counts: `mm->start_code` of a process, less where it
+/// was moved.
+fn first_code(elf: &object::File<'_>) -> Option<u64> {
+    let is_code = |s: &object::Segment<'_, '_>| matches!(s.flags(), SegmentFlags::Elf { p_flags } if p_flags & 1 != 0);
+    elf.segments().filter(is_code).map(|s| s.address()).min()
+}
+
+/// See [`rtrace_lang::kernel::Kernel::user_address`].
+pub fn address(path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
+    with_elf(path, |elf| {
+        elf.segments().find_map(|segment| {
+            let (start, size) = segment.file_range();
+            Some(segment.address() + offset.checked_sub(start).filter(|at| *at < size)?)
+        })
+    })
 }
 
 /// The function of an executable whose name is nearest, for messages.

@@ -9,7 +9,7 @@ use rtrace_lang::bundle::{Bundle, Globals, MapDef, MapObject, STACKS_SYMBOL, Sto
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `enum bpf_map_type`
 const ARRAY: u32 = 2;
@@ -53,6 +53,8 @@ pub struct Maps {
     _globals: MapData,
     layout: Globals,
     cpus: usize,
+    /// Maps without keys that `zero` set to zero: they are not empty, as their values would say.
+    zeroed: Vec<AtomicBool>,
 }
 
 impl Maps {
@@ -68,6 +70,7 @@ impl Maps {
             _globals: globals,
             layout: bundle.globals,
             cpus: sys::possible_cpus()?,
+            zeroed: bundle.maps.iter().map(|_| AtomicBool::new(false)).collect(),
         })
     }
 
@@ -102,25 +105,35 @@ impl Maps {
     /// empty.
     pub fn lookup(&self, map: usize, key: &[u8]) -> Result<Option<Vec<u8>>, MapsError> {
         let def = self.def(map)?;
-        if def.set_flag.is_some_and(|offset| self.load(offset) == 0) {
-            return Ok(None);
-        }
-        match (&def.storage, self.object_of(def)) {
+        let found = match (&def.storage, self.object_of(def)) {
             (Storage::Global { offset, stripes, stride }, _) => {
                 let size = def.value.size();
                 let copies: Vec<Vec<u8>> = (0..(*stripes).min(MOST_STRIPES))
                     .map(|n| self.bytes(offset.saturating_add(n.saturating_mul(*stride)), size))
                     .collect();
-                Ok(Some(merge(&def.value, copies.iter().map(Vec::as_slice))))
+                Some(merge(&def.value, copies.iter().map(Vec::as_slice)))
             }
             (Storage::Map { .. }, Some(object)) => {
                 let key = object.key(key);
                 let mut value = vec![0; object.value_bytes(self.cpus)];
                 let found = sys::map_lookup(object.fd(), &key, &mut value)
                     .map_err(|source| MapsError::Read { map: def.name.clone(), source })?;
-                Ok(found.then(|| object.merge(def, &value)))
+                found.then(|| object.merge(def, &value))
             }
-            (Storage::Map { .. }, None) => Ok(None),
+            (Storage::Map { .. }, None) => None,
+        };
+        Ok(found.filter(|value| self.was_written(map, def, value)))
+    }
+
+    /// Whether the value of a map without keys is one, and not what was there before.
+    fn was_written(&self, map: usize, def: &MapDef, value: &[u8]) -> bool {
+        match def.set_flag {
+            Some(flag) => self.load(flag) != 0,
+            None if def.key.is_some() => true,
+            None => {
+                let zeroed = self.zeroed.get(map).is_some_and(|z| z.load(Ordering::Relaxed));
+                zeroed || value.iter().any(|b| *b != 0)
+            }
         }
     }
 
@@ -136,6 +149,12 @@ impl Maps {
 
     fn reset(&self, map: usize, delete: bool) -> Result<(), MapsError> {
         let def = self.def(map)?;
+        if def.key.is_none() {
+            let zeroed = !delete && self.lookup(map, &[])?.is_some();
+            if let Some(z) = self.zeroed.get(map) {
+                z.store(zeroed, Ordering::Relaxed);
+            }
+        }
         match (&def.storage, self.object_of(def)) {
             (Storage::Global { offset, stripes, stride }, _) => {
                 for n in 0..(*stripes).min(MOST_STRIPES) {

@@ -33,6 +33,52 @@ fn parse_passwd(text: &[u8]) -> HashMap<u32, Vec<u8>> {
     users
 }
 
+/// Names of processes by id, as they are when they are printed; of a process that has ended, the last one seen.
+#[derive(Default)]
+pub struct Processes(HashMap<u32, Vec<u8>>);
+
+impl Processes {
+    /// Empty for a process that was never seen.
+    pub fn name(&mut self, process: u32) -> &[u8] {
+        let known = self.0.entry(process).or_default();
+        if let Ok(mut name) = fs::read(format!("/proc/{process}/comm")) {
+            name.truncate(name.trim_ascii_end().len());
+            *known = name;
+        }
+        known
+    }
+}
+
+/// Appends the names of the bits that are set, `A|B`, and what has none as a hexadecimal number. A name of several
+/// bits stands for all of them; without any bit, the name of zero.
+pub fn flags(out: &mut Vec<u8>, known: &[(String, i64)], value: u64) {
+    if let Some((name, _)) = known.iter().find(|k| k.1 as u64 == value) {
+        return out.extend_from_slice(name.as_bytes());
+    }
+    let mut rest = value;
+    let mut found: Vec<(u64, &str)> = Vec::new();
+    let mut masks: Vec<(u64, &str)> = known.iter().map(|(n, v)| (*v as u64, n.as_str())).collect();
+    masks.sort_by_key(|m| (std::cmp::Reverse(m.0.count_ones()), m.0));
+    for (mask, name) in masks {
+        if mask != 0 && rest & mask == mask {
+            rest &= !mask;
+            found.push((mask, name));
+        }
+    }
+    found.sort();
+    for (_, name) in &found {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'|');
+    }
+    if rest != 0 {
+        super::number::hex(out, rest);
+    } else if found.is_empty() {
+        out.push(b'0');
+    } else {
+        out.pop();
+    }
+}
+
 /// Paths of control groups by id, each as `hierarchy:path`.
 #[derive(Default)]
 pub struct Cgroups {
@@ -187,6 +233,31 @@ mod tests {
         assert_eq!(gfp(0), "0");
         assert_eq!(gfp(0x8000_0000), "0x80000000");
         assert_eq!(gfp(0x8000_0cc0), "GFP_KERNEL|0x80000000");
+    }
+
+    #[test]
+    fn bits_have_names() {
+        let known = [("NONE", 0), ("A", 1), ("B", 2), ("AB", 3), ("C", 8), ("ALSO_C", 8)].map(|(n, v)| (n.to_owned(), v));
+        let text = |known: &[(String, i64)], value| {
+            let mut out = Vec::new();
+            flags(&mut out, known, value);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(&known, 0), "NONE");
+        assert_eq!(text(&known, 3), "AB");
+        assert_eq!(text(&known, 9), "A|C");
+        assert_eq!(text(&known, 0x1b), "AB|C|0x10");
+        assert_eq!(text(&known, 0x40), "0x40");
+        assert_eq!(text(&[], 0), "0");
+    }
+
+    #[test]
+    fn names_of_processes_outlive_them() {
+        let mut processes = Processes::default();
+        assert!(!processes.name(std::process::id()).is_empty());
+        assert_eq!(processes.name(u32::MAX), b"");
+        processes.0.insert(u32::MAX, b"gone".to_vec());
+        assert_eq!(processes.name(u32::MAX), b"gone");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! read as if zeros followed, indexes that lead nowhere print nothing.
 
 use super::MapSource;
-use super::names::{self, Cgroups, Users};
+use super::names::{self, Cgroups, Processes, Users};
 use super::number::{self, Int};
 use super::quantiles;
 use super::symbols::Symbols;
@@ -38,6 +38,7 @@ pub struct Host {
     pub symbols: Symbols,
     pub users: Users,
     pub cgroups: Cgroups,
+    pub processes: Processes,
     pub clock: Clock,
 }
 
@@ -72,7 +73,7 @@ pub fn integer(ty: &Type, bytes: &[u8]) -> Option<Int> {
         Type::Int { bits, signed } | Type::Enum { bits, signed, .. } => {
             sized(word(bytes, 0, usize::from(*bits) / 8), u32::from(*bits), *signed)
         }
-        Type::Ptr { .. } | Type::Ksym => Int::unsigned(word(bytes, 0, 8)),
+        Type::Ptr { .. } | Type::Ksym | Type::Flags { .. } => Int::unsigned(word(bytes, 0, 8)),
         Type::Agg(agg) => aggregate(agg, bytes)?,
         _ => return None,
     };
@@ -239,6 +240,11 @@ impl<'a> Scope<'a> {
                 }
             }
             Type::CgroupPath => out.extend_from_slice(self.host.cgroups.path(word(bytes, 0, 8))),
+            Type::ProcessName => out.extend_from_slice(self.host.processes.name(word(bytes, 0, 4) as u32)),
+            Type::Flags { of } => {
+                let known = self.bundle.enums.iter().find(|e| e.name == *of);
+                names::flags(out, known.map_or(&[][..], |e| e.values.as_slice()), word(bytes, 0, 8));
+            }
             Type::Agg(agg) => self.aggregation(out, agg, bytes, div),
         }
     }

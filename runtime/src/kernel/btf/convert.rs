@@ -151,7 +151,31 @@ impl Facts {
         let ty = member.get_type_id().map_or(Type::Void, |id| self.convert(At { object: record.object, id }));
         let bits = member.bitfield_size().filter(|b| *b > 0).and_then(|b| u8::try_from(b).ok());
         let name = member.get_name_offset().map(|o| self.string(record.object, o)).unwrap_or_default();
-        Member { name, ty, bit_offset: base + member.bit_offset(), bits }
+        let big_endian = matches!(ty, Type::Int { signed: false, .. })
+            && member.get_type_id().is_some_and(|id| self.is_big_endian(At { object: record.object, id }));
+        Member { name, ty, bit_offset: base + member.bit_offset(), bits, big_endian }
+    }
+
+    /// Whether one of the typedefs on the way to a type is `__be16`, `__be32` or `__be64`.
+    fn is_big_endian(&self, mut at: At) -> bool {
+        for _ in 0..MAX_DEPTH {
+            let Some((here, raw)) = self.get(at) else { return false };
+            let next = match &*raw {
+                Raw::Typedef(t) => {
+                    let named = |name| t.get_name_offset().is_some_and(|o| self.is_string(here.object, o, name));
+                    if ["__be16", "__be32", "__be64"].into_iter().any(named) {
+                        return true;
+                    }
+                    t.get_type_id()
+                }
+                Raw::TypeTag(t) => t.get_type_id(),
+                Raw::Const(t) | Raw::Volatile(t) | Raw::Restrict(t) => t.get_type_id(),
+                _ => return false,
+            };
+            let Some(id) = next else { return false };
+            at = At { object: here.object, id };
+        }
+        false
     }
 
     /// See [`rtrace_lang::kernel::Kernel::members`].
