@@ -424,8 +424,10 @@ impl<'tu> Reader<'_, 'tu> {
         let bits =
             if field.is_bit_field() { field.get_bit_field_width().and_then(|w| u8::try_from(w).ok()) } else { None };
         let ty = self.ty(field.get_type()?, 0);
+        let declared = field.get_type().map(|t| t.get_display_name()).unwrap_or_default();
+        let big_endian = ["__be16", "__be32", "__be64"].contains(&declared.trim_start_matches("const "));
         let name = field.get_name().filter(|n| !n.contains('(')).unwrap_or_default();
-        (!(name.is_empty() && bits.is_some())).then_some(Member { name, ty, bit_offset, bits })
+        (!(name.is_empty() && bits.is_some())).then_some(Member { name, ty, bit_offset, bits, big_endian })
     }
 }
 

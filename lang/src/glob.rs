@@ -18,6 +18,16 @@ pub enum Element {
     Set { negated: bool, ranges: Vec<(u8, u8)> },
 }
 
+impl Element {
+    /// The ranges of a set.
+    pub fn ranges(&self) -> &[(u8, u8)] {
+        match self {
+            Element::Set { ranges, .. } => ranges,
+            _ => &[],
+        }
+    }
+}
+
 /// A pattern; two stars never follow each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern(pub Vec<Element>);

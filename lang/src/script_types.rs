@@ -2,15 +2,14 @@
 //! the passes [`WithScript`] is a kernel that knows some more types. Layout is that of C on the supported
 //! processors (System V: bit-fields share the storage unit of their declared type).
 
-use crate::check::primitive;
 use crate::bundle::ProgType;
+use crate::check::primitive;
 use crate::codes::Code;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol,
-    Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol, Version,
 };
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId};

@@ -12,8 +12,8 @@
 //! being four pointers. Tracepoints come as tracefs writes them, after a line `system: CATEGORY`.
 
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TracepointField, TypeKind, UserObject, UserSymbol, Image,
-    Version,
+    Feature, Function, FunctionName, Image, Kernel, KernelError, Member, Tracepoint, TracepointField, TypeKind,
+    UserObject, UserSymbol, Version,
 };
 use crate::types::{Record, Space, Type, TypeId};
 use std::collections::HashMap;

@@ -95,7 +95,7 @@ pub(super) static ROWS: &[Builtin] = &[
         name: "globmatch",
         signatures: &["globmatch(string, \"pattern\")"],
         doc: "Whether a pattern matches the whole string: * any bytes, ? one, [a-z] one of these, [!a-z] one of no others.",
-        example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename), \"/etc/*.conf\")/ { @[comm] = count() }",
+        example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename, 256), \"/etc/*.conf\")/ { @[comm] = count() }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
         check: Check::Value(globmatch),
@@ -388,6 +388,15 @@ fn globmatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if let ExprKind::Bytes(whole) = &whole.kind {
         return Ok(Expr::int(i64::from(parsed.matches(whole)), Type::Bool, call.span));
     }
+    // The verifier follows the loop byte by byte.
+    let ranges = parsed.sets().iter().map(|(set, _)| set.ranges().len() as u32).sum::<u32>();
+    let most = GLOB_STEPS / (10 + 10 * ranges);
+    if whole.ty.size() > most {
+        let message = format!("a string of {} bytes is too long for this pattern", whole.ty.size());
+        return Err(Diagnostic::error(Code::TooLarge, whole.span, message)
+            .note("the verifier of the kernel looks at every byte and every different character of the pattern")
+            .help(format!("give str() a length of at most {most}")));
+    }
     Ok(call.lowered(vec![whole, pattern], Type::Bool))
 }
 
@@ -423,6 +432,9 @@ fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let cap = (a.ty.size() + b.ty.size()).saturating_sub(1).min(c.options.max_strlen.max(1));
     Ok(call.lowered(vec![a, b], Type::String { cap }))
 }
+
+/// Most instructions that the verifier follows for a `globmatch`, about.
+const GLOB_STEPS: u32 = 60_000;
 
 /// Most bytes that `memcmp` compares.
 const MAX_COMPARED: i64 = 1024;

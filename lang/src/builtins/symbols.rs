@@ -1,10 +1,10 @@
 //! Stacks, symbols, and the names of probes and functions.
 
 use super::{Builtin, COMMON, Check, Side, helper};
+use crate::bundle::Target;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::bundle::Target;
 use crate::kernel::{Image, Version};
 use crate::names;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};

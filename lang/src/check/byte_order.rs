@@ -52,7 +52,9 @@ impl Checker<'_> {
         )
         .label(format!("this asks for the number {swapped}"));
         let mended = match op {
-            BinOp::Eq | BinOp::Ne => format!("{to_host}({field}) {} {number}, or compare with {to_net}({number})", op.text()),
+            BinOp::Eq | BinOp::Ne => {
+                format!("{to_host}({field}) {} {number}, or compare with {to_net}({number})", op.text())
+            }
             _ => format!("{to_host}({field}) {} {number}", op.text()),
         };
         self.warn(warning.help(mended));

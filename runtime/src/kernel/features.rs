@@ -139,7 +139,10 @@ pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>)
         Ok(_) => true,
         Err(_) => {
             let has = |text: &[u8]| memchr::memmem::find(&log, text).is_some();
-            log.first() != Some(&0) && !has(b"is not allowed") && !has(b"not supported") && !has(b"not a kernel function")
+            log.first() != Some(&0)
+                && !has(b"is not allowed")
+                && !has(b"not supported")
+                && !has(b"not a kernel function")
         }
     }
 }

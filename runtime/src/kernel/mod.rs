@@ -21,8 +21,7 @@ use std::ops::ControlFlow;
 
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol,
-    Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol, Version,
 };
 use rtrace_lang::types::{Type, TypeId};
 

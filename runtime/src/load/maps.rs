@@ -84,10 +84,7 @@ impl Maps {
         let def = self.def(map)?;
         let read = |source| MapsError::Read { map: def.name.clone(), source };
         if def.key.is_none() {
-            let value = self.lookup(map, &[])?;
-            // Without a flag the value tells whether it was written.
-            let value = value.filter(|v| def.set_flag.is_some() || v.iter().any(|b| *b != 0));
-            return Ok(value.map(|value| (Vec::new(), value)).into_iter().collect());
+            return Ok(self.lookup(map, &[])?.map(|value| (Vec::new(), value)).into_iter().collect());
         }
         let Some(object) = self.object_of(def) else { return Ok(Vec::new()) };
         let raw = object.entries(self.cpus).map_err(read)?;

@@ -237,7 +237,8 @@ mod tests {
 
     #[test]
     fn bits_have_names() {
-        let known = [("NONE", 0), ("A", 1), ("B", 2), ("AB", 3), ("C", 8), ("ALSO_C", 8)].map(|(n, v)| (n.to_owned(), v));
+        let known =
+            [("NONE", 0), ("A", 1), ("B", 2), ("AB", 3), ("C", 8), ("ALSO_C", 8)].map(|(n, v)| (n.to_owned(), v));
         let text = |known: &[(String, i64)], value| {
             let mut out = Vec::new();
             flags(&mut out, known, value);
