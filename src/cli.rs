@@ -21,7 +21,7 @@ pub struct Cli {
     pub args: Vec<String>,
 
     /// Run this program
-    #[arg(short = 'e', value_name = "PROGRAM", allow_hyphen_values = true)]
+    #[arg(short = 'e', value_name = "PROGRAM", allow_hyphen_values = true, overrides_with = "program")]
     pub program: Option<String>,
 
     /// List probes that match a pattern (or those of a program or script); -lv with their arguments
@@ -68,6 +68,10 @@ pub struct Cli {
     #[arg(long, value_name = "STAGE")]
     pub emit: Option<Stage>,
 
+    /// Print stages before the program runs, by the reference's names: ast, codegen, codegen-opt, dis, all
+    #[arg(short = 'd', value_name = "STAGE,…", value_delimiter = ',', hide = true)]
+    pub debug: Vec<DebugStage>,
+
     /// Explain a diagnostic (RT0203), a function (printf), or everything (manual)
     #[arg(long, value_name = "NAME")]
     pub explain: Option<String>,
@@ -92,9 +96,58 @@ pub struct Cli {
     #[arg(short = 'I', value_name = "DIR")]
     pub include_dir: Vec<PathBuf>,
 
-    /// Accepted for compatibility
-    #[arg(long, hide = true)]
+    /// Print no warnings
+    #[arg(long)]
     pub no_warnings: bool,
+
+    /// Accepted for compatibility: reads that fail give zero
+    #[arg(short = 'k', hide = true, action = clap::ArgAction::Count)]
+    pub read_errors: u8,
+
+    /// Accepted for compatibility: what the kernel cannot do is found out when it is needed
+    #[arg(long, value_name = "FEATURE,…", value_delimiter = ',', hide = true)]
+    pub no_feature: Vec<NoFeature>,
+
+    /// Accepted for compatibility: the kernel counts the users of a probe
+    #[arg(long, hide = true)]
+    pub usdt_file_activation: bool,
+}
+
+/// A stage as `-d` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DebugStage {
+    Ast,
+    Types,
+    Codegen,
+    CodegenOpt,
+    Dis,
+    Libbpf,
+    Verifier,
+    All,
+}
+
+impl DebugStage {
+    /// What is printed for it. Loading has no log when it succeeds; `-v` shows the verifier's when it fails.
+    pub fn stages(self) -> &'static [Stage] {
+        match self {
+            DebugStage::Ast => &[Stage::Ast],
+            DebugStage::Types => &[Stage::Typed],
+            DebugStage::Codegen => &[Stage::Llvm],
+            DebugStage::CodegenOpt => &[Stage::LlvmOpt],
+            DebugStage::Dis => &[Stage::Bpf],
+            DebugStage::Libbpf | DebugStage::Verifier => &[],
+            DebugStage::All => &[Stage::Ast, Stage::Typed, Stage::Llvm, Stage::LlvmOpt, Stage::Bpf],
+        }
+    }
+}
+
+/// Features that the reference can be told not to use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum NoFeature {
+    UprobeMulti,
+    KprobeMulti,
+    KprobeSession,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -29,7 +29,15 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    match dispatch(Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // `--help` is no error, and goes to standard output.
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
         Ok(status) => ExitCode::from(u8::try_from(status & 0xff).unwrap_or(1)),
         Err(Failure(text)) => {
             // Standard error may be closed; there is nowhere left to say so.
@@ -66,6 +74,10 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
             write_out(&cli, stage, &bytes)
         }
         None => {
+            for stage in cli.debug.iter().flat_map(|d| d.stages()) {
+                let bytes = compile::emit(&mut compile::read(&cli)?, &cli, &kernel, *stage)?;
+                print(&String::from_utf8_lossy(&bytes))?;
+            }
             let bundle = compile::bundle(&mut script, &cli, &kernel)?;
             run::run(&bundle, &cli)
         }

@@ -224,6 +224,8 @@ impl Session<'_> {
         }
         if self.exit.is_none() {
             if let Some(child) = &mut child {
+                // What BEGIN says comes before what the command says.
+                self.sink.flush().map_err(RunError::Output)?;
                 child.release()?;
             }
             self.events(&signals, &mut child, watched.as_ref())?;

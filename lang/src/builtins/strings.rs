@@ -172,16 +172,22 @@ fn parameter(c: &mut Checker<'_>, e: &ast::Expr) -> Result<Option<String>> {
 fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
     if let Some(text) = parameter(c, arg)? {
-        return Ok(crate::check::string(text.as_bytes(), call.span));
+        return literal(c, call, text.as_bytes());
     }
     let e = c.expr(arg)?;
     let mut cap = c.options.max_strlen;
     let mut args = Vec::new();
     let e = match e.ty.clone() {
         Type::String { .. } if call.args.len() == 1 => return Ok(e),
+        Type::String { .. } if matches!(e.kind, ExprKind::Bytes(_)) => {
+            let ExprKind::Bytes(bytes) = &e.kind else { return Ok(e) };
+            let text = bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec();
+            return literal(c, call, &text);
+        }
         // A character array in memory: its address.
         Type::String { .. } | Type::Array { .. } => match e.kind {
             ExprKind::Load { .. } => c.address_of(e, call.span)?,
+            _ if matches!(e.ty, Type::String { .. }) => e,
             _ => return Ok(e),
         },
         Type::Ptr { .. } => e,
@@ -202,6 +208,7 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             // The length counts the NUL, as in the reference.
             Some(n) if (1..=i64::from(cap)).contains(&n) => cap = n as u32,
             Some(n) if n > i64::from(cap) => {}
+            Some(0) => return Ok(crate::check::string(b"", call.span)),
             Some(n) => {
                 return Err(Diagnostic::error(
                     Code::BadValue,
@@ -213,6 +220,24 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
     }
     Ok(call.lowered(args, Type::String { cap }))
+}
+
+/// `str` of a text that is known: the length counts its bytes, without a NUL.
+fn literal(c: &mut Checker<'_>, call: &Call<'_>, text: &[u8]) -> Result<Expr> {
+    let whole = crate::check::string(text, call.span);
+    let Some(len) = call.arg(1) else { return Ok(whole) };
+    let len = c.expr(len)?;
+    let len = c.integer(len, "the length of a string")?;
+    match len.constant() {
+        Some(n) => {
+            let n = usize::try_from(n).unwrap_or(usize::MAX).min(text.len());
+            Ok(crate::check::string(text.get(..n).unwrap_or_default(), call.span))
+        }
+        None => {
+            let ty = whole.ty.clone();
+            Ok(call.lowered(vec![whole, len], ty))
+        }
+    }
 }
 
 fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

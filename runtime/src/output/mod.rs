@@ -270,7 +270,12 @@ impl<W: Write> Printer<W> {
     /// `warnf` and `errorf`: with the place of the call.
     fn message(&mut self, bundle: &Bundle, event: &EventDef, stream: Stream, text: &[u8]) -> io::Result<()> {
         let error = stream == Stream::Error;
-        let place = bundle.sources.place(event.span.0);
+        let mut place = bundle.sources.place(event.span.0);
+        if let Some(place) = &mut place
+            && (place.file == "-e" || place.file == "-")
+        {
+            place.file = "stdin".into();
+        }
         if self.options.json {
             let place = place.as_ref().map(|p| (p.file.as_str(), p.line, p.column));
             json::message_line(&mut self.buffer, if error { "errorf" } else { "warnf" }, text, place);

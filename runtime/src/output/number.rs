@@ -88,13 +88,13 @@ pub fn pad(out: &mut Vec<u8>, start: usize, width: Option<u32>, left: bool) {
 
 /// Appends an integer as a conversion says.
 ///
-/// The value is converted as C would: to the width that a length modifier names, else to `int` or,
-/// where the argument is wider, to 64 bits, so that `%d` prints every integer of the language and
-/// `%x` of a negative one has the digits of its type.
+/// The value is converted as C would: to the width that a length modifier names, else to `int`. Only what
+/// would lose digits keeps 64 bits: `%d` prints every 64-bit integer in full, and `%x` of a small negative
+/// one has eight digits.
 pub fn convert(out: &mut Vec<u8>, spec: &FormatSpec, n: Int) {
     let start = out.len();
     let bits = match spec.length_bits {
-        0 if n.bits <= 32 => 32,
+        0 if n.bits <= 32 || (n.signed && i32::try_from(n.value as i64).is_ok()) => 32,
         0 => 64,
         bits => bits,
     };
@@ -124,9 +124,7 @@ pub fn convert(out: &mut Vec<u8>, spec: &FormatSpec, n: Int) {
         }
         Conversion::Unsigned => (unsigned, 10),
         _ => {
-            // An unsigned 32-bit value is printed as it is, not wrapped into C's `int`.
-            let value =
-                if spec.length_bits == 0 && !n.signed { n.value as i64 } else { ((n.value << shift) as i64) >> shift };
+            let value = ((n.value << shift) as i64) >> shift;
             if value < 0 {
                 sign = b"-";
             } else if spec.plus {
@@ -229,9 +227,12 @@ mod tests {
         let narrow = |v: i64, bits| Int { value: v as u64, signed: true, bits };
         assert_eq!(one("%d", Int::signed(-5)), "-5");
         assert_eq!(one("%d", Int::unsigned(1 << 40)), "1099511627776");
-        assert_eq!(one("%d", Int { value: 0xffff_ffff, signed: false, bits: 32 }), "4294967295");
+        assert_eq!(one("%d", Int { value: 0xffff_ffff, signed: false, bits: 32 }), "-1");
+        assert_eq!(one("%d", Int { value: 0xff, signed: false, bits: 8 }), "255");
         assert_eq!(one("%x", narrow(-1, 8)), "ffffffff");
-        assert_eq!(one("%x", narrow(-1, 64)), "ffffffffffffffff");
+        assert_eq!(one("%x", narrow(-1, 64)), "ffffffff");
+        assert_eq!(one("%x", narrow(-1 << 40, 64)), "ffffff0000000000");
+        assert_eq!(one("%x", Int::unsigned(u64::MAX)), "ffffffffffffffff");
         assert_eq!(one("%u", narrow(-1, 32)), "4294967295");
         assert_eq!(one("%hhx", narrow(-1, 32)), "ff");
         assert_eq!(one("%hhd", narrow(300, 32)), "44");

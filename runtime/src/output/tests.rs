@@ -558,7 +558,7 @@ fn messages_name_their_place() {
     let field = [FieldBytes { data: &[1, 0, 0, 0], extra: 0 }];
     let run =
         |options, event: &EventDef| shown(options, |p| p.event(&bundle(), event, &field, &Fake::default()).unwrap());
-    assert_eq!(run(TEXT, &event), (String::new(), "-e:1:9-28: ERROR: bad 1\n".into()));
+    assert_eq!(run(TEXT, &event), (String::new(), "stdin:1:9-28: ERROR: bad 1\n".into()));
     assert_eq!(
         run(JSON, &event).0,
         "{\"type\": \"errorf\", \"msg\": \"bad 1\", \"filename\": \"-e\", \"line\": 1, \"col\": 9}\n"
@@ -567,7 +567,7 @@ fn messages_name_their_place() {
     if let Action::Printf { stream, .. } = &mut event.action {
         *stream = Stream::Warning;
     }
-    assert_eq!(run(TEXT, &event).1, "-e:2-3: WARNING: bad 1\n");
+    assert_eq!(run(TEXT, &event).1, "stdin:2-3: WARNING: bad 1\n");
     assert_eq!(run(Options { no_warnings: true, ..TEXT }, &event).1, "");
 }
 
