@@ -561,7 +561,7 @@ fn messages_name_their_place() {
     assert_eq!(run(TEXT, &event), (String::new(), "stdin:1:9-28: ERROR: bad 1\n".into()));
     assert_eq!(
         run(JSON, &event).0,
-        "{\"type\": \"errorf\", \"msg\": \"bad 1\", \"filename\": \"-e\", \"line\": 1, \"col\": 9}\n"
+        "{\"type\": \"errorf\", \"msg\": \"bad 1\", \"filename\": \"stdin\", \"line\": 1, \"col\": 9}\n"
     );
     event.span = (30, 44);
     if let Action::Printf { stream, .. } = &mut event.action {
