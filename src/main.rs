@@ -122,13 +122,26 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
         (None, pattern) if !pattern.is_some_and(|p| std::path::Path::new(p).is_file()) => {
             pattern.map_or("*", String::as_str)
         }
-        _ => return compile::read(cli).and_then(|mut s| print(&compile::attach_points(&mut s, cli, kernel)?)),
+        _ => {
+            let names = compile::attach_points(&mut compile::read(cli)?, cli, kernel)?;
+            return if cli.verbose == 0 { print(&names) } else { names.lines().try_fold(0, |_, n| describe(n, kernel)) };
+        }
     };
     let mut out = std::io::stdout();
     match rtrace_runtime::list::list(kernel, pattern, cli.verbose > 0, &mut out) {
         Ok(0) => Err(Failure::plain(rtrace_runtime::list::nothing_found(kernel, pattern), None)),
         Ok(_) => Ok(0),
         Err(e) => Err(Failure::plain(&e, e.help().as_deref())),
+    }
+}
+
+/// An attach point of a script with its arguments, if it has any.
+fn describe(name: &str, kernel: &LiveKernel) -> Result<i32, Failure> {
+    let mut text = Vec::new();
+    // The arguments stand below the name; where there are none, a name as the script has it says more.
+    match rtrace_runtime::list::list(kernel, name, true, &mut text) {
+        Ok(_) if text.iter().filter(|b| **b == b'\n').count() > 1 => print(&String::from_utf8_lossy(&text)),
+        _ => print(&format!("{name}\n")),
     }
 }
 

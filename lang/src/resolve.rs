@@ -146,8 +146,9 @@ pub(crate) fn resolve(
         script.incomplete |= targets.is_empty() && !wrong;
         script.clauses.push(ResolvedClause { probe, targets });
     }
-    let special = |(t, _): &(Resolved, Span)| matches!(t.target, Target::Begin | Target::End);
-    if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.iter().all(special)) {
+    // With a `begin` there is something to run.
+    let end = |(t, _): &(Resolved, Span)| matches!(t.target, Target::End);
+    if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.iter().all(end)) {
         let empty = script.clauses.iter().find(|c| c.targets.is_empty());
         let span = empty.map(|c| c.probe.span).unwrap_or_default();
         errors.push(

@@ -242,7 +242,14 @@ fn literal(c: &mut Checker<'_>, call: &Call<'_>, text: &[u8]) -> Result<Expr> {
 
 fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
-    let e = c.expr(arg)?;
+    let e = match &arg.kind {
+        // Bytes may be zero where characters may not.
+        ast::ExprKind::Str(text) => {
+            let ty = Type::String { cap: text.len() as u32 + 1 };
+            Expr { kind: ExprKind::Bytes(text.clone()), ty, span: arg.span }
+        }
+        _ => c.expr(arg)?,
+    };
     let most = c.options.max_strlen.max(4) - 4;
     let length = call.arg(1).map(|l| c.expr(l).and_then(|l| c.integer(l, "the length of a buffer"))).transpose()?;
     let whole = match &e.ty {
@@ -259,6 +266,10 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let cap = match (length.as_ref().and_then(Expr::constant), whole) {
         (Some(n), _) if n < 0 => {
             return Err(Diagnostic::error(Code::BadValue, call.span, format!("a buffer of {n} bytes is not possible")));
+        }
+        // What lies in our own memory ends where it ends.
+        (Some(n), Some(size)) if !matches!(e.kind, ExprKind::Load { .. }) => {
+            u32::try_from(n).unwrap_or(most).min(most).min(size)
         }
         (Some(n), _) => u32::try_from(n).unwrap_or(most).min(most),
         (None, Some(size)) => size.min(most),
