@@ -124,7 +124,11 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
         }
         _ => {
             let names = compile::attach_points(&mut compile::read(cli)?, cli, kernel)?;
-            return if cli.verbose == 0 { print(&names) } else { names.lines().try_fold(0, |_, n| describe(n, kernel)) };
+            return if cli.verbose == 0 {
+                print(&names)
+            } else {
+                names.lines().try_fold(0, |_, n| describe(n, kernel))
+            };
         }
     };
     let mut out = std::io::stdout();
