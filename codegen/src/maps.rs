@@ -228,13 +228,13 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         };
         match atomic {
             Some((op, v)) if size >= 4 => {
-                if want && !self.unit.options.atomics {
+                if !want || !self.unit.options.atomics {
                     // Without fetching atomics the value that is seen may be another CPU's; the count is right.
                     let old = self.load_scalar(mem, ty);
                     self.ir.atomic(op, mem.ptr, v, size);
                     return old;
                 }
-                let old = self.ir.atomic(op, mem.ptr, v, size);
+                let old = self.ir.atomic_fetch(op, mem.ptr, v, size);
                 self.normal(old, ty)
             }
             _ => {

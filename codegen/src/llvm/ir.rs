@@ -525,13 +525,29 @@ impl<'m, 'c> Ir<'m, 'c> {
         }
     }
 
-    /// `*p op= value` on 4 or 8 bytes, atomically; returns the old value, which must be unused where
-    /// the kernel has no fetching atomics.
-    pub fn atomic(&self, op: AtomicRMWBinOp, p: Ptr<'c>, value: Val<'c>, bytes: u32) -> Val<'c> {
+    /// `*p op= value` on 4 or 8 bytes, atomically.
+    pub fn atomic(&self, op: AtomicRMWBinOp, p: Ptr<'c>, value: Val<'c>, bytes: u32) {
+        self.atomic_op(op, p, value, bytes, AtomicOrdering::Monotonic);
+    }
+
+    /// As `atomic`; returns the old value. Where it is used the kernel must have fetching atomics.
+    pub fn atomic_fetch(&self, op: AtomicRMWBinOp, p: Ptr<'c>, value: Val<'c>, bytes: u32) -> Val<'c> {
+        // For the weakest ordering LLVM takes the instruction that does not fetch, whether the result is used or not.
+        self.atomic_op(op, p, value, bytes, AtomicOrdering::SequentiallyConsistent)
+    }
+
+    fn atomic_op(
+        &self,
+        op: AtomicRMWBinOp,
+        p: Ptr<'c>,
+        value: Val<'c>,
+        bytes: u32,
+        ordering: AtomicOrdering,
+    ) -> Val<'c> {
         let ty = self.int_type(bytes * 8);
         let value =
             if bytes >= 8 { value } else { self.ok(self.builder.build_int_truncate(value, ty, ""), ty.const_zero()) };
-        let old = self.ok(self.builder.build_atomicrmw(op, p, value, AtomicOrdering::Monotonic), value);
+        let old = self.ok(self.builder.build_atomicrmw(op, p, value, ordering), value);
         self.widen(old, false)
     }
 

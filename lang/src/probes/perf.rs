@@ -66,8 +66,7 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
         [n, c] => (n, Some(super::count(c).ok_or_else(|| spec.malformed())?)),
         _ => return Err(spec.malformed()),
     };
-    let Some(&(full, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name))
-    else {
+    let Some(&(_, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name)) else {
         let names: Vec<&str> = events.iter().map(|e| e.0).collect();
         let error = spec.missing(format!("there is no {} event `{name}`", spec.kind));
         let near = names.iter().map(|n| (strsim::damerau_levenshtein(n, name), n)).min().filter(|(d, _)| *d <= 3);
@@ -80,7 +79,7 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     Ok(vec![Resolved {
         prog_type: ProgType::PerfEvent,
         target: Target::PerfEvent { perf_type, config, period },
-        name: format!("{}:{full}:{period}", spec.kind),
+        name: format!("{}:{name}:{period}", spec.kind),
         function: String::new(),
         context: Context::Nothing,
         multi: false,

@@ -35,6 +35,11 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
         _ => None,
     };
     let sampling = sampling.ok_or_else(|| spec.malformed())?;
+    // As the reference calls them: a duration in microseconds, a unit and a count as they are written.
+    let name = match (&sampling, spec.parts.len()) {
+        (Sampling::Nanoseconds(n), 1) if n % 1000 == 0 => format!("{}:us:{}", spec.kind, n / 1000),
+        _ => format!("{}:{}", spec.kind, spec.parts.join(":")),
+    };
     let target = match (spec.kind, sampling) {
         ("profile", sampling) => Target::Profile { sampling },
         (_, Sampling::Nanoseconds(nanoseconds)) => Target::Interval { nanoseconds },
@@ -43,7 +48,7 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     Ok(vec![Resolved {
         prog_type: ProgType::PerfEvent,
         target,
-        name: format!("{}:{}", spec.kind, spec.parts.join(":")),
+        name,
         function: String::new(),
         context: Context::Nothing,
         multi: false,
