@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Parser, Debug)]
 #[command(name = "rtrace", disable_version_flag = true, disable_help_flag = true, max_term_width = 100)]
 #[command(
-    override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace [OPTIONS] FILE [PARAMETER]… -- --NAME=VALUE…\n       rtrace FILE --help\n       rtrace -l[v] [PATTERN]"
+    override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace [OPTIONS] FILE [PARAMETER]… -- --NAME=VALUE…\n       rtrace FILE --help\n       rtrace -l[v] [PATTERN]\n       rtrace --fmt [--write | --check] FILE…"
 )]
 #[command(after_help = "Examples:
   rtrace -e 'kprobe:vfs_read { @[comm] = count() }'      count reads by program until Ctrl-C
@@ -75,6 +75,18 @@ pub struct Cli {
     /// Explain a diagnostic (RT0203), a function (printf), or everything (manual)
     #[arg(long, value_name = "NAME")]
     pub explain: Option<String>,
+
+    /// Print the scripts in their usual form
+    #[arg(long)]
+    pub fmt: bool,
+
+    /// With --fmt: change the files instead
+    #[arg(long, requires = "fmt", conflicts_with = "check")]
+    pub write: bool,
+
+    /// With --fmt: print which files would change, and fail if any would
+    #[arg(long, requires = "fmt")]
+    pub check: bool,
 
     /// Print what the kernel offers
     #[arg(long)]

@@ -42,9 +42,13 @@ pub fn read(cli: &Cli) -> Result<Script, Failure> {
             Some("give a script or a one-liner: rtrace FILE, rtrace -e 'PROGRAM'; rtrace --help lists the options"),
         ));
     };
-    let text = if name == "-" { read_all(&mut std::io::stdin(), "standard input")? } else { read_file(name)? };
-    sources.add(name.clone(), text);
+    sources.add(name.clone(), read_script(name)?);
     Ok(Script { sources, params: params.to_vec() })
+}
+
+/// A script by its name; `-` is standard input.
+pub fn read_script(name: &str) -> Result<String, Failure> {
+    if name == "-" { read_all(&mut std::io::stdin(), "standard input") } else { read_file(name) }
 }
 
 fn read_file(name: &str) -> Result<String, Failure> {
@@ -285,6 +289,6 @@ fn codegen_options(kernel: &LiveKernel) -> rtrace_codegen::Options {
     }
 }
 
-fn failed(diagnostics: &[Diagnostic], sources: &SourceMap) -> Failure {
+pub fn failed(diagnostics: &[Diagnostic], sources: &SourceMap) -> Failure {
     Failure(render(diagnostics, sources, std::io::stderr().is_terminal()))
 }

@@ -5,6 +5,7 @@
 
 mod cli;
 mod compile;
+mod format;
 mod headers;
 mod info;
 mod run;
@@ -56,6 +57,9 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     }
     if cli.help && (cli.list || (cli.program.is_none() && cli.args.is_empty())) {
         return print(&Cli::command().render_long_help().to_string());
+    }
+    if cli.fmt {
+        return format::run(&cli);
     }
     let kernel = LiveKernel::new();
     if cli.info {

@@ -8,6 +8,7 @@
 pub mod ast;
 pub mod dump;
 mod error;
+pub mod format;
 pub mod lexer;
 mod literal;
 mod scan;

@@ -1,0 +1,67 @@
+//! Golden tests of the formatter: each script of `tests/fmt/NAME.rt` must become what `NAME.fmt` says. `BLESS=1`
+//! rewrites these; the diff is what to review. What holds for every script is in `lang/tests/format.rs`.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use rtrace_grammar::format::{FormatError, format};
+use std::path::Path;
+
+const SEPARATOR: &str = "// --- ";
+
+#[test]
+fn golden() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fmt");
+    let entries = std::fs::read_dir(root).expect("the folder of golden files");
+    let mut paths: Vec<_> = entries.map(|e| e.expect("an entry").path()).collect();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "rt"));
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let text = std::fs::read_to_string(&path).expect("a script");
+        let mut found = String::new();
+        for (title, script) in text.split(SEPARATOR).skip(1).filter_map(|part| part.split_once('\n')) {
+            let once = format(script, 0).unwrap_or_else(|e| panic!("{}: {title}: {e:?}", path.display()));
+            assert_eq!(format(&once, 0).as_ref(), Ok(&once), "{title}: formatted twice");
+            found.push_str(&format!("{SEPARATOR}{title}\n{once}\n"));
+        }
+        let golden = path.with_extension("fmt");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&golden, &found).expect("a writable golden file");
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        assert!(found == expected, "{} differs (BLESS=1 rewrites it):\n{found}", golden.display());
+    }
+}
+
+#[test]
+fn what_does_not_parse() {
+    let Err(FormatError::Syntax(errors)) = format("begin { print( }", 7) else { panic!("this is no script") };
+    assert_eq!(errors[0].span.start, 7 + 15);
+    assert_eq!(format("", 0).as_deref(), Ok(""));
+    assert_eq!(format(" \n // only a comment\n\n", 0).as_deref(), Ok("// only a comment\n"));
+    assert_eq!(format("\u{feff}#!/x\r\nbegin { }\r\n", 0).as_deref(), Ok("#!/x\nbegin { }\n"));
+}
+
+/// Formatting takes no longer than parsing does, whatever is long.
+#[test]
+fn long_scripts() {
+    let many = 4_000;
+    for text in [
+        format!("begin {{ {} }}", "$x = 1 + 2\n".repeat(many)),
+        format!("begin {{ {} }}", "if a { b + 1 } else { c } /* x */ ;".repeat(many)),
+        format!("begin {{ f({}1) }}", "1, ".repeat(many)),
+        format!("begin {{ f({}1) }}", "{ 1 }, {\n1 }, ".repeat(many / 2)),
+        format!("struct s {{ {} }}", "int a[1 + 1]; struct { int *b; } c; ".repeat(many)),
+        format!("begin {{ {} }}", ";".repeat(many)),
+        "kprobe:f /a + 1/ { b + 1 }\n".repeat(many),
+        "kprobe:f { } // x\n".repeat(many),
+        "/* x */ ".repeat(many),
+        format!("begin {{ $x = {}{{ 2 }}; }}", "if a { 1 } else ".repeat(490)),
+        format!("begin {{ $x = {}1{}; }}", "{".repeat(190), "}".repeat(190)),
+    ] {
+        let start = std::time::Instant::now();
+        let once = format(&text, 0).unwrap_or_else(|e| panic!("{}: {e:?}", &text[..60]));
+        assert_eq!(format(&once, 0).as_ref(), Ok(&once), "{}", &text[..60]);
+        assert!(start.elapsed().as_secs() < 30, "{}: {:?}", &text[..60], start.elapsed());
+    }
+}
