@@ -55,7 +55,7 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if let Some(code) = &cli.explain {
         return explain(code);
     }
-    if cli.help && (cli.list || (cli.program.is_none() && cli.args.is_empty())) {
+    if cli.help && (cli.list || cli.fmt || (cli.program.is_none() && cli.args.is_empty())) {
         return print(&Cli::command().render_long_help().to_string());
     }
     if cli.fmt {

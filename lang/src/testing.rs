@@ -537,27 +537,41 @@ fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<Strin
     best.map(str::to_owned)
 }
 
-/// Whether a shell pattern matches all of a text.
+/// Whether a shell pattern matches all of a text. What fails goes back to the last `*` only.
 fn glob(pattern: &str, text: &str) -> bool {
-    fn matches(pattern: &[u8], text: &[u8]) -> bool {
-        match (pattern, text) {
-            ([], []) => true,
-            ([b'*', rest @ ..], _) => (0..=text.len()).any(|n| text.get(n..).is_some_and(|t| matches(rest, t))),
-            ([b'?', p @ ..], [_, t @ ..]) => matches(p, t),
-            ([b'[', p @ ..], [c, t @ ..]) => match p.iter().position(|b| *b == b']') {
-                Some(end) => {
-                    let (set, rest) = p.split_at(end);
-                    let inside =
-                        set.contains(c) || set.windows(3).any(|w| matches!(w, [a, b'-', z] if a <= c && c <= z));
-                    inside && matches(rest.get(1..).unwrap_or_default(), t)
-                }
-                None => false,
-            },
-            ([a, p @ ..], [b, t @ ..]) => a == b && matches(p, t),
-            _ => false,
+    let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
+    let mut star = None;
+    loop {
+        if let [b'*', rest @ ..] = pattern {
+            star = Some((rest, text));
+            pattern = rest;
+        } else if let [c, more @ ..] = text
+            && let Some(rest) = glob_one(pattern, *c)
+        {
+            (pattern, text) = (rest, more);
+        } else if pattern.is_empty() && text.is_empty() {
+            return true;
+        } else if let Some((rest, [_, more @ ..])) = star {
+            star = Some((rest, more));
+            (pattern, text) = (rest, more);
+        } else {
+            return false;
         }
     }
-    matches(pattern.as_bytes(), text.as_bytes())
+}
+
+/// What remains of a pattern, without `*` at its start, if it matches a character.
+fn glob_one(pattern: &[u8], c: u8) -> Option<&[u8]> {
+    match pattern {
+        [b'?', rest @ ..] => Some(rest),
+        [b'[', rest @ ..] => {
+            let (set, rest) = rest.split_at_checked(rest.iter().position(|b| *b == b']')?)?;
+            let inside = set.contains(&c) || set.windows(3).any(|w| matches!(w, [a, b'-', z] if *a <= c && c <= *z));
+            rest.get(1..).filter(|_| inside)
+        }
+        [first, rest @ ..] => (*first == c).then_some(rest),
+        [] => None,
+    }
 }
 
 #[cfg(test)]

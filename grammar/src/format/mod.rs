@@ -232,6 +232,10 @@ impl<'t, 'a> Formatter<'t, 'a> {
             stop = if broken || newlines > 0 { Stop::Must } else { Stop::No };
         }
         self.out.push(token.text, space, stop);
+        if matches!(token.tok, Tok::Preprocessor(_)) && token.text.ends_with('\\') {
+            // Its next line is empty, and must stay so.
+            self.out.push("\n", false, Stop::No);
+        }
         self.enter_or_leave(token);
         self.last = Some((role, token));
         self.bump();
