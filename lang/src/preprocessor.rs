@@ -5,7 +5,7 @@
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
-use rtrace_grammar::ast::Expr;
+use rtrace_grammar::ast::{Expr, ExprKind};
 use std::collections::HashMap;
 
 /// What scripts may ask for with `#ifdef`.
@@ -80,7 +80,7 @@ impl Preprocessor {
         ALWAYS_DEFINED.contains(&name) || self.defines.contains_key(name)
     }
 
-    /// `0`, `1`, `defined(X)`, and `!` before them; anything else does not hold.
+    /// `0`, `1`, what is defined as a number, `defined(X)`, and `!` before them; anything else does not hold.
     fn condition(&self, text: &str) -> bool {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix('!') {
@@ -89,7 +89,10 @@ impl Preprocessor {
         if let Some(rest) = text.strip_prefix("defined") {
             return self.defined(rest.trim().trim_start_matches('(').trim_end_matches(')'));
         }
-        text.parse::<i64>().is_ok_and(|n| n != 0)
+        match self.defines.get(text) {
+            Some(e) => matches!(e.kind, ExprKind::Int { value, .. } if value != 0),
+            None => text.parse::<i64>().is_ok_and(|n| n != 0),
+        }
     }
 
     fn define(&mut self, text: &str, argument: &str, span: Span) -> Result<()> {

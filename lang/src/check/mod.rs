@@ -45,6 +45,8 @@ pub(crate) struct MapInfo {
     /// `None` until the first use; `Some(None)` for a keyless map.
     pub key: Option<Option<Type>>,
     pub value: Option<Type>,
+    /// Something is assigned to it, whatever its type.
+    pub assigned: bool,
     /// First use, for messages.
     pub span: Span,
     pub max_entries: Option<u32>,
@@ -155,6 +157,15 @@ pub(crate) fn check(
     // Each walk begins without errors; these are found once.
     let mut errors = std::mem::take(&mut checker.errors);
     checker.settle(script);
+    // What only depends on itself, `@x = @x + 1`, is a number.
+    let mut itself = false;
+    for map in checker.maps.iter_mut().filter(|m| m.value.is_none() && m.assigned) {
+        map.value = Some(Type::I64);
+        itself = true;
+    }
+    if itself {
+        checker.settle(script);
+    }
     if script.incomplete {
         // What only missing probes assign to is zero.
         for map in checker.maps.iter_mut().filter(|m| m.value.is_none()) {
@@ -427,7 +438,15 @@ impl Checker<'_> {
             return *id;
         }
         let id = self.maps.len() as MapId;
-        self.maps.push(MapInfo { name: name.to_owned(), key: None, value: None, span, max_entries: None, lru: false });
+        self.maps.push(MapInfo {
+            name: name.to_owned(),
+            key: None,
+            value: None,
+            assigned: false,
+            span,
+            max_entries: None,
+            lru: false,
+        });
         self.map_ids.insert(name.to_owned(), id);
         self.changed = true;
         id

@@ -312,6 +312,10 @@ impl Checker<'_> {
             self.use_value(map, &Type::Agg(agg), span)?;
             return Ok(vec![Stmt { kind: StmtKind::Aggregate { map, key, value }, span }]);
         }
+        let id = self.map_id(name, at);
+        if let Some(m) = self.maps.get_mut(id as usize) {
+            m.assigned = true;
+        }
         let value = self.expr(value)?;
         no_void(&value)?;
         let (map, key) = self.map_place(name, key, at)?;
