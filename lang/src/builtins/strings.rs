@@ -95,7 +95,7 @@ pub(super) static ROWS: &[Builtin] = &[
         name: "globmatch",
         signatures: &["globmatch(string, \"pattern\")"],
         doc: "Whether a pattern matches the whole string: * any bytes, ? one, [a-z] one of these, [!a-z] one of no others.",
-        example: "tracepoint:syscalls:sys_enter_openat /globmatch(str(args.filename, 256), \"/etc/*.conf\")/ { @[comm] = count() }",
+        example: "kprobe:vfs_read /globmatch(comm, \"k*[0-9]\")/ { @[comm] = count() }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
         check: Check::Value(globmatch),
@@ -469,8 +469,9 @@ fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     Ok(call.lowered(vec![a, b], Type::String { cap }))
 }
 
-/// Most instructions that the verifier follows for a `globmatch`, about.
-const GLOB_STEPS: u32 = 60_000;
+/// Most instructions that the verifier follows for a `globmatch`, about: what is known to load on all kernels. A
+/// string of 128 bytes with 13 characters in the pattern loads on 5.10, and was not done in 20 seconds on 6.12.
+const GLOB_STEPS: u32 = 1_600;
 
 /// Most bytes that `memcmp` compares.
 const MAX_COMPARED: i64 = 1024;
