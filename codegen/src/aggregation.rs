@@ -78,14 +78,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br(ir.is_null(first), missing, found);
 
         ir.at(missing);
-        let second = self.sometimes(|s| -> Result<Ptr<'c>> {
-            let zero = s.temp(def.value.size())?;
-            s.zero(zero, def.value.size());
-            let flags = ir.int(helpers::BPF_NOEXIST);
-            let args = [s.map_object(object)?.into(), key.ptr.into(), zero.ptr.into(), flags.into()];
-            ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
-            s.lookup(object, key)
-        })?;
+        let flags = ir.int(helpers::BPF_NOEXIST);
+        let args = [self.map_object(object)?.into(), key.ptr.into(), self.unit.zeros().into(), flags.into()];
+        ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
+        let second = self.lookup(object, key)?;
         let from_missing = ir.here();
         ir.cond_br(ir.is_null(second), lost, found);
 

@@ -60,7 +60,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             ExprKind::Ternary { cond, then, otherwise } => self.ternary(cond, then, otherwise),
             ExprKind::Convert(x) => self.convert(x, &e.ty),
-            ExprKind::Load { ptr, offset, space, bits } => {
+            ExprKind::Load { ptr, offset, known: true, .. } if self.depth == 0 => self.known(ptr, *offset, &e.ty),
+            ExprKind::Load { ptr, offset, space, bits, .. } => {
                 let address = self.address(ptr, *offset)?;
                 self.load(address, *space, *bits, &e.ty)
             }
@@ -114,6 +115,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::Ctx { .. } => self.has_tracked_context() && e.ty.size() == 8,
             ExprKind::CtxAddr { .. } | ExprKind::CtxDataLoc { .. } => true,
             ExprKind::Local(id) => self.tracked.contains(id),
+            ExprKind::Load { known: true, .. } => {
+                self.depth == 0 && matches!(&e.ty, Type::Ptr { to, .. } if matches!(**to, Type::Record(_)))
+            }
             ExprKind::Convert(x) => e.ty.size() == 8 && self.is_tracked(x),
             ExprKind::Address { ptr, .. } => self.is_tracked(ptr),
             ExprKind::Arith { op: BinOp::Add | BinOp::Sub, left, right } => {
@@ -251,6 +255,26 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(v)
     }
 
+    /// A member of a struct that the verifier knows: loaded by one instruction, in the same way as the context. The
+    /// kernel makes zero of what cannot be read.
+    fn known(&mut self, ptr: &Expr, offset: i64, ty: &Type) -> Result<Val<'c>> {
+        let p = self.scalar(ptr)?;
+        let size = ty.size().max(1);
+        let load = |s: &Self| s.ir.load_context(s.ir.int_to_ptr(p), offset as u32, size, ty.is_signed());
+        if matches!(ptr.kind, ExprKind::Ctx { .. }) {
+            return Ok(load(self));
+        }
+        // Of some members the verifier knows that they may be null, and wants that tested.
+        let (some, done) = (self.ir.block("some"), self.ir.block("done"));
+        let before = self.ir.here();
+        self.ir.cond_br(self.ir.icmp(Pred::EQ, p, self.ir.int(0)), done, some);
+        self.ir.at(some);
+        let v = load(self);
+        self.ir.br(done);
+        self.ir.at(done);
+        Ok(self.ir.phi(&[(self.ir.int(0), before), (v, some)]))
+    }
+
     /// A scalar or bit-field at `mem`; for sizes that are no power of two the whole word is there.
     fn load_part(&self, mem: Mem<'c>, bits: Option<Bits>, ty: &Type) -> Val<'c> {
         match bits {
@@ -265,7 +289,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// A scalar part of an aggregate.
     fn part(&mut self, base: &Expr, offset: u32, bits: Option<Bits>, ty: &Type) -> Result<Val<'c>> {
         // Of memory elsewhere only the part is read.
-        if let ExprKind::Load { ptr, offset: start, space, bits: None } = &base.kind {
+        if let ExprKind::Load { ptr, offset: start, space, bits: None, .. } = &base.kind {
             let address = self.address(ptr, start + i64::from(offset))?;
             return self.load(address, *space, bits, ty);
         }

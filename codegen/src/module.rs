@@ -7,11 +7,12 @@ use crate::llvm::{Machine, Message};
 use crate::{Options, Output, capture, disasm, helpers, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
-use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, ProgramDef, SCRATCH_SYMBOL};
+use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, ProgramDef, SCRATCH_SYMBOL, Storage};
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
+use rtrace_lang::types::Type;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
@@ -30,6 +31,8 @@ pub struct Unit<'m, 'c> {
     pub counting: Cell<Option<Ptr<'c>>>,
     /// Loops that may be stopped; their counters follow what the layout pass put into the globals.
     loops: RefCell<Vec<LoopDef>>,
+    /// Where in the globals zeros are that nobody writes: what new entries of maps start as.
+    zeros: u32,
     size: u32,
 }
 
@@ -43,7 +46,10 @@ impl<'m, 'c> Unit<'m, 'c> {
     ) -> Self {
         let context = session.context();
         let limited: HashSet<Span> = typed.programs.iter().flat_map(capture::limited_loops).collect();
-        let size = typed.globals.size.next_multiple_of(8) + 8 * limited.len() as u32;
+        let zeros = typed.globals.size.next_multiple_of(8) + 8 * limited.len() as u32;
+        let counted =
+            typed.maps.iter().filter(|m| matches!((&m.value, &m.storage), (Type::Agg(_), Storage::Map { .. })));
+        let size = zeros + counted.map(|m| m.value.size()).max().unwrap_or(0);
         let globals = (size > 0).then(|| {
             let ty = context.i64_type().array_type(size.div_ceil(8));
             let global = module.add_global(ty, None, GLOBALS_SYMBOL);
@@ -63,6 +69,7 @@ impl<'m, 'c> Unit<'m, 'c> {
             scratch_entries: Cell::new(0),
             counting: Cell::new(None),
             loops: RefCell::new(Vec::new()),
+            zeros,
             size,
         };
         for object in &typed.map_objects {
@@ -118,6 +125,11 @@ impl<'m, 'c> Unit<'m, 'c> {
         }
     }
 
+    /// Zeros, as many as the value of any keyed aggregation has.
+    pub fn zeros(&self) -> Ptr<'c> {
+        self.global(self.zeros)
+    }
+
     /// The counter of how often a loop was stopped after that many rounds; one for each place.
     pub fn loop_counter(&self, span: Span, range: bool, rounds: u32) -> Option<Ptr<'c>> {
         let mut loops = self.loops.borrow_mut();
@@ -126,7 +138,7 @@ impl<'m, 'c> Unit<'m, 'c> {
             return Some(self.global(known.stopped));
         }
         let stopped = self.typed.globals.size.next_multiple_of(8) + 8 * loops.len() as u32;
-        if stopped + 8 > self.size {
+        if stopped + 8 > self.zeros {
             return None;
         }
         loops.push(LoopDef { span, range, rounds, stopped });

@@ -308,8 +308,9 @@ impl Dump<'_> {
             }
             ExprKind::Convert(x) => format!("({ty}){}", self.expr(x)),
             ExprKind::Resize(x) => format!("({ty})resize({})", self.expr(x)),
-            ExprKind::Load { ptr, offset, space, bits } => {
+            ExprKind::Load { ptr, offset, space, bits, known } => {
                 let space = match space {
+                    Space::Kernel if *known => "known",
                     Space::Kernel => "kernel",
                     Space::User => "user",
                 };

@@ -228,11 +228,13 @@ pub enum ExprKind {
     /// Aggregate of another capacity (string to string): truncated or zero-extended.
     Resize(Box<Expr>),
     /// Memory at `ptr + offset` in the pointer's address space; `ty` says how much. A failed read gives zero.
+    /// `known`: the verifier knows what `ptr` points to and sees a member of that type and size there.
     Load {
         ptr: Box<Expr>,
         offset: i64,
         space: Space,
         bits: Option<Bits>,
+        known: bool,
     },
     /// `ptr + offset` as a pointer: array members and `&`.
     Address {

@@ -340,6 +340,10 @@ impl<'m, 'c> Ir<'m, 'c> {
         }
     }
 
+    pub fn int_to_ptr(&self, v: Val<'c>) -> Ptr<'c> {
+        self.ok(self.builder.build_int_to_ptr(v, self.ptr, ""), self.null())
+    }
+
     pub fn ptr_to_int(&self, p: Ptr<'c>) -> Val<'c> {
         self.ok(self.builder.build_ptr_to_int(p, self.i64, ""), self.int(0))
     }

@@ -8,9 +8,10 @@ use super::args::nearest;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Member;
+use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Bits, Expr, ExprKind};
-use crate::types::{Record, Space, Type};
+use crate::types::{Record, Space, Type, TypeId};
 use rtrace_grammar::ast::{self, BinOp};
 
 impl Checker<'_> {
@@ -24,7 +25,8 @@ impl Checker<'_> {
                 Type::Record(r) => {
                     let m = self.member(&r, name)?;
                     self.note_byte_order(&m, span);
-                    Ok(load_member(base, 0, &m, space, span))
+                    let known = space == Space::Kernel && self.is_known(&base) && self.is_plain(&r, &m);
+                    Ok(load_member(base, 0, &m, space, known, span))
                 }
                 Type::Void => {
                     let text = super::mend::show(&self.text_of(base.span));
@@ -42,7 +44,10 @@ impl Checker<'_> {
                 let m = self.member(&r, name)?;
                 self.note_byte_order(&m, span);
                 match base.kind {
-                    ExprKind::Load { ptr, offset, space, bits: None } => Ok(load_member(*ptr, offset, &m, space, span)),
+                    ExprKind::Load { ptr, offset, space, bits: None, known } => {
+                        let known = known && self.is_plain(&r, &m);
+                        Ok(load_member(*ptr, offset, &m, space, known, span))
+                    }
                     _ => {
                         let (start, bits) = place(&m);
                         Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset: start, bits }, ty: m.ty, span })
@@ -77,6 +82,25 @@ impl Checker<'_> {
                 Err(Diagnostic::error(Code::WrongType, base.span, format!("a value of type `{other}` has no members")))
             }
         }
+    }
+
+    /// Whether the verifier knows the struct that a pointer points to: an argument of fentry and fexit, and what such
+    /// structs point to. Arguments of tracepoints are not among them: some it takes for numbers.
+    fn is_known(&self, ptr: &Expr) -> bool {
+        match ptr.kind {
+            ExprKind::Ctx { .. } => matches!(self.probe.context, Context::Trampoline { .. }),
+            ExprKind::Load { known, .. } => known,
+            _ => false,
+        }
+    }
+
+    /// Whether a member is the only one at its place, and no bit-field: of overlapping members the verifier takes the
+    /// first, whichever is meant.
+    fn is_plain(&self, record: &Record, m: &Member) -> bool {
+        record.id.0 < TypeId::SCRIPT
+            && m.bits.is_none()
+            && self.kernel.members(record.id).iter().filter(|o| o.bit_offset == m.bit_offset).count() == 1
+            && self.kernel.members(record.id).iter().any(|o| o.name == m.name)
     }
 
     /// A member of a record, or the error with the nearest name.
@@ -166,7 +190,7 @@ impl Checker<'_> {
         }
         let size = i64::from(elem.size());
         match base.kind {
-            ExprKind::Load { ptr, offset, space, bits: None } if !matches!(base.ty, Type::Ptr { .. }) => {
+            ExprKind::Load { ptr, offset, space, bits: None, .. } if !matches!(base.ty, Type::Ptr { .. }) => {
                 let ptr = match index.constant() {
                     Some(i) => return Ok(load(*ptr, offset.wrapping_add(i.wrapping_mul(size)), elem, space, span)),
                     None => add(*ptr, scale(index, size), span),
@@ -215,7 +239,7 @@ impl Checker<'_> {
     /// `&x`
     pub(crate) fn address_of(&mut self, e: Expr, span: Span) -> Result<Expr> {
         match e.kind {
-            ExprKind::Load { ptr, offset, space, bits: None } => {
+            ExprKind::Load { ptr, offset, space, bits: None, .. } => {
                 let ty = Type::Ptr { to: Box::new(e.ty), space };
                 Ok(Expr { kind: ExprKind::Address { ptr, offset }, ty, span })
             }
@@ -230,7 +254,7 @@ impl Checker<'_> {
 }
 
 /// `ptr->member`, as a value of the member's type.
-fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, span: Span) -> Expr {
+fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, known: bool, span: Span) -> Expr {
     let (start, bits) = place(m);
     // What a user-space structure points to is in user space too.
     let ty = match (&m.ty, space) {
@@ -238,7 +262,7 @@ fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, span: Span) -> 
         (ty, _) => ty.clone(),
     };
     Expr {
-        kind: ExprKind::Load { ptr: Box::new(ptr), offset: offset.wrapping_add(i64::from(start)), space, bits },
+        kind: ExprKind::Load { ptr: Box::new(ptr), offset: offset.wrapping_add(i64::from(start)), space, bits, known },
         ty,
         span,
     }
@@ -259,7 +283,7 @@ fn place(m: &Member) -> (u32, Option<Bits>) {
 }
 
 fn load(ptr: Expr, offset: i64, ty: Type, space: Space, span: Span) -> Expr {
-    Expr { kind: ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None }, ty, span }
+    Expr { kind: ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: false }, ty, span }
 }
 
 fn add(ptr: Expr, bytes: Expr, span: Span) -> Expr {

@@ -185,7 +185,11 @@ impl Checker<'_> {
                     span,
                 };
                 let offset = i64::from(self.options.arch.stack_argument(n));
-                Expr { kind: ExprKind::Load { ptr: Box::new(sp), offset, space, bits: None }, ty: Type::U64, span }
+                Expr {
+                    kind: ExprKind::Load { ptr: Box::new(sp), offset, space, bits: None, known: false },
+                    ty: Type::U64,
+                    span,
+                }
             }
         }
     }
@@ -275,7 +279,7 @@ fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
 /// What lies in the context itself.
 fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
     let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(ty.clone()), span };
-    let kind = ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None };
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None, known: false };
     Expr { kind, ty, span }
 }
 
