@@ -2,27 +2,31 @@
 
 use crate::Failure;
 use crate::cli::{Cli, Stage};
-use crate::headers;
+use crate::files::Files;
+use crate::{c, headers};
+use rtrace_codegen::Bitcode;
 use rtrace_lang::arch::Arch;
 use rtrace_lang::bundle::Bundle;
 use rtrace_lang::codes::Code;
 use rtrace_lang::config::{self, Options};
 use rtrace_lang::diag::{Diagnostic, render};
 use rtrace_lang::grammar::ast;
-use rtrace_lang::imports::{self, Imported, Loader};
+use rtrace_lang::headers::c_files;
+use rtrace_lang::imports;
 use rtrace_lang::kernel::{Feature, Kernel, Version};
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump, parameters};
 use rtrace_runtime::kernel::LiveKernel;
 use std::io::{IsTerminal, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A script as read.
 pub struct Script {
     pub sources: SourceMap,
     pub params: Vec<String>,
+    /// Imported C, once it is compiled.
+    pub c: Vec<Bitcode>,
 }
 
 /// Largest script that is read: beyond it something is wrong.
@@ -34,7 +38,7 @@ pub fn read(cli: &Cli) -> Result<Script, Failure> {
     let mut sources = SourceMap::default();
     if let Some(text) = &cli.program {
         sources.add("-e", text.clone());
-        return Ok(Script { sources, params: cli.args.clone() });
+        return Ok(Script { sources, params: cli.args.clone(), c: Vec::new() });
     }
     let Some((name, params)) = cli.args.split_first() else {
         return Err(Failure::plain(
@@ -43,7 +47,7 @@ pub fn read(cli: &Cli) -> Result<Script, Failure> {
         ));
     };
     sources.add(name.clone(), read_script(name)?);
-    Ok(Script { sources, params: params.to_vec() })
+    Ok(Script { sources, params: params.to_vec(), c: Vec::new() })
 }
 
 /// A script by its name; `-` is standard input.
@@ -75,7 +79,7 @@ fn missing(name: &str, e: &std::io::Error) -> Failure {
     Failure::plain(format!("cannot read {name}: {e}"), Some(&help))
 }
 
-fn read_all(from: &mut dyn Read, name: &str) -> Result<String, Failure> {
+pub fn read_all(from: &mut dyn Read, name: &str) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     from.take(LARGEST + 1)
         .read_to_end(&mut bytes)
@@ -120,63 +124,9 @@ fn parse(script: &mut Script, cli: &Cli) -> Result<ast::Program, Failure> {
     Ok(program)
 }
 
-/// The files that scripts name.
-struct Files<'c> {
-    /// `-I`
-    folders: &'c [PathBuf],
-}
-
-impl Loader for Files<'_> {
-    fn import(&mut self, importer: &str, path: &str) -> Result<Vec<Imported>, String> {
-        find_import(importer, path)
-    }
-
-    fn header(&mut self, importer: &str, path: &str) -> Option<Imported> {
-        let beside = Path::new(importer).parent().unwrap_or(Path::new(""));
-        let places = std::iter::once(beside).chain(self.folders.iter().map(PathBuf::as_path));
-        let found = places.map(|p| p.join(path)).find_map(|p| p.canonicalize().ok().filter(|p| p.is_file()))?;
-        let name = found.display().to_string();
-        let text = read_all(&mut std::fs::File::open(&found).ok()?, &name).ok()?;
-        Some(Imported { name, text })
-    }
-}
-
-/// `import "path"`: relative to the importing file; a folder stands for its scripts, in order of their names.
-fn find_import(importer: &str, path: &str) -> Result<Vec<Imported>, String> {
-    let folder = Path::new(importer).parent().unwrap_or(Path::new(""));
-    let place = folder.join(path);
-    let place = place.canonicalize().map_err(|e| format!("cannot import {}: {e}", place.display()))?;
-    let mut files = vec![place.clone()];
-    if place.is_dir() {
-        let entries = std::fs::read_dir(&place).map_err(|e| format!("cannot read {}: {e}", place.display()))?;
-        files = entries.flatten().map(|e| e.path()).collect();
-        files.retain(|p| p.extension().is_some_and(|e| e == "rt" || e == "bt"));
-        files.sort();
-    }
-    files.iter().map(|p| import_file(p)).collect()
-}
-
-fn import_file(path: &Path) -> Result<Imported, String> {
-    // Whoever may put files beside a script that root runs is root.
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    let mode = std::fs::metadata(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?.mode();
-    if mode & 0o002 != 0 {
-        return Err(format!("{} is writable for everyone: nothing is imported from there", folder.display()));
-    }
-    let name = path.display().to_string();
-    match std::fs::File::open(path) {
-        Ok(mut file) => {
-            let text = read_all(&mut file, &name).map_err(|Failure(text)| text.trim_end().to_owned())?;
-            Ok(Imported { name, text })
-        }
-        Err(e) => Err(format!("cannot import {name}: {e}")),
-    }
-}
-
 /// One stage of the compilation, as bytes to write.
 pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Result<Vec<u8>, Failure> {
     let program = parse(script, cli)?;
-    let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     if stage == Stage::Ast {
         return Ok(rtrace_lang::grammar::dump::dump(&program).into_bytes());
     }
@@ -184,11 +134,11 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
     if stage == Stage::Typed {
         return Ok(dump::dump(&typed).into_bytes());
     }
-    let mut how = codegen_options(kernel);
+    let mut how = codegen_options(kernel, script);
     how.llvm = stage == Stage::Llvm;
     how.llvm_opt = stage == Stage::LlvmOpt;
     how.bpf = stage == Stage::Bpf;
-    let output = rtrace_codegen::compile(&typed, &script.sources, &how).map_err(fail)?;
+    let output = rtrace_codegen::compile(&typed, &script.sources, &how).map_err(|d| failed(&d, &script.sources))?;
     Ok(match stage {
         Stage::Llvm => output.llvm.unwrap_or_default().into_bytes(),
         Stage::LlvmOpt => output.llvm_opt.unwrap_or_default().into_bytes(),
@@ -198,9 +148,12 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
 }
 
 /// The typed program; warnings are printed.
-fn analyse(program: ast::Program, script: &Script, cli: &Cli, kernel: &LiveKernel) -> Result<Typed, Failure> {
+fn analyse(program: ast::Program, script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Typed, Failure> {
     let mut options = options(script, cli)?;
-    let unread = read_headers(&program, &mut options, script, cli, kernel);
+    for (file, _) in c_files(&program, &script.sources) {
+        script.c.push(c::compile(&file, &cli.include_dir)?);
+    }
+    let unread = read_headers(&program, &mut options, script, cli, kernel)?;
     let mut typed = driver::analyse(program, &mut options, &script.sources, kernel);
     if let (Err(errors), Some(why)) = (&mut typed, unread) {
         for error in errors.iter_mut().filter(|e| matches!(e.code, Code::UnknownName | Code::UnknownType)) {
@@ -217,29 +170,36 @@ fn analyse(program: ast::Program, script: &Script, cli: &Cli, kernel: &LiveKerne
     typed.map_err(|d| failed(&d, &script.sources))
 }
 
-/// Looks up in the included headers what nothing else knows. When they cannot be read: why not, as notes for the
-/// errors that follow from it.
+/// Looks up in the included headers what nothing else knows, and in imported C its functions. When headers cannot be
+/// read: why not, as notes for the errors that follow from it.
 fn read_headers(
     program: &ast::Program,
     options: &mut Options,
     script: &Script,
     cli: &Cli,
     kernel: &LiveKernel,
-) -> Option<Vec<String>> {
-    let wanted = rtrace_lang::headers::wanted(program, options, kernel)?;
-    match headers::read(&wanted, &headers::places(&cli.include_dir), &script.sources, kernel) {
+) -> Result<Option<Vec<String>>, Failure> {
+    let wanted = rtrace_lang::headers::wanted(program, options, kernel);
+    let files = c_files(program, &script.sources);
+    if wanted.is_none() && files.is_empty() {
+        return Ok(None);
+    }
+    let wanted = wanted.unwrap_or_default();
+    match headers::read(&wanted, &files, &headers::places(&cli.include_dir), &script.sources, kernel) {
         Ok(found) => {
             options.headers = found.headers;
             options.warnings = found.complaints;
-            None
+            Ok(None)
         }
         Err(why) => {
+            let why = format!("libclang cannot be loaded: {}", headers::reason(&why));
+            if let Some((file, _)) = files.first() {
+                let message = format!("the functions of {file} cannot be known: {why}");
+                return Err(Failure::plain(message, Some(headers::INSTALL)));
+            }
             let includes = wanted.lines.iter().filter_map(|(line, _)| rtrace_lang::headers::include(line));
             let names: Vec<&str> = includes.collect();
-            Some(vec![
-                format!("it may be defined in {}, which only libclang can read", names.join(", ")),
-                format!("libclang cannot be loaded: {}", headers::reason(&why)),
-            ])
+            Ok(Some(vec![format!("it may be defined in {}, which only libclang can read", names.join(", ")), why]))
         }
     }
 }
@@ -247,9 +207,9 @@ fn read_headers(
 /// The bundle of a script.
 pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
     let program = parse(script, cli)?;
-    let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     let typed = analyse(program, script, cli, kernel)?;
-    let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel)).map_err(fail)?;
+    let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel, script))
+        .map_err(|d| failed(&d, &script.sources))?;
     Ok(output.bundle)
 }
 
@@ -279,12 +239,13 @@ pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Optio
     Ok(Some(parameters::help(name, text, &usage)))
 }
 
-fn codegen_options(kernel: &LiveKernel) -> rtrace_codegen::Options {
+fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Options {
     rtrace_codegen::Options {
         atomics: kernel.has(Feature::AtomicFetch),
         percpu_lookup: kernel.version() >= Version(5, 18),
         for_each: kernel.has(Feature::ForEachMapElem),
         bpf_loop: kernel.has(Feature::Loop),
+        bitcode: script.c.clone(),
         ..rtrace_codegen::Options::default()
     }
 }

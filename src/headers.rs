@@ -5,11 +5,12 @@
 
 use clang::diagnostic::{Diagnostic as Complaint, Severity};
 use clang::{
-    Clang, Entity, EntityKind, EvaluationResult, Index, TranslationUnit, Type as CType, TypeKind as CKind, Unsaved,
+    Clang, Entity, EntityKind, EvaluationResult, Index, StorageClass, TranslationUnit, Type as CType,
+    TypeKind as CKind, Unsaved,
 };
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::Diagnostic;
-use rtrace_lang::headers::{Constant, Headers, Name, Wanted, include, is_local_include};
+use rtrace_lang::headers::{Constant, Function, Headers, Name, Wanted, include, is_local_include};
 use rtrace_lang::kernel::{Kernel, Member, TypeKind};
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::types::{Record, Space, Type, TypeId};
@@ -70,15 +71,73 @@ const COMPILER_HEADERS: &[(&str, &str)] = &[
     ("stdalign.h", "#pragma once\n#define alignas _Alignas\n#define alignof _Alignof\n"),
 ];
 
-/// Looks up what a script wants. The error says why libclang cannot be used.
-pub fn read(wanted: &Wanted, places: &Places, sources: &SourceMap, kernel: &dyn Kernel) -> Result<Found, String> {
+/// Looks up what a script wants, and the functions of the C files that it imports. The error says why libclang cannot
+/// be used.
+pub fn read(
+    wanted: &Wanted,
+    c_files: &[(String, Span)],
+    places: &Places,
+    sources: &SourceMap,
+    kernel: &dyn Kernel,
+) -> Result<Found, String> {
     let clang = Clang::new()?;
     let index = Index::new(&clang, true, false);
+    let mut found = look_up(&index, wanted, places, sources, kernel);
+    for (file, span) in c_files {
+        functions(&index, file, *span, places, kernel, &mut found);
+    }
+    Ok(found)
+}
+
+/// The functions that a C file defines for others; the compiler has found no errors in it.
+fn functions(index: &Index<'_>, file: &str, span: Span, places: &Places, kernel: &dyn Kernel, found: &mut Found) {
+    let own: Vec<Unsaved> = compiler_headers().collect();
+    let parsed =
+        index.parser(file).arguments(&program_arguments(places)).unsaved(&own).skip_function_bodies(true).parse();
+    let unit = match parsed {
+        Ok(unit) => unit,
+        Err(e) => {
+            let complaint = Diagnostic::warning(Code::BadHeader, span, format!("libclang cannot read {file}: {e}"));
+            found.complaints.push(*complaint);
+            return;
+        }
+    };
+    let headers = std::mem::take(&mut found.headers);
+    let mut reader = Reader { kernel, headers, records: HashMap::new() };
+    for entity in unit.get_entity().get_children() {
+        if entity.get_kind() != EntityKind::FunctionDecl
+            || !entity.is_in_main_file()
+            || entity.get_storage_class() == Some(StorageClass::Static)
+        {
+            continue;
+        }
+        let (Some(name), Some(ret)) = (entity.get_name(), entity.get_result_type()) else { continue };
+        let ret = reader.ty(ret, 0);
+        if !(ret.is_scalar() || ret == Type::Void) {
+            let message =
+                format!("`{name}` of {file} returns `{ret}`, which is no number or pointer: it cannot be called");
+            found.complaints.push(*Diagnostic::warning(Code::BadImport, span, message));
+            continue;
+        }
+        let arguments = entity.get_arguments().unwrap_or_default();
+        let params = arguments
+            .iter()
+            .filter_map(|a| Some((a.get_name().unwrap_or_default(), reader.ty(a.get_type()?, 0))))
+            .collect();
+        reader.headers.functions.insert(name, Function { params, ret });
+    }
+    found.headers = reader.headers;
+}
+
+fn look_up(index: &Index<'_>, wanted: &Wanted, places: &Places, sources: &SourceMap, kernel: &dyn Kernel) -> Found {
+    if wanted.names.is_empty() && wanted.types.is_empty() {
+        return Found::default();
+    }
     let wrapper = Wrapper::new(wanted, sources);
-    let attempt = |arguments: &[String]| attempt(&index, &wrapper, arguments, wanted, kernel);
+    let attempt = |arguments: &[String]| attempt(index, &wrapper, arguments, wanted, kernel);
     let first = attempt(&program_arguments(places));
     let Some((arguments, folder)) = kernel_arguments(places).filter(|_| !first.missing.is_empty()) else {
-        return Ok(first.found);
+        return first.found;
     };
     let second = attempt(&arguments);
     // What is wrong with headers that gave less is of no interest.
@@ -86,7 +145,11 @@ pub fn read(wanted: &Wanted, places: &Places, sources: &SourceMap, kernel: &dyn 
     for complaint in &mut better.found.complaints {
         complaint.notes.push(format!("headers of the kernel are those of {}", folder.display()));
     }
-    Ok(better.found)
+    better.found
+}
+
+fn compiler_headers() -> impl Iterator<Item = Unsaved> {
+    COMPILER_HEADERS.iter().map(|(name, text)| Unsaved::new(format!("{OWN}/{name}"), text))
 }
 
 struct Attempt {
@@ -102,7 +165,7 @@ fn attempt(
     kernel: &dyn Kernel,
 ) -> Attempt {
     let mut files = vec![Unsaved::new(&wrapper.path, &wrapper.text)];
-    files.extend(COMPILER_HEADERS.iter().map(|(name, text)| Unsaved::new(format!("{OWN}/{name}"), text)));
+    files.extend(compiler_headers());
     let parsed = index
         .parser(&wrapper.path)
         .arguments(arguments)

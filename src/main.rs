@@ -3,8 +3,10 @@
 //! `cli.rs` is the command line, `compile.rs` the way from text to bundle, `run.rs` the way from bundle
 //! to output. Every failure ends here as one message and exit status 1.
 
+mod c;
 mod cli;
 mod compile;
+mod files;
 mod format;
 mod headers;
 mod info;

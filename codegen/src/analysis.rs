@@ -11,7 +11,7 @@ pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
         Int(_) | Bytes(_) | Local(_) | MapLen { .. } | Ctx { .. } | CtxAddr { .. } | CtxDataLoc { .. } | ProbeId => {}
         MapGet { key, .. } | AggGet { key, .. } | StepMap { key, .. } => key.iter().for_each(|k| f(k)),
         MapHas { key, .. } => f(key),
-        Call { args, .. } | Tuple(args) => args.iter().for_each(f),
+        Call { args, .. } | Foreign { args, .. } | Tuple(args) => args.iter().for_each(f),
         Neg(x) | BitNot(x) | Not(x) | Convert(x) | Resize(x) => f(x),
         Arith { left, right, .. } | Compare { left, right, .. } | Equal { left, right, .. } => {
             f(left);
@@ -40,7 +40,9 @@ pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
 /// Whether evaluating `e` changes anything, leaves the program, or repeats.
 pub fn has_effect(e: &Expr) -> bool {
     match &e.kind {
-        ExprKind::StepLocal { .. } | ExprKind::StepMap { .. } | ExprKind::Block { .. } => true,
+        ExprKind::StepLocal { .. } | ExprKind::StepMap { .. } | ExprKind::Block { .. } | ExprKind::Foreign { .. } => {
+            true
+        }
         ExprKind::Call { builtin, .. } if builtin.unsafe_ => true,
         _ => {
             let mut found = false;

@@ -41,6 +41,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             ExprKind::ProbeId => Ok(self.probe_id()),
             ExprKind::Call { builtin, args } => self.call_scalar(e, builtin.name, args),
+            ExprKind::Foreign { name, params, args } => self.foreign(e, name, params, args),
             ExprKind::Neg(x) => {
                 let v = self.number(x)?;
                 Ok(self.normal(self.ir.neg(v), &e.ty))

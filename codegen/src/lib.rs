@@ -19,6 +19,7 @@ mod disasm;
 mod elf;
 mod events;
 mod expr;
+mod foreign;
 mod helpers;
 #[allow(unsafe_code)]
 mod llvm;
@@ -28,6 +29,7 @@ mod module;
 mod program;
 mod stmt;
 
+pub use foreign::Bitcode;
 use rtrace_lang::bundle::Bundle;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::SourceMap;
@@ -46,6 +48,8 @@ pub struct Options {
     pub for_each: bool,
     /// `bpf_loop` (Linux 5.17): loops over ranges of any length.
     pub bpf_loop: bool,
+    /// Imported C.
+    pub bitcode: Vec<Bitcode>,
     /// Give the IR as text as it was built.
     pub llvm: bool,
     /// Give the IR as text as it was optimised.
@@ -62,6 +66,7 @@ impl Default for Options {
             percpu_lookup: false,
             for_each: false,
             bpf_loop: false,
+            bitcode: Vec::new(),
             llvm: false,
             llvm_opt: false,
             bpf: false,

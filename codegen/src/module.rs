@@ -1,10 +1,11 @@
 //! The object: maps, shared memory, license, all programs; and its way through LLVM to a bundle.
 
+use crate::foreign::Foreign;
 use crate::llvm::Session;
 use crate::llvm::di::DebugInfo;
 use crate::llvm::ir::{Ir, Ptr};
-use crate::llvm::{Machine, Message};
-use crate::{Options, Output, capture, disasm, helpers, program};
+use crate::llvm::{Machine, Message, link};
+use crate::{Options, Output, capture, disasm, foreign, helpers, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
 use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, ProgramDef, SCRATCH_SYMBOL, Storage};
@@ -22,6 +23,7 @@ pub struct Unit<'m, 'c> {
     pub options: &'m Options,
     pub ir: Ir<'m, 'c>,
     pub debug: DebugInfo,
+    pub foreign: &'m Foreign<'c>,
     module: &'m Module<'c>,
     objects: Vec<GlobalValue<'c>>,
     globals: Option<GlobalValue<'c>>,
@@ -43,6 +45,7 @@ impl<'m, 'c> Unit<'m, 'c> {
         typed: &'m Typed,
         sources: &SourceMap,
         options: &'m Options,
+        foreign: &'m Foreign<'c>,
     ) -> Self {
         let context = session.context();
         let limited: HashSet<Span> = typed.programs.iter().flat_map(capture::limited_loops).collect();
@@ -62,6 +65,7 @@ impl<'m, 'c> Unit<'m, 'c> {
             options,
             ir: Ir::new(context, module),
             debug: DebugInfo::new(module, sources),
+            foreign,
             module,
             objects: Vec::new(),
             globals,
@@ -182,12 +186,13 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
     let machine = Machine::new(options.opt_level).map_err(broken)?;
     let module = session.context().create_module("rtrace");
     machine.prepare(&module);
+    let foreign = Foreign::parse(session.context(), &options.bitcode).map_err(|d| vec![*d])?;
 
     let mut map_objects = typed.map_objects.clone();
     let mut errors = Vec::new();
     let (loops, size);
     {
-        let unit = Unit::new(&module, &session, typed, sources, options);
+        let unit = Unit::new(&module, &session, typed, sources, options, &foreign);
         let mut scratch = 0;
         for p in &typed.programs {
             match program::lower(&unit, p) {
@@ -220,12 +225,27 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
         return Err(errors);
     }
 
+    let imports = !foreign.is_empty();
+    let known = link::data(&module, &[]);
+    foreign.link(&module).map_err(|d| {
+        let mut all = vec![*d];
+        all.extend(session.errors().iter().map(|m| *from_llvm(m, sources, whole)));
+        all
+    })?;
+
     let llvm = options.llvm.then(|| module.print_to_string().to_string());
     #[cfg(debug_assertions)]
     if let Err(message) = module.verify() {
         return Err(broken(message.to_string()));
     }
+    if imports {
+        machine.run(&module, link::INLINE).map_err(broken)?;
+    }
     machine.optimize(&module).map_err(broken)?;
+    if imports {
+        machine.run(&module, "globaldce").map_err(broken)?;
+        foreign::refuse_data(&link::data(&module, &known)).map_err(|d| vec![*d])?;
+    }
     let llvm_opt = options.llvm_opt.then(|| module.print_to_string().to_string());
     let object = machine.emit(&module);
     let errors: Vec<Diagnostic> = session.errors().iter().map(|m| *from_llvm(m, sources, whole)).collect();

@@ -90,7 +90,10 @@ struct Beside<'f>(&'f HashMap<String, String>);
 
 impl Loader for Beside<'_> {
     fn import(&mut self, importer: &str, path: &str) -> Result<Vec<Imported>, String> {
-        self.header(importer, path).map(|f| vec![f]).ok_or_else(|| format!("cannot import {path}"))
+        let module =
+            || rtrace_stdlib::module(path).map(|text| Imported { name: path.to_owned(), text: text.to_owned() });
+        let found = self.header(importer, path).or_else(module);
+        found.map(|f| vec![f]).ok_or_else(|| format!("cannot import {path}"))
     }
 
     fn header(&mut self, _: &str, path: &str) -> Option<Imported> {

@@ -283,6 +283,7 @@ impl Dump<'_> {
             ExprKind::CtxDataLoc { offset } => format!("({ty})data_loc(ctx[{offset}])"),
             ExprKind::ProbeId => format!("({ty})probe_id"),
             ExprKind::Call { builtin, args } => format!("({ty}){}({})", builtin.name, self.list(args)),
+            ExprKind::Foreign { name, args, .. } => format!("({ty})c:{name}({})", self.list(args)),
             ExprKind::Neg(x) => format!("-{}", self.expr(x)),
             ExprKind::BitNot(x) => format!("~{}", self.expr(x)),
             ExprKind::Not(x) => format!("!{}", self.expr(x)),

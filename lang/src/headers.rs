@@ -10,7 +10,7 @@ use crate::config::Options;
 use crate::constants;
 use crate::kernel::{Kernel, Member, TypeKind};
 use crate::resolve::{self, Sorted};
-use crate::source::Span;
+use crate::source::{SourceMap, Span};
 use crate::types::{Record, Type};
 use rtrace_grammar::ast::{self, CBase, CDef, CDefKind, Expr, ExprKind, TypeBase, UnOp};
 use rtrace_grammar::visit::{self, Node};
@@ -27,6 +27,31 @@ pub struct Headers {
     pub enumerators: HashMap<String, (i64, Type)>,
     /// Object-like macros.
     pub constants: HashMap<String, Constant>,
+    /// Functions of imported C.
+    pub functions: HashMap<String, Function>,
+}
+
+/// A function of imported C.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    pub params: Vec<(String, Type)>,
+    pub ret: Type,
+}
+
+/// The C files that a script imports, by their full names: the import pass has left them in the tree, and their texts
+/// in the source map.
+pub fn c_files(program: &ast::Program, sources: &SourceMap) -> Vec<(String, Span)> {
+    let mut files: Vec<(String, Span)> = Vec::new();
+    for item in &program.items {
+        if let ast::Item::Import { path, span } = item
+            && path.ends_with(".c")
+            && sources.files().iter().any(|f| f.name == *path)
+            && !files.iter().any(|f| f.0 == *path)
+        {
+            files.push((path.clone(), *span));
+        }
+    }
+    files
 }
 
 /// The value of a macro.

@@ -1,5 +1,5 @@
 //! The import pass: files that a script imports, read by the caller (nothing here does I/O), each once; a file that
-//! imports itself, directly or not, is an error.
+//! imports itself, directly or not, is an error. Imports of C stay in the tree, under the full names of the files.
 
 use crate::codes::Code;
 use crate::diag::Diagnostic;
@@ -78,12 +78,6 @@ impl Files<'_> {
 
     fn import(&mut self, importer: &str, path: &str, span: Span) -> Result<Vec<Item>, Vec<Diagnostic>> {
         let error = |text: String| vec![*Diagnostic::error(Code::BadImport, span, text)];
-        if path.ends_with(".bpf.c") || path.ends_with(".c") {
-            return Err(vec![
-                *Diagnostic::error(Code::UnsupportedSyntax, span, format!("`{path}` is C, which cannot be imported"))
-                    .help("write it in the language, or as a macro"),
-            ]);
-        }
         let found = self.loader.import(importer, path).map_err(error)?;
         let mut all = Vec::new();
         for file in found {
@@ -93,6 +87,11 @@ impl Files<'_> {
                 }
                 // Imported before: its items are there.
                 Some(_) => {}
+                // Its text is kept for messages about it.
+                None if file.name.ends_with(".c") => {
+                    all.push(Item::Import { path: file.name.clone(), span });
+                    self.sources.add(file.name, file.text);
+                }
                 None => {
                     self.sources.add(file.name, file.text);
                     let index = self.sources.files().len() - 1;
@@ -201,6 +200,16 @@ mod tests {
         ] {
             assert!(!is_simple(left), "{left}");
         }
+    }
+
+    #[test]
+    fn c_stays_in_the_tree() {
+        let mut sources = SourceMap::default();
+        sources.add("main", "import \"a\"\nimport \"x.bpf.c\"\nbegin { print(f()) }");
+        let files = [("a", "import \"x.bpf.c\""), ("x.bpf.c", "int f(void) { return 1; }")];
+        let program = load(&mut sources, &mut Given(&files)).unwrap();
+        let found = headers::c_files(&program, &sources);
+        assert_eq!(found.iter().map(|f| f.0.as_str()).collect::<Vec<_>>(), ["x.bpf.c"]);
     }
 
     #[test]

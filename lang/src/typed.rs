@@ -187,6 +187,13 @@ pub enum ExprKind {
         builtin: &'static Builtin,
         args: Vec<Expr>,
     },
+    /// A call of a function of imported C. Its parameters are scalars; where one is a pointer, the argument may be a
+    /// value in memory, which is passed by the address of a copy.
+    Foreign {
+        name: String,
+        params: Vec<Type>,
+        args: Vec<Expr>,
+    },
     /// `-x` and `~x`: integer types.
     Neg(Box<Expr>),
     BitNot(Box<Expr>),

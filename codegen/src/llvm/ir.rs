@@ -11,7 +11,7 @@ use inkwell::builder::{Builder, BuilderError};
 use inkwell::context::Context;
 use inkwell::module::{Linkage, Module};
 use inkwell::types::{BasicMetadataTypeEnum, IntType, PointerType};
-use inkwell::values::{BasicMetadataValueEnum, BasicValue, FunctionValue, IntValue, PointerValue};
+use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue, IntValue, PointerValue};
 use inkwell::{AddressSpace, AtomicOrdering, AtomicRMWBinOp, IntPredicate};
 use std::cell::RefCell;
 
@@ -569,6 +569,43 @@ impl<'m, 'c> Ir<'m, 'c> {
             Arg::Ptr(p) => (*p).into(),
         });
         (types.collect(), values.collect())
+    }
+
+    /// Calls a function of another module that will be linked into this one. Arguments and the result are fitted to
+    /// its types; without a result it is zero.
+    pub fn call(&self, function: Func<'c>, args: &[Arg<'c>], signed: bool) -> Val<'c> {
+        let (ty, name) = (function.get_type(), function.get_name().to_string_lossy().into_owned());
+        let target = self.module.get_function(&name).unwrap_or_else(|| self.module.add_function(&name, ty, None));
+        let mut values: Vec<BasicMetadataValueEnum<'c>> = Vec::new();
+        for (arg, param) in args.iter().zip(ty.get_param_types()) {
+            values.push(match (*arg, param) {
+                (Arg::Val(v), BasicMetadataTypeEnum::PointerType(p)) => {
+                    self.ok(self.builder.build_int_to_ptr(v, p, ""), self.null()).into()
+                }
+                (Arg::Val(v), BasicMetadataTypeEnum::IntType(i)) if i.get_bit_width() < 64 => {
+                    self.ok(self.builder.build_int_truncate(v, i, ""), v).into()
+                }
+                (Arg::Val(v), _) => v.into(),
+                (Arg::Ptr(p), _) => p.into(),
+            });
+        }
+        match self.builder.build_call(target, &values, "") {
+            Ok(call) => match call.try_as_basic_value().basic() {
+                Some(BasicValueEnum::PointerValue(p)) => self.ptr_to_int(p),
+                Some(BasicValueEnum::IntValue(v)) if v.get_type().get_bit_width() == 64 => v,
+                Some(BasicValueEnum::IntValue(v)) if signed => {
+                    self.ok(self.builder.build_int_s_extend(v, self.i64, ""), self.int(0))
+                }
+                Some(BasicValueEnum::IntValue(v)) => {
+                    self.ok(self.builder.build_int_z_extend(v, self.i64, ""), self.int(0))
+                }
+                _ => self.int(0),
+            },
+            Err(e) => {
+                self.note(&e.to_string());
+                self.int(0)
+            }
+        }
     }
 
     /// Calls the BPF helper of that number.

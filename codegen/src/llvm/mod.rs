@@ -6,6 +6,7 @@
 
 pub mod di;
 pub mod ir;
+pub mod link;
 
 use inkwell::OptimizationLevel;
 use inkwell::builder::Builder;
@@ -117,7 +118,12 @@ impl Machine {
     }
 
     pub fn optimize(&self, module: &Module<'_>) -> Result<(), Message> {
-        module.run_passes(PASSES, &self.0, PassBuilderOptions::create()).map_err(|e| e.to_string())
+        self.run(module, PASSES)
+    }
+
+    /// Runs passes that are named as LLVM's `opt` names them.
+    pub fn run(&self, module: &Module<'_>, passes: &str) -> Result<(), Message> {
+        module.run_passes(passes, &self.0, PassBuilderOptions::create()).map_err(|e| e.to_string())
     }
 
     /// The object file.

@@ -6,6 +6,7 @@ use super::mend;
 use crate::builtins::{self, Allowed, Builtin, Check};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::headers;
 use crate::probes;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, MapId};
@@ -57,12 +58,72 @@ fn listed(names: &[&str]) -> String {
 
 impl Checker<'_> {
     pub(crate) fn call_by_name(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        if let Some(function) = self.foreign_function(&name.text) {
+            return self.foreign_call(name, &function, args, span);
+        }
         let call = self.find_call(name, args, span, false)?;
         self.call(&call)
     }
 
+    /// The function of imported C of that name; builtins go before.
+    fn foreign_function(&self, name: &str) -> Option<headers::Function> {
+        let function = self.options.headers.functions.get(name)?;
+        builtins::find(name).is_none().then(|| function.clone())
+    }
+
+    fn foreign_call(
+        &mut self,
+        name: &ast::Name,
+        function: &headers::Function,
+        args: &[ast::Expr],
+        span: Span,
+    ) -> Result<Expr> {
+        let params = &function.params;
+        let form =
+            || params.iter().map(|(n, ty)| format!("{ty} {n}").trim_end().to_owned()).collect::<Vec<_>>().join(", ");
+        if args.len() != params.len() {
+            let takes = if params.len() == 1 { "1 argument".to_owned() } else { format!("{} arguments", params.len()) };
+            let given = if args.len() == 1 { "1 is".to_owned() } else { format!("{} are", args.len()) };
+            let message = format!("`{}` takes {takes}, and {given} given", name.text);
+            return Err(Diagnostic::error(Code::WrongArgumentCount, span, message).note(format!(
+                "it is {} {}({})",
+                function.ret,
+                name.text,
+                form()
+            )));
+        }
+        let mut values = Vec::new();
+        for (arg, (_, wanted)) in args.iter().zip(params) {
+            let e = self.expr(arg)?;
+            values.push(match (wanted, &e.ty) {
+                (Type::Ptr { .. }, Type::Ptr { .. }) => e,
+                (Type::Ptr { .. }, Type::Int { .. }) => self.coerce(e, wanted)?,
+                // In memory: by the address of a copy.
+                (Type::Ptr { .. }, ty) if !ty.is_scalar() && !matches!(ty, Type::Void | Type::Agg(_)) => e,
+                (wanted, ty) if wanted.is_integer() && ty.is_scalar() && !matches!(ty, Type::Ptr { .. }) => {
+                    self.coerce(e, wanted)?
+                }
+                (wanted, ty) => {
+                    let message = format!("`{}` takes `{wanted}` here, not `{ty}`", name.text);
+                    return Err(Diagnostic::error(Code::WrongType, arg.span, message).note(format!(
+                        "it is {} {}({})",
+                        function.ret,
+                        name.text,
+                        form()
+                    )));
+                }
+            });
+        }
+        let params = params.iter().map(|p| p.1.clone()).collect();
+        let kind = ExprKind::Foreign { name: name.text.clone(), params, args: values };
+        Ok(Expr { kind, ty: function.ret.clone(), span })
+    }
+
     /// A call whose value is not used.
     pub(crate) fn call_statement(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        if let Some(function) = self.foreign_function(&name.text) {
+            return self.foreign_call(name, &function, args, span);
+        }
         let call = self.find_call(name, args, span, true)?;
         self.call(&call)
     }
@@ -77,7 +138,9 @@ impl Checker<'_> {
         let Some(builtin) = builtins::find(&name.text) else {
             let error =
                 Diagnostic::error(Code::UnknownName, name.span, format!("there is no function `{}`", name.text));
-            return Err(match super::args::nearest(&name.text, builtins::names()) {
+            let mut known: Vec<&str> = builtins::names().collect();
+            known.extend(self.options.headers.functions.keys().map(String::as_str));
+            return Err(match super::args::nearest(&name.text, known.into_iter()) {
                 Some(n) => error.help(format!("did you mean `{n}`?")),
                 None => error,
             });
