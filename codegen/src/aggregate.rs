@@ -33,6 +33,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             ExprKind::MapGet { map, key } => self.entry_into(*map, key.as_deref(), 0, to, size),
             ExprKind::Call { builtin, args } => self.call_memory(e, builtin.name, args, to),
+            ExprKind::Invoke { function, args } => self.invoke_into(*function, args, size, to),
             ExprKind::Ternary { cond, then, otherwise } => {
                 let (yes, no, done) = (self.ir.block("then"), self.ir.block("else"), self.ir.block("done"));
                 self.branch(cond, yes, no)?;

@@ -1,17 +1,28 @@
 //! Questions about typed code that lowering asks before it builds: which locals may be read before
 //! they are written, and whether an expression has effects. Reads the tree, changes nothing.
 
-use rtrace_lang::typed::{Expr, ExprKind, LocalId, Program, Stmt, StmtKind};
+use crate::program::Routine;
+use rtrace_lang::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
 use std::collections::HashSet;
 
 /// Calls `f` with every direct operand of an expression, in order of evaluation.
 pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
     use ExprKind::*;
     match &e.kind {
-        Int(_) | Bytes(_) | Local(_) | MapLen { .. } | Ctx { .. } | CtxAddr { .. } | CtxDataLoc { .. } | ProbeId => {}
-        MapGet { key, .. } | AggGet { key, .. } | StepMap { key, .. } => key.iter().for_each(|k| f(k)),
+        Int(_)
+        | Bytes(_)
+        | Local(_)
+        | LocalAddress(_)
+        | MapLen { .. }
+        | Ctx { .. }
+        | CtxAddr { .. }
+        | CtxDataLoc { .. }
+        | ProbeId => {}
+        MapGet { key, .. } | AggGet { key, .. } | StepMap { key, .. } | MapAddress { key, .. } => {
+            key.iter().for_each(|k| f(k))
+        }
         MapHas { key, .. } => f(key),
-        Call { args, .. } | Foreign { args, .. } | Tuple(args) => args.iter().for_each(f),
+        Call { args, .. } | Foreign { args, .. } | Invoke { args, .. } | Tuple(args) => args.iter().for_each(f),
         Neg(x) | BitNot(x) | Not(x) | Convert(x) | Resize(x) => f(x),
         Arith { left, right, .. } | Compare { left, right, .. } | Equal { left, right, .. } => {
             f(left);
@@ -40,9 +51,11 @@ pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
 /// Whether evaluating `e` changes anything, leaves the program, or repeats.
 pub fn has_effect(e: &Expr) -> bool {
     match &e.kind {
-        ExprKind::StepLocal { .. } | ExprKind::StepMap { .. } | ExprKind::Block { .. } | ExprKind::Foreign { .. } => {
-            true
-        }
+        ExprKind::StepLocal { .. }
+        | ExprKind::StepMap { .. }
+        | ExprKind::Block { .. }
+        | ExprKind::Foreign { .. }
+        | ExprKind::Invoke { .. } => true,
         ExprKind::Call { builtin, .. } if builtin.unsafe_ => true,
         _ => {
             let mut found = false;
@@ -58,7 +71,7 @@ pub fn reads_map(e: &Expr, map: u32) -> bool {
         ExprKind::MapGet { map: m, .. } | ExprKind::AggGet { map: m, .. } | ExprKind::StepMap { map: m, .. } => {
             *m == map
         }
-        ExprKind::Block { .. } => true,
+        ExprKind::Block { .. } | ExprKind::Invoke { .. } => true,
         _ => {
             let mut found = false;
             operands(e, &mut |x| found |= reads_map(x, map));
@@ -67,10 +80,22 @@ pub fn reads_map(e: &Expr, map: u32) -> bool {
     }
 }
 
+/// Whether `e` calls a function of the script.
+pub fn invokes(e: &Expr) -> bool {
+    match &e.kind {
+        ExprKind::Invoke { .. } | ExprKind::Block { .. } => true,
+        _ => {
+            let mut found = false;
+            operands(e, &mut |x| found |= invokes(x));
+            found
+        }
+    }
+}
+
 /// Whether `e` reads the local.
 pub fn reads_local(e: &Expr, local: LocalId) -> bool {
     match &e.kind {
-        ExprKind::Local(l) | ExprKind::StepLocal { local: l, .. } => *l == local,
+        ExprKind::Local(l) | ExprKind::LocalAddress(l) | ExprKind::StepLocal { local: l, .. } => *l == local,
         ExprKind::Block { .. } => true,
         _ => {
             let mut found = false;
@@ -80,10 +105,10 @@ pub fn reads_local(e: &Expr, local: LocalId) -> bool {
     }
 }
 
-/// Locals for which some way through the program reads before it writes.
-pub fn read_before_written(program: &Program) -> HashSet<LocalId> {
+/// Locals for which some way through the routine reads before it writes.
+pub fn read_before_written(routine: Routine<'_>) -> HashSet<LocalId> {
     let mut walk = Walk { unset: HashSet::new() };
-    walk.block(&program.body, &mut HashSet::new());
+    walk.block(routine.body, &mut (0..routine.params as LocalId).collect());
     walk.unset
 }
 
@@ -139,13 +164,14 @@ impl Walk {
                 inside.insert(*local);
                 self.block(body, &mut inside);
             }
-            StmtKind::Break | StmtKind::Continue | StmtKind::Return => {}
+            StmtKind::Return(value) => value.iter().for_each(|v| self.expr(v, written)),
+            StmtKind::Break | StmtKind::Continue | StmtKind::Leave => {}
         }
     }
 
     fn expr(&mut self, e: &Expr, written: &mut Written) {
         match &e.kind {
-            ExprKind::Local(l) | ExprKind::StepLocal { local: l, .. } => {
+            ExprKind::Local(l) | ExprKind::LocalAddress(l) | ExprKind::StepLocal { local: l, .. } => {
                 if !written.contains(l) {
                     self.unset.insert(*l);
                 }

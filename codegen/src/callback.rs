@@ -5,7 +5,7 @@
 //! go on: 0 for the next round, 1 for the end. `return` leaves a mark in the frame, upon which the code after
 //! the loop leaves too.
 
-use crate::capture::{self, CONTEXT, LEFT};
+use crate::capture::{self, CONTEXT, FIRST, LEFT, RESULT};
 use crate::helpers;
 use crate::llvm::ir::{Block, Effect, Func, Pred, Ptr, Val};
 use crate::memory::{Mem, Pool};
@@ -15,7 +15,7 @@ use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Expr, LocalId, MapId, Stmt};
-use rtrace_lang::types::{Agg, Type};
+use rtrace_lang::types::{Agg, Space, Type};
 
 /// Most rounds of `bpf_loop`: BPF_MAX_LOOPS.
 const MAX_ROUNDS: i64 = 1 << 23;
@@ -43,6 +43,7 @@ struct Outer<'c> {
     loops: Vec<Loop<'c>>,
     exit: Block<'c>,
     frame: Option<Ptr<'c>>,
+    result: Option<Ptr<'c>>,
 }
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
@@ -74,6 +75,17 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         }
     }
 
+    /// Before a loop: makes the verifier forget the values of shared variables, by a way through a helper.
+    /// Else it would follow a known number through every round that a condition depends on it.
+    fn forget_frame(&self) -> Result<()> {
+        let shared = self.plan.size().saturating_sub(FIRST);
+        if shared > 0 {
+            let words = self.ir.offset(self.frame()?, i64::from(FIRST));
+            self.read(words, shared, self.ir.ptr_to_int(words), Space::Kernel);
+        }
+        Ok(())
+    }
+
     /// Builds the body of a loop as a function; `build` fills it.
     fn callback(
         &mut self,
@@ -83,7 +95,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         build: impl FnOnce(&mut Self, Func<'c>) -> Result<()>,
     ) -> Result<Ptr<'c>> {
         let ir = self.ir;
-        let name = format!("{}_loop{}", self.program.symbol, local);
+        let name = format!("{}_loop{}", self.name(), local);
         let suspended = ir.suspend();
         let function = ir.callback(&name, matches!(given, Given::Index));
         let scope = self.unit.debug.enter(function, &name, span);
@@ -110,8 +122,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             loops: std::mem::replace(&mut self.loops, vec![Loop { next, done, open: 0 }]),
             exit: std::mem::replace(&mut self.exit, exit),
             frame: self.frame.replace(frame),
+            result: self.result,
         };
         let outer = Outer { locals: std::mem::take(&mut self.locals), ..outer };
+        self.result = self.result.map(|_| ir.offset(frame, i64::from(RESULT)));
         self.depth += 1;
         let result = self.inherit_locals(&outer.locals, Some(local)).and_then(|()| build(self, function));
         ir.br(next);
@@ -126,6 +140,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.loops = outer.loops;
         self.exit = outer.exit;
         self.frame = outer.frame;
+        self.result = outer.result;
         self.scope = outer_scope;
         self.scope.forget();
         ir.resume(suspended);
@@ -162,6 +177,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             s.block(body)
         })?;
         let ir = self.ir;
+        self.forget_frame()?;
         let args = [self.map_object(object)?.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
         ir.helper(helpers::FOR_EACH_MAP_ELEM, &args, Effect::Any);
         self.leave_if_left()
@@ -177,7 +193,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         key: Ptr<'c>,
         value: Ptr<'c>,
     ) -> Result<()> {
-        let Some(ty) = self.program.locals.get(local as usize).map(|l| &l.ty) else {
+        let Some(ty) = self.routine.locals.get(local as usize).map(|l| &l.ty) else {
             return self.unexpected("this variable");
         };
         let to = self.local_memory(local)?;
@@ -238,6 +254,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             Some(n) => ir.int(n),
             None => self.rounds_of(span, first, last)?,
         };
+        self.forget_frame()?;
         let args = [rounds.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
         ir.helper(helpers::LOOP, &args, Effect::Any);
         self.leave_if_left()

@@ -7,6 +7,7 @@
 
 use crate::Options;
 use crate::analysis::{operands, read_before_written};
+use crate::program::Routine;
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Expr, ExprKind, LocalId, Program, Stmt, StmtKind};
 use std::collections::{HashMap, HashSet};
@@ -17,7 +18,9 @@ const INLINE_ROUNDS: i64 = 64;
 /// Words of the frame before the variables: the context, and how the program goes on after a loop.
 pub const CONTEXT: u32 = 0;
 pub const LEFT: u32 = 8;
-const FIRST: u32 = 16;
+pub const FIRST: u32 = 16;
+/// In a function that gives a number: that number; the variables come after it.
+pub const RESULT: u32 = FIRST;
 
 /// The function that is called for each entry that is counted.
 pub const COUNTING: &str = "rt_count";
@@ -56,19 +59,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(program: &Program, options: &Options) -> Plan {
+    pub fn new(routine: Routine<'_>, options: &Options) -> Plan {
         let mut walk = Walk { options, plan: Plan::default(), callbacks: HashSet::new() };
-        walk.block(&program.body, None);
+        (0..routine.params as LocalId).for_each(|id| walk.used(id, None));
+        walk.block(routine.body, None);
         let (mut plan, callbacks) = (walk.plan, walk.callbacks);
         if callbacks.is_empty() {
             return plan;
         }
         // What a round may read from the round before must not start anew with each call.
-        let unset = read_before_written(program);
+        let unset = read_before_written(routine);
         let kept = plan.homes.iter().filter(|(id, home)| home.is_some() && unset.contains(id)).map(|(id, _)| *id);
         plan.shared.extend(kept.collect::<Vec<_>>());
-        plan.size = FIRST;
-        for (id, local) in program.locals.iter().enumerate() {
+        plan.size = if routine.gives_number { RESULT + 8 } else { FIRST };
+        for (id, local) in routine.locals.iter().enumerate() {
             let id = id as LocalId;
             if local.ty.is_scalar() && plan.shared.contains(&id) {
                 plan.words.insert(id, plan.size);
@@ -154,7 +158,9 @@ impl Walk<'_> {
 
     fn expr(&mut self, e: &Expr, home: Home) {
         match &e.kind {
-            ExprKind::Local(local) | ExprKind::StepLocal { local, .. } => self.used(*local, home),
+            ExprKind::Local(local) | ExprKind::LocalAddress(local) | ExprKind::StepLocal { local, .. } => {
+                self.used(*local, home);
+            }
             ExprKind::Block { stmts, .. } => self.block(stmts, home),
             _ => {}
         }
@@ -163,7 +169,7 @@ impl Walk<'_> {
 }
 
 /// The expressions of a statement itself.
-fn expressions<'s>(s: &'s Stmt, f: &mut dyn FnMut(&'s Expr)) {
+pub fn expressions<'s>(s: &'s Stmt, f: &mut dyn FnMut(&'s Expr)) {
     match &s.kind {
         StmtKind::Expr(e) | StmtKind::SetLocal { value: e, .. } => f(e),
         StmtKind::SetMap { key, value, .. } | StmtKind::UpdateMap { key, value, .. } => {
@@ -178,12 +184,13 @@ fn expressions<'s>(s: &'s Stmt, f: &mut dyn FnMut(&'s Expr)) {
             f(start);
             f(end);
         }
-        StmtKind::ForMap { .. } | StmtKind::Break | StmtKind::Continue | StmtKind::Return => {}
+        StmtKind::Return(value) => value.iter().for_each(f),
+        StmtKind::ForMap { .. } | StmtKind::Break | StmtKind::Continue | StmtKind::Leave => {}
     }
 }
 
 /// The blocks of a statement itself.
-fn blocks<'s>(s: &'s Stmt, f: &mut dyn FnMut(&'s [Stmt])) {
+pub fn blocks<'s>(s: &'s Stmt, f: &mut dyn FnMut(&'s [Stmt])) {
     match &s.kind {
         StmtKind::If { then, otherwise, .. } => {
             f(then);
@@ -198,6 +205,7 @@ fn blocks<'s>(s: &'s Stmt, f: &mut dyn FnMut(&'s [Stmt])) {
 pub fn limited_loops(program: &Program) -> HashSet<Span> {
     let mut found = HashSet::new();
     limited_in(&program.body, &mut found);
+    program.functions.iter().for_each(|f| limited_in(&f.body, &mut found));
     found
 }
 

@@ -12,7 +12,7 @@ pub fn disassemble(object: &[u8]) -> String {
     for (index, section) in object.sections.iter().enumerate() {
         // Functions that the kernel calls back are all in one section.
         let program = match section.name {
-            ".text" if !section.data.is_empty() => "callbacks",
+            ".text" if !section.data.is_empty() => "functions",
             name => name.strip_prefix("kprobe/").unwrap_or_default(),
         };
         if program.is_empty() || section.kind != PROGBITS {
@@ -57,6 +57,7 @@ struct Insn {
     high: u32,
 }
 
+const CALL: u8 = 0x85;
 /// Instruction classes.
 const LD: u8 = 0;
 const LDX: u8 = 1;
@@ -101,6 +102,11 @@ impl Insn {
             ST => format!("*({size} *)(r{d} {off:+}) = {imm}"),
             STX if self.code & 0xe0 == 0xc0 => self.atomic(size),
             STX => format!("*({size} *)(r{d} {off:+}) = r{s}"),
+            // The object's own functions, by the instruction where they begin.
+            JMP if self.code == CALL && self.src == 1 => match symbol {
+                Some(_) => format!("call functions at {}", i64::from(imm) + 1),
+                None => format!("call {}", at as i64 + 1 + i64::from(imm)),
+            },
             JMP | JMP32 => self.jump(at),
             _ => self.arithmetic(),
         }

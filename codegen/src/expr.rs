@@ -42,6 +42,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::ProbeId => Ok(self.probe_id()),
             ExprKind::Call { builtin, args } => self.call_scalar(e, builtin.name, args),
             ExprKind::Foreign { name, params, args } => self.foreign(e, name, params, args),
+            ExprKind::Invoke { function, args } => self.invoke(*function, args),
             ExprKind::Neg(x) => {
                 let v = self.number(x)?;
                 Ok(self.normal(self.ir.neg(v), &e.ty))
@@ -67,6 +68,17 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 self.load(address, *space, *bits, &e.ty)
             }
             ExprKind::Address { ptr, offset } => self.address(ptr, *offset),
+            ExprKind::LocalAddress(id) => {
+                let p = match self.locals.get(*id as usize).copied() {
+                    Some(LocalSlot::Scalar(p)) => p,
+                    _ => self.local_memory(*id)?.ptr,
+                };
+                Ok(self.untrack(self.ir.ptr_to_int(p)))
+            }
+            ExprKind::MapAddress { map, key } => {
+                let p = self.entry_pointer(*map, key.as_deref())?;
+                Ok(self.untrack(self.ir.ptr_to_int(p)))
+            }
             ExprKind::Part { base, offset, bits } => self.part(base, *offset, *bits, &e.ty),
             ExprKind::Element { base, index, len } => self.element(base, index, *len, &e.ty),
             ExprKind::StepLocal { local, delta, before } => {

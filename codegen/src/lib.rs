@@ -1,7 +1,7 @@
 //! Typed programs to BPF: LLVM IR is built, optimised and emitted as one object, which with its
 //! metadata is a [`Bundle`].
 //!
-//! `module.rs` drives; `program.rs` is one program, `callback.rs` a loop's body as a
+//! `module.rs` drives; `program.rs` is one program, `function.rs` a function of the script, `callback.rs` a loop's body as a
 //! function of its own; `stmt`, `expr`, `aggregate` (values in memory),
 //! `maps`, `aggregation`, `events` and `builtins/` lower the parts of it. Nothing here makes a system
 //! call or looks at the running kernel: what differs between kernels comes in by [`Options`].
@@ -20,6 +20,7 @@ mod elf;
 mod events;
 mod expr;
 mod foreign;
+mod function;
 mod helpers;
 #[allow(unsafe_code)]
 mod llvm;

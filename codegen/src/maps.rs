@@ -53,6 +53,20 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(self.ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]))
     }
 
+    /// Where the value of an entry lies; null where there is none.
+    pub fn entry_pointer(&mut self, map: MapId, key: Option<&Expr>) -> Result<Ptr<'c>> {
+        match self.map_def(map)?.storage {
+            Storage::Global { offset, .. } => Ok(self.unit.global(offset)),
+            Storage::Map { object, .. } => {
+                let mark = self.mark();
+                let key = self.key(key)?;
+                let p = self.lookup(object, key)?;
+                self.release(mark);
+                Ok(p)
+            }
+        }
+    }
+
     /// Calls `f` with the entry's memory; the value is zero where there is no entry.
     pub fn with_entry(
         &mut self,

@@ -67,10 +67,20 @@ impl Default for Pool<'_> {
 }
 
 impl<'c> Pool<'c> {
+    /// Leaves most of the stack to functions that are called.
+    pub fn share_stack(&mut self) {
+        self.stack_limit = STACK_LIMIT / 2;
+    }
+
+    /// Takes all scratch memory used so far for good.
+    pub fn keep_scratch(&mut self) {
+        self.scratch_top = self.scratch_top.max(self.scratch_max);
+    }
+
     /// Marks stack as used for good, and leaves some to functions called back.
     pub fn take_stack(&mut self, size: u32) {
         self.stack += size;
-        self.stack_limit = (STACK_LIMIT - STACK_LIMIT / 4).max(self.stack);
+        self.stack_limit = (self.stack_limit - self.stack_limit / 4).max(self.stack);
     }
 
     /// The memory of a function called back: a stack of its own, and the scratch memory not held here.

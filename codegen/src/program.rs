@@ -4,6 +4,7 @@
 //! `events` and `builtins/` add the lowering of their part of the language to it.
 
 use crate::capture::{Home, Plan};
+use crate::function::Built;
 use crate::helpers;
 use crate::llvm::di::Scope;
 use crate::llvm::ir::{Block, Ir, Ptr};
@@ -12,13 +13,23 @@ use crate::module::Unit;
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::diag::Result;
 use rtrace_lang::source::Span;
-use rtrace_lang::typed::{LocalId, Program};
+use rtrace_lang::typed::{Local, LocalId, Program, Stmt};
 use std::collections::HashSet;
 
 pub struct Lower<'u, 'm, 'c> {
     pub unit: &'u Unit<'m, 'c>,
     pub ir: &'u Ir<'m, 'c>,
     pub program: &'u Program,
+    /// The program's own code, or the function of it that is being built.
+    pub routine: Routine<'u>,
+    /// The program's functions, as far as they are built.
+    pub functions: Vec<Built<'c>>,
+    /// Where the function puts the number that it gives.
+    pub result: Option<Ptr<'c>>,
+    /// Where it puts a larger value: offset in the scratch entry.
+    pub result_place: Option<u32>,
+    /// Where it says that the program is to end, if it may: offset in the scratch entry.
+    pub left: Option<u32>,
     pub context: Ptr<'c>,
     pub pool: Pool<'c>,
     /// What is being lowered, for messages.
@@ -39,6 +50,22 @@ pub struct Lower<'u, 'm, 'c> {
     pub depth: u32,
     pub exit: Block<'c>,
     pub scope: Scope,
+}
+
+/// Variables and statements that belong to one stack frame.
+#[derive(Clone, Copy)]
+pub struct Routine<'u> {
+    pub locals: &'u [Local],
+    /// So many of the locals come from the caller.
+    pub params: usize,
+    pub body: &'u [Stmt],
+    pub gives_number: bool,
+}
+
+impl<'u> Routine<'u> {
+    fn main(program: &'u Program) -> Routine<'u> {
+        Routine { locals: &program.locals, params: 0, body: &program.body, gives_number: false }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -71,10 +98,16 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
     ir.at(exit);
     ir.ret(ir.int(0));
     ir.at(body);
+    let routine = Routine::main(program);
     let mut lower = Lower {
         unit,
         ir,
         program,
+        routine,
+        functions: Vec::new(),
+        result: None,
+        result_place: None,
+        left: None,
         context: ir.param(function, 0),
         pool: Pool::default(),
         span: program.span,
@@ -83,12 +116,13 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         open: Vec::new(),
         loops: Vec::new(),
         pad: true,
-        plan: Plan::new(program, unit.options),
+        plan: Plan::new(routine, unit.options),
         frame: None,
         depth: 0,
         exit,
         scope,
     };
+    lower.build_functions()?;
     lower.make_frame()?;
     lower.declare_locals()?;
     lower.block(&program.body)?;
@@ -98,14 +132,14 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
 }
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
-    /// Room for every local of the main function; the ones in memory that may be read before they are
+    /// Room for every local of the main function, or of one of the script's; the ones in memory that may be read before they are
     /// written are zeroed.
-    fn declare_locals(&mut self) -> Result<()> {
-        let unset = crate::analysis::read_before_written(self.program);
-        for id in 0..self.program.locals.len() as LocalId {
+    pub fn declare_locals(&mut self) -> Result<()> {
+        let unset = crate::analysis::read_before_written(self.routine);
+        for id in 0..self.routine.locals.len() as LocalId {
             let slot = self.room_for(id, None)?;
             self.locals.push(slot);
-            let Some(local) = self.program.locals.get(id as usize) else { continue };
+            let Some(local) = self.routine.locals.get(id as usize) else { continue };
             if !local.ty.is_scalar() && unset.contains(&id) {
                 let mem = self.local_memory(id)?;
                 self.zero(mem, local.ty.size());
@@ -128,7 +162,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     fn room_for(&mut self, id: LocalId, home: Home) -> Result<LocalSlot<'c>> {
-        let Some(local) = self.program.locals.get(id as usize) else { return self.unexpected("this variable") };
+        let Some(local) = self.routine.locals.get(id as usize) else { return self.unexpected("this variable") };
         if let (Some(offset), Some(frame)) = (self.plan.word(id), self.frame) {
             return Ok(LocalSlot::Scalar(self.ir.offset(frame, i64::from(offset))));
         }
@@ -139,6 +173,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             return Ok(LocalSlot::Scalar(self.ir.variable()));
         }
         if !self.plan.is_shared(id)
+            && id as usize >= self.routine.params
             && let Some(mem) = self.stack_slot(local.ty.size())
         {
             return Ok(LocalSlot::Stack(mem));

@@ -50,7 +50,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             StmtKind::ForMap { local, map, body } => self.for_map(*local, *map, body),
             StmtKind::Break => self.jump(|l| l.done),
             StmtKind::Continue => self.jump(|l| l.next),
-            StmtKind::Return => {
+            StmtKind::Leave => {
+                self.leave_program()?;
+                self.unreachable();
+                Ok(())
+            }
+            StmtKind::Return(value) => {
+                if let Some(value) = value {
+                    self.give(value)?;
+                }
                 self.leave();
                 self.unreachable();
                 Ok(())

@@ -284,7 +284,7 @@ pub enum ExprKind {
     /// `offsetof(struct x, a.b)`
     Offsetof {
         of: TypeOrExpr,
-        path: Vec<Name>,
+        path: Vec<PathStep>,
     },
     Typeof(TypeOrExpr),
     Typeinfo(TypeOrExpr),
@@ -318,6 +318,13 @@ pub enum ExprKind {
     },
     /// `comptime expr`
     Comptime(Box<Expr>),
+}
+
+/// A step of the path in `offsetof(type, a.b[1])`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PathStep {
+    Member(Name),
+    Index(Expr),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -390,6 +397,8 @@ pub struct TypeName {
     pub pointers: u32,
     /// Outermost first; `None` for `[]`.
     pub array: Vec<Option<Box<Expr>>>,
+    /// Stars after the bounds: `int8[4] *` is a pointer to an array.
+    pub outer: u32,
     pub span: Span,
 }
 

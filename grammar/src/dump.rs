@@ -311,8 +311,11 @@ fn head(kind: &ExprKind) -> String {
         ExprKind::Cast { ty, .. } => format!("cast {}", type_text(ty)),
         ExprKind::Sizeof(of) => format!("sizeof{}", of_text(of)),
         ExprKind::Offsetof { of, path } => {
-            let path: Vec<&str> = path.iter().map(|name| name.text.as_str()).collect();
-            format!("offsetof .{}{}", path.join("."), of_text(of))
+            let step = |step: &PathStep| match step {
+                PathStep::Member(name) => format!(".{}", name.text),
+                PathStep::Index(index) => format!("[{}]", expr_text(index)),
+            };
+            format!("offsetof {}{}", path.iter().map(step).collect::<String>(), of_text(of))
         }
         ExprKind::Typeof(of) => format!("typeof{}", of_text(of)),
         ExprKind::Typeinfo(of) => format!("typeinfo{}", of_text(of)),
@@ -345,7 +348,8 @@ fn spaced(word: &str, name: &str) -> String {
 
 fn type_text(ty: &TypeName) -> String {
     let bounds = ty.array.iter().map(|bound| bound.as_deref());
-    decorated(type_base_text(&ty.base), ty.pointers, bounds)
+    let text = decorated(type_base_text(&ty.base), ty.pointers, bounds);
+    if ty.outer == 0 { text } else { format!("{text} {}", "*".repeat(ty.outer as usize)) }
 }
 
 fn type_base_text(base: &TypeBase) -> String {

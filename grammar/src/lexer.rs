@@ -339,7 +339,10 @@ impl<'a, 'c> Lexer<'a, 'c> {
             },
             Code::ParamCount => (Tok::ParamCount, Operand),
             Code::LBrace => {
-                let operand = operand_next && matches!(self.region, Region::Expr | Region::Predicate | Region::Body);
+                // The first brace of a probe, macro or function is its body, whatever its result type ends in.
+                let own = self.region == Region::Body && self.open.is_empty();
+                let operand =
+                    operand_next && !own && matches!(self.region, Region::Expr | Region::Predicate | Region::Body);
                 if !operand && let Some(Open::Brace { header, .. }) = self.open.last_mut() {
                     *header = false;
                 }

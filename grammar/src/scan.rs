@@ -69,6 +69,10 @@ pub(crate) fn opens_type(rest: &str, place: Place) -> bool {
         }
         scan.blank();
     }
+    // A pointer to an array.
+    while bounds && scan.star() {
+        stars = true;
+    }
     match scan.next() {
         Some(')') => {}
         Some(',') if place == Place::TypeOperator => {

@@ -204,7 +204,12 @@ impl Declarator {
 }
 
 fn void() -> TypeName {
-    TypeName { base: TypeBase::Named("void".into()), pointers: 0, array: Vec::new(), span: Span::default() }
+    type_name(TypeBase::Named("void".into()), 0, Vec::new(), 0, Span::default())
+}
+
+pub(crate) fn type_name(base: TypeBase, pointers: u32, array: Vec<Option<Expr>>, outer: u32, span: Span) -> TypeName {
+    let array = array.into_iter().map(|bound| bound.map(Box::new)).collect();
+    TypeName { base, pointers, array, outer, span }
 }
 
 /// `base a, *b[3], c : 4;`, or an anonymous member without any declarator.

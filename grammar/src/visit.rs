@@ -1,7 +1,8 @@
 //! A walk over the parts of a tree that name things: every expression and every type as written, outer ones first.
 
 use crate::ast::{
-    Block, CBase, CDef, CDefKind, CType, Expr, ExprKind, Item, Probe, Stmt, StmtKind, TypeBase, TypeName, TypeOrExpr,
+    Block, CBase, CDef, CDefKind, CType, Expr, ExprKind, Item, PathStep, Probe, Stmt, StmtKind, TypeBase, TypeName,
+    TypeOrExpr,
 };
 
 /// What a walk comes by.
@@ -145,8 +146,14 @@ pub fn expr<'t>(e: &'t Expr, f: Visitor<'_, 't>) {
             expr(then, f);
             expr(otherwise, f);
         }
-        ExprKind::Sizeof(of) | ExprKind::Offsetof { of, .. } | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) => {
+        ExprKind::Sizeof(of) | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) => type_or_expr(of, f),
+        ExprKind::Offsetof { of, path } => {
             type_or_expr(of, f);
+            for step in path {
+                if let PathStep::Index(index) = step {
+                    expr(index, f);
+                }
+            }
         }
         ExprKind::Field { base, .. } | ExprKind::TupleField { base, .. } => expr(base, f),
         ExprKind::Index { base, index } => {

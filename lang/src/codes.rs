@@ -96,6 +96,17 @@ codes! {
          bytes to compare with.",
         "fentry:tcp_connect /args.sk->__sk_common.skc_dport == 443/ { exit() }",
         "fentry:tcp_connect /ntohs(args.sk->__sk_common.skc_dport) == 443/ { exit() }";
+    NameTaken = "0217", "the name is taken",
+        "A function has the name of a builtin, of a macro or of another function.",
+        "fn pid() : int64 { return 1 } begin { print(pid) }", "fn mine() : int64 { return 1 } begin { print(mine()) }";
+    Recursion = "0218", "a function calls itself",
+        "A function calls itself, directly or through others. The kernel runs no recursive functions.",
+        "fn f($n: int64) : int64 { return f($n - 1) } begin { print(f(3)) }",
+        "fn f($n: int64) : int64 { return $n - 1 } begin { print(f(3)) }";
+    NoResult = "0219", "a function ends without its result",
+        "A function that gives a value must do so on every way through it.",
+        "fn f($n: int64) : int64 { if ($n > 0) { return 1 } } begin { print(f(3)) }",
+        "fn f($n: int64) : int64 { if ($n > 0) { return 1 } return 0 } begin { print(f(3)) }";
     UnknownProbe = "0301", "unknown kind of probe",
         "The word before the first colon names the kind of probe.", "kprob:vfs_read { }", "kprobe:vfs_read { }";
     BadTarget = "0302", "malformed attach point",

@@ -8,14 +8,14 @@
 use crate::bundle::{
     Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage, Target,
 };
-use crate::typed::{Bits, Expr, ExprKind, LocalId, MapId, Program, Stmt, StmtKind, Typed};
+use crate::typed::{Bits, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind, Typed};
 use crate::types::{Agg, Space, StackMode, Type};
 use rtrace_grammar::ast::BinOp;
 use std::fmt::Write as _;
 
 /// The whole program; deterministic.
 pub fn dump(typed: &Typed) -> String {
-    let mut d = Dump { typed, locals: Vec::new(), out: String::new(), depth: 0 };
+    let mut d = Dump { typed, locals: Vec::new(), functions: Vec::new(), out: String::new(), depth: 0 };
     d.tables();
     for program in &typed.programs {
         d.program(program);
@@ -27,6 +27,8 @@ struct Dump<'t> {
     typed: &'t Typed,
     /// Names of the current program's variables, made unique.
     locals: Vec<String>,
+    /// Names of the functions that it calls.
+    functions: Vec<String>,
     out: String,
     depth: usize,
 }
@@ -141,23 +143,48 @@ impl Dump<'_> {
             head.push_str(", multi");
         }
         self.line(&head);
-        self.locals.clear();
-        for (i, local) in program.locals.iter().enumerate() {
-            let same = program.locals.iter().take(i).filter(|l| l.name == local.name).count();
-            let number = if same > 0 { format!("#{}", same + 1) } else { String::new() };
-            self.locals.push(format!("${}{number}", local.name));
-        }
+        self.functions = program.functions.iter().map(|f| f.name.clone()).collect();
         self.inside(|d| {
             for point in &program.attach {
                 d.attach(point);
             }
-            for (i, local) in program.locals.iter().enumerate() {
-                let name = d.local(i as LocalId).to_owned();
-                d.line(&format!("{name}: {}", type_text(&local.ty)));
+            for function in &program.functions {
+                d.function(function);
             }
+            d.name_locals(&program.locals);
+            d.list_locals(&program.locals, 0);
             d.line("do");
             d.block(&program.body);
         });
+    }
+
+    fn function(&mut self, f: &Function) {
+        self.name_locals(&f.locals);
+        let params = f.locals.iter().take(f.params).enumerate();
+        let params: Vec<String> =
+            params.map(|(i, l)| format!("{}: {}", self.local(i as LocalId), type_text(&l.ty))).collect();
+        self.line(&format!("fn {}({}): {}", f.name, params.join(", "), type_text(&f.result)));
+        self.inside(|d| {
+            d.list_locals(&f.locals, f.params);
+            d.line("do");
+            d.block(&f.body);
+        });
+    }
+
+    fn name_locals(&mut self, locals: &[Local]) {
+        self.locals.clear();
+        for (i, local) in locals.iter().enumerate() {
+            let same = locals.iter().take(i).filter(|l| l.name == local.name).count();
+            let number = if same > 0 { format!("#{}", same + 1) } else { String::new() };
+            self.locals.push(format!("${}{number}", local.name));
+        }
+    }
+
+    fn list_locals(&mut self, locals: &[Local], from: usize) {
+        for (i, local) in locals.iter().enumerate().skip(from) {
+            let name = self.local(i as LocalId).to_owned();
+            self.line(&format!("{name}: {}", type_text(&local.ty)));
+        }
     }
 
     fn attach(&mut self, point: &AttachPoint) {
@@ -246,7 +273,9 @@ impl Dump<'_> {
             }
             StmtKind::Break => "break".into(),
             StmtKind::Continue => "continue".into(),
-            StmtKind::Return => "return".into(),
+            StmtKind::Leave => "leave".into(),
+            StmtKind::Return(None) => "return".into(),
+            StmtKind::Return(Some(v)) => format!("return {}", self.expr(v)),
         }
     }
 
@@ -284,6 +313,10 @@ impl Dump<'_> {
             ExprKind::ProbeId => format!("({ty})probe_id"),
             ExprKind::Call { builtin, args } => format!("({ty}){}({})", builtin.name, self.list(args)),
             ExprKind::Foreign { name, args, .. } => format!("({ty})c:{name}({})", self.list(args)),
+            ExprKind::Invoke { function, args } => {
+                let name = self.functions.get(*function as usize).map_or("?", String::as_str);
+                format!("{name}({})", self.list(args))
+            }
             ExprKind::Neg(x) => format!("-{}", self.expr(x)),
             ExprKind::BitNot(x) => format!("~{}", self.expr(x)),
             ExprKind::Not(x) => format!("!{}", self.expr(x)),
@@ -318,6 +351,8 @@ impl Dump<'_> {
                 format!("({ty})load.{space}({}, {offset:+}{})", self.expr(ptr), bits_text(*bits))
             }
             ExprKind::Address { ptr, offset } => format!("({ty})({} {offset:+})", self.expr(ptr)),
+            ExprKind::LocalAddress(local) => format!("&{}", self.local(*local)),
+            ExprKind::MapAddress { map, key } => format!("&{}", self.place(*map, key.as_deref())),
             ExprKind::Part { base, offset, bits } => {
                 format!("({ty})part({}, +{offset}{})", self.expr(base), bits_text(*bits))
             }

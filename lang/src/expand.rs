@@ -7,13 +7,21 @@
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
-use rtrace_grammar::ast::{Block, Expr, ExprKind, MacroDef, MacroParam, Name, Probe, Stmt, StmtKind, TypeOrExpr};
+use rtrace_grammar::ast::{
+    Block, Expr, ExprKind, FnDef, MacroDef, MacroParam, Name, PathStep, Probe, Stmt, StmtKind, TypeBase, TypeName,
+    TypeOrExpr,
+};
 use std::collections::HashMap;
 
 /// Macros in macros; deeper ones call themselves.
 const DEEPEST: u32 = 32;
 /// Expressions after expansion: macros that use a parameter twice double it at every level.
 const LARGEST: u32 = 200_000;
+
+/// Expands all macros in a function.
+pub(crate) fn expand_function(function: &mut FnDef, macros: &[MacroDef]) -> Result<()> {
+    Expander { macros, serial: 0, depth: 0, nodes: 0 }.block(&mut function.body, &Bindings::default())
+}
 
 /// Expands all macros in a probe.
 pub(crate) fn expand(probe: &mut Probe, macros: &[MacroDef]) -> Result<()> {
@@ -66,8 +74,11 @@ impl Expander<'_> {
                 self.expr(target, b)?;
                 self.expr(value, b)
             }
-            StmtKind::Let { var, value, .. } => {
+            StmtKind::Let { var, ty, value } => {
                 variable(&mut var.text, b);
+                if let Some(ty) = ty {
+                    self.type_name(ty, b)?;
+                }
                 value.as_mut().map_or(Ok(()), |v| self.expr(v, b))
             }
             StmtKind::If { cond, then, otherwise } => {
@@ -156,7 +167,11 @@ impl Expander<'_> {
                 }
                 Ok(())
             }
-            ExprKind::Unary { expr, .. } | ExprKind::Cast { expr, .. } | ExprKind::Comptime(expr) => self.expr(expr, b),
+            ExprKind::Cast { ty, expr } => {
+                self.type_name(ty, b)?;
+                self.expr(expr, b)
+            }
+            ExprKind::Unary { expr, .. } | ExprKind::Comptime(expr) => self.expr(expr, b),
             ExprKind::Step { target, .. } => self.expr(target, b),
             ExprKind::Binary { left, right, .. } => {
                 self.expr(left, b)?;
@@ -167,11 +182,14 @@ impl Expander<'_> {
                 self.expr(then, b)?;
                 self.expr(otherwise, b)
             }
-            ExprKind::Sizeof(of) | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) | ExprKind::Offsetof { of, .. } => {
-                match of {
-                    TypeOrExpr::Expr(inner) => self.expr(inner, b),
-                    TypeOrExpr::Type(_) => Ok(()),
+            ExprKind::Sizeof(of) | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) => self.type_or_expr(of, b),
+            ExprKind::Offsetof { of, path } => {
+                for step in path {
+                    if let PathStep::Index(index) = step {
+                        self.expr(index, b)?;
+                    }
                 }
+                self.type_or_expr(of, b)
             }
             ExprKind::Field { base, .. } | ExprKind::TupleField { base, .. } => self.expr(base, b),
             ExprKind::Index { base, index } => {
@@ -187,6 +205,23 @@ impl Expander<'_> {
                 self.block(otherwise, b)
             }
         }
+    }
+
+    fn type_or_expr(&mut self, of: &mut TypeOrExpr, b: &Bindings) -> Result<()> {
+        match of {
+            TypeOrExpr::Expr(inner) => self.expr(inner, b),
+            TypeOrExpr::Type(ty) => self.type_name(ty, b),
+        }
+    }
+
+    /// The expressions in a type: `typeof(x)`, bounds of arrays.
+    fn type_name(&mut self, ty: &mut TypeName, b: &Bindings) -> Result<()> {
+        match &mut ty.base {
+            TypeBase::Typeof(of) => self.type_or_expr(of, b)?,
+            TypeBase::Tuple(list) => list.iter_mut().try_for_each(|t| self.type_name(t, b))?,
+            _ => {}
+        }
+        ty.array.iter_mut().flatten().try_for_each(|bound| self.expr(bound, b))
     }
 
     /// The body of the macro that is called, arguments put in; `None` when the name is no macro.

@@ -106,7 +106,7 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
         .iter()
         .flat_map(|m| m.key.iter().flatten().chain(m.value.iter()))
         .chain(checked.events.iter().flat_map(|e| e.fields.iter()))
-        .chain(checked.programs.iter().flat_map(|p| p.locals.iter().map(|l| &l.ty)))
+        .chain(checked.programs.iter().flat_map(|p| p.all_locals().map(|l| &l.ty)))
         .collect();
     let direct: Vec<&Type> =
         checked.events.iter().flat_map(|e| e.fields.iter()).filter(|t| matches!(t, Type::Stack(_))).collect();

@@ -1,11 +1,12 @@
 //! The resolve pass: attach points matched against the kernel, `config` applied, top-level items
 //! sorted by what they are.
 
+use crate::builtins;
 use crate::bundle::{MissingProbes, Target};
 use crate::codes::Code;
 use crate::config::{self, Options, Value};
 use crate::diag::{Diagnostic, Result, Severity};
-use crate::expand::expand;
+use crate::expand::{expand, expand_function};
 use crate::kernel::Kernel;
 use crate::preprocessor::Preprocessor;
 use crate::probes::{self, Resolved};
@@ -19,6 +20,7 @@ pub(crate) struct ResolvedScript {
     pub clauses: Vec<ResolvedClause>,
     pub map_decls: Vec<ast::MapDecl>,
     pub definitions: Vec<ast::CDef>,
+    pub functions: Vec<ast::FnDef>,
     /// What `#define` names.
     pub defines: HashMap<String, ast::Expr>,
     /// The lines that headers are read with.
@@ -81,7 +83,7 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
                 used.push(("unstable_macro", "`macro`", m.span));
                 macros.push(m);
             }
-            Item::Fn(f) => errors.push(*unsupported(f.span, "`fn`")),
+            Item::Fn(f) => script.functions.push(f),
         }
     }
     for (setting, what, span) in used {
@@ -101,6 +103,10 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     script.lines = std::mem::take(&mut lines.lines);
     for (name, constant) in &options.headers.constants {
         script.defines.entry(name.clone()).or_insert_with(|| constant.expr(Span::default()));
+    }
+    errors.extend(named_twice(&script.functions, &macros));
+    for function in &mut script.functions {
+        errors.extend(expand_function(function, &macros).err().map(|e| *e));
     }
     for probe in &mut probes {
         errors.extend(expand(probe, &macros).err().map(|e| *e));
@@ -159,8 +165,22 @@ pub(crate) fn resolve(
     if errors.is_empty() { Ok(script) } else { Err(errors) }
 }
 
-fn unsupported(span: Span, what: &str) -> Box<Diagnostic> {
-    Diagnostic::error(Code::UnsupportedSyntax, span, format!("{what} is not supported by this version"))
+/// Functions whose name is taken.
+fn named_twice(functions: &[ast::FnDef], macros: &[ast::MacroDef]) -> Vec<Diagnostic> {
+    let mut errors = Vec::new();
+    for (i, f) in functions.iter().enumerate() {
+        let name = &f.name;
+        let error = |text: String| Diagnostic::error(Code::NameTaken, name.span, text);
+        if builtins::find(&name.text).is_some() {
+            errors.push(*error(format!("`{}` is the name of a builtin", name.text)).help("give it another name"));
+        } else if let Some(other) = functions.iter().take(i).find(|o| o.name.text == name.text) {
+            errors.push(*error(format!("there are two functions `{}`", name.text)).also(other.name.span, "the first"));
+        } else if let Some(other) = macros.iter().find(|m| m.name.text == name.text) {
+            let text = format!("`{}` is the name of a macro, too", name.text);
+            errors.push(*error(text).also(other.name.span, "the macro"));
+        }
+    }
+    errors
 }
 
 /// The attach point with `$1`, `$2`, … replaced.

@@ -49,7 +49,29 @@ pub struct Program {
     pub attach: Vec<AttachPoint>,
     pub locals: Vec<Local>,
     pub body: Vec<Stmt>,
+    /// The script's functions that it calls; each calls only ones before it.
+    pub functions: Vec<Function>,
     pub span: Span,
+}
+
+/// A function of the script as one program calls it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Function {
+    pub name: String,
+    /// So many of the locals are the parameters, in order.
+    pub params: usize,
+    /// `Void` for none.
+    pub result: Type,
+    pub locals: Vec<Local>,
+    pub body: Vec<Stmt>,
+    pub span: Span,
+}
+
+impl Program {
+    /// The variables of the program and of its functions.
+    pub fn all_locals(&self) -> impl Iterator<Item = &Local> {
+        self.locals.iter().chain(self.functions.iter().flat_map(|f| &f.locals))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -129,8 +151,10 @@ pub enum StmtKind {
     },
     Break,
     Continue,
-    /// Ends the program.
-    Return,
+    /// Ends the program, from within a function too.
+    Leave,
+    /// Ends the program or the function, which gives the value if it has a result.
+    Return(Option<Expr>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -194,6 +218,12 @@ pub enum ExprKind {
         params: Vec<Type>,
         args: Vec<Expr>,
     },
+    /// A call of a function of the script, by its index in [`Program::functions`]; the arguments have the
+    /// parameters' types.
+    Invoke {
+        function: u32,
+        args: Vec<Expr>,
+    },
     /// `-x` and `~x`: integer types.
     Neg(Box<Expr>),
     BitNot(Box<Expr>),
@@ -247,6 +277,12 @@ pub enum ExprKind {
     Address {
         ptr: Box<Expr>,
         offset: i64,
+    },
+    /// Where a variable or the value of a map entry lies, as a plain number; 0 where there is no entry.
+    LocalAddress(LocalId),
+    MapAddress {
+        map: MapId,
+        key: Option<Box<Expr>>,
     },
     /// Part of an aggregate value (tuple element, record member, array element) at a constant offset
     /// of its inline representation.

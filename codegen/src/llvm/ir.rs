@@ -146,6 +146,19 @@ impl<'m, 'c> Ir<'m, 'c> {
         function
     }
 
+    /// Adds a function known only in this object, `i64 name(ptr, i64, …)` with so many numbers, and starts
+    /// filling it.
+    pub fn local_function(&self, name: &str, numbers: u32) -> Func<'c> {
+        let mut params: Vec<BasicMetadataTypeEnum<'c>> = vec![self.ptr.into()];
+        params.extend((0..numbers).map(|_| BasicMetadataTypeEnum::from(self.i64)));
+        let function = self.module.add_function(name, self.i64.fn_type(&params, false), Some(Linkage::Internal));
+        let entry = self.context.append_basic_block(function, "entry");
+        let body = self.context.append_basic_block(function, "body");
+        self.entry.position_at_end(entry);
+        self.builder.position_at_end(body);
+        function
+    }
+
     /// Where building is, to go on there after another function.
     pub fn suspend(&self) -> Suspended<'c> {
         Suspended { body: self.builder.get_insert_block(), entry: self.entry.get_insert_block() }

@@ -28,7 +28,7 @@ use std::sync::Once;
 /// What LLVM says is wrong: `file:line:column: text` where it knows the place.
 pub type Message = String;
 
-/// Passes for code of this shape (no loops to speak of, no calls between functions): as good as
+/// Passes for code of this shape (no loops to speak of, few calls between functions): as good as
 /// `default<O2>` at a third of the time. `instcombine` ends the process when it would have to go on, unless
 /// told not to look.
 const PASSES: &str = "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg,gvn,dse,\

@@ -200,7 +200,7 @@ fn exit(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 /// Asks for the end, and ends the program.
 fn end(c: &mut Checker<'_>, code: Expr, span: Span) -> Vec<Stmt> {
     let event = c.event(Action::Exit, vec![Type::I64], span);
-    vec![Stmt { kind: StmtKind::Event { event, args: vec![code] }, span }, Stmt { kind: StmtKind::Return, span }]
+    vec![Stmt { kind: StmtKind::Event { event, args: vec![code] }, span }, Stmt { kind: StmtKind::Leave, span }]
 }
 
 fn assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

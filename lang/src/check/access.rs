@@ -55,6 +55,10 @@ impl Checker<'_> {
                 }
             }
             Type::NamedTuple(list) => {
+                let at = list.iter().position(|(n, _)| *n == name.text);
+                if let Some(part) = at.and_then(|i| constant_part(&base, i)) {
+                    return Ok(Expr { span, ..part });
+                }
                 let found =
                     base.ty.elements().zip(&list).find(|(_, (n, _))| *n == name.text).map(|((o, t), _)| (o, t.clone()));
                 match found {
@@ -139,6 +143,9 @@ impl Checker<'_> {
     }
 
     fn tuple_part(&self, base: Expr, index: u32, span: Span) -> Result<Expr> {
+        if let Some(part) = constant_part(&base, index as usize) {
+            return Ok(Expr { span, ..part });
+        }
         let found = base.ty.elements().nth(index as usize).map(|(o, t)| (o, t.clone()));
         match found {
             Some((offset, ty)) => {
@@ -244,13 +251,57 @@ impl Checker<'_> {
                 Ok(Expr { kind: ExprKind::Address { ptr, offset }, ty, span })
             }
             ExprKind::Load { .. } => Err(Diagnostic::error(Code::WrongType, span, "a bit-field has no address")),
-            _ => Err(Diagnostic::error(
-                Code::UnsupportedSyntax,
-                span,
-                "only members and elements behind a pointer have an address",
-            )),
+            _ => Err(Diagnostic::error(Code::WrongType, span, "this has no address")
+                .note("variables, map entries, and members and elements behind a pointer have one")
+                .help("assign it to a variable first: $x = …; &$x")),
         }
     }
+
+    /// `&$x` and `&@m[k]`; `None` for other operands.
+    pub(crate) fn address_of_variable(&mut self, operand: &ast::Expr, span: Span) -> Option<Result<Expr>> {
+        match &operand.kind {
+            ast::ExprKind::Var(name) => Some(match self.find_local(name) {
+                Some(local) => {
+                    let ty = Type::kptr(self.local_type(local));
+                    Ok(Expr { kind: ExprKind::LocalAddress(local), ty, span })
+                }
+                None => Err(self.unset(name, operand.span)),
+            }),
+            ast::ExprKind::Map { .. } => Some(self.expr(operand).and_then(|e| {
+                match e.kind {
+                    ExprKind::MapGet { map, key } => {
+                        Ok(Expr { kind: ExprKind::MapAddress { map, key }, ty: Type::kptr(e.ty), span })
+                    }
+                    _ => Err(Diagnostic::error(Code::WrongType, span, "an aggregation has no address")
+                        .note("each CPU has a copy of its own")),
+                }
+            })),
+            _ => None,
+        }
+    }
+
+    /// `a - b` of two pointers: how many elements are between them.
+    pub(super) fn distance(&mut self, to: &Type, other: &Type, l: Expr, r: Expr, span: Span) -> Result<Expr> {
+        if to != other {
+            return Err(Diagnostic::error(Code::WrongType, span, "these pointers point to different types")
+                .also(l.span, format!("this has type `{}`", l.ty))
+                .also(r.span, format!("this has type `{}`", r.ty)));
+        }
+        let number = |e: Expr| Expr { span: e.span, ty: Type::I64, kind: ExprKind::Convert(Box::new(e)) };
+        let bytes = ExprKind::Arith { op: BinOp::Sub, left: Box::new(number(l)), right: Box::new(number(r)) };
+        let bytes = Expr { kind: bytes, ty: Type::I64, span };
+        match i64::from(to.size()) {
+            0 | 1 => Ok(bytes),
+            size => self.arithmetic(BinOp::Div, bytes, Expr::int(size, Type::I64, span), span),
+        }
+    }
+}
+
+/// An element of a tuple that is written out, if nothing is lost by leaving the others out.
+fn constant_part(base: &Expr, index: usize) -> Option<Expr> {
+    let ExprKind::Tuple(list) = &base.kind else { return None };
+    let fixed = |e: &Expr| matches!(e.kind, ExprKind::Int(_) | ExprKind::Bytes(_));
+    if list.iter().all(fixed) { list.get(index).cloned() } else { None }
 }
 
 /// `ptr->member`, as a value of the member's type.

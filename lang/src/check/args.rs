@@ -77,7 +77,7 @@ impl Checker<'_> {
             )
             .help("use arg0, arg1, … and cast them")),
             Context::Nothing => Err(Diagnostic::error(
-                Code::UnknownField,
+                Code::NotAllowedHere,
                 span,
                 format!("{} has no arguments", a_probe(self.probe.kind)),
             )),

@@ -58,6 +58,9 @@ fn listed(names: &[&str]) -> String {
 
 impl Checker<'_> {
     pub(crate) fn call_by_name(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        if let Some(index) = self.script_function(&name.text) {
+            return self.invoke(index, args, span);
+        }
         if let Some(function) = self.foreign_function(&name.text) {
             return self.foreign_call(name, &function, args, span);
         }
@@ -121,6 +124,9 @@ impl Checker<'_> {
 
     /// A call whose value is not used.
     pub(crate) fn call_statement(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        if let Some(index) = self.script_function(&name.text) {
+            return self.invoke(index, args, span);
+        }
         if let Some(function) = self.foreign_function(&name.text) {
             return self.foreign_call(name, &function, args, span);
         }
@@ -140,6 +146,7 @@ impl Checker<'_> {
                 Diagnostic::error(Code::UnknownName, name.span, format!("there is no function `{}`", name.text));
             let mut known: Vec<&str> = builtins::names().collect();
             known.extend(self.options.headers.functions.keys().map(String::as_str));
+            known.extend(self.functions.iter().map(|f| f.name.text.as_str()));
             return Err(match super::args::nearest(&name.text, known.into_iter()) {
                 Some(n) => error.help(format!("did you mean `{n}`?")),
                 None => error,

@@ -41,6 +41,10 @@ impl Checker<'_> {
             ast::ExprKind::Binary { op, left, right } => self.binary(*op, left, right, span),
             ast::ExprKind::Ternary { cond, then, otherwise } => {
                 let cond = self.expr(cond).and_then(|c| self.truth(c))?;
+                // As with `if`, a side that is never taken is not checked.
+                if let Some(c) = cond.constant() {
+                    return self.expr(if c != 0 { then } else { otherwise });
+                }
                 let then = self.expr(then)?;
                 let otherwise = self.expr(otherwise)?;
                 self.choose(cond, then, otherwise, span)
@@ -55,11 +59,9 @@ impl Checker<'_> {
                 Ok(Expr::int(i64::from(ty.size()), Type::U64, span))
             }
             ast::ExprKind::Offsetof { of, path } => self.offset_of(of, path, span),
-            ast::ExprKind::Typeof(_) | ast::ExprKind::Typeinfo(_) => Err(Diagnostic::error(
-                Code::UnsupportedSyntax,
-                span,
-                "types as values are not supported by this version",
-            )),
+            ast::ExprKind::Typeof(_) => Err(Diagnostic::error(Code::WrongType, span, "a type is no value")
+                .help("typeinfo(x).full_type is its name; typeof(a) == typeof(b) compares two")),
+            ast::ExprKind::Typeinfo(of) => self.type_info(of, span),
             ast::ExprKind::Field { base, name, .. } => self.field(base, name, span),
             ast::ExprKind::TupleField { base, index } => self.tuple_field(base, *index, span),
             ast::ExprKind::Index { base, index } => self.index(base, index, span),
@@ -80,6 +82,9 @@ impl Checker<'_> {
             ast::ExprKind::Block(block) => self.block_value(block),
             ast::ExprKind::If { cond, then, otherwise } => {
                 let cond = self.expr(cond).and_then(|c| self.truth(c))?;
+                if let Some(c) = cond.constant() {
+                    return self.block_value(if c != 0 { then } else { otherwise });
+                }
                 let then = self.block_value(then)?;
                 let otherwise = self.block_value(otherwise)?;
                 self.choose(cond, then, otherwise, span)
@@ -166,9 +171,6 @@ impl Checker<'_> {
                 .also(then.span, format!("this has type `{}`", then.ty))
                 .also(otherwise.span, format!("this has type `{}`", otherwise.ty)));
         };
-        if let Some(c) = cond.constant() {
-            return self.coerce(if c != 0 { then } else { otherwise }, &ty);
-        }
         let then = Box::new(self.coerce(then, &ty)?);
         let otherwise = Box::new(self.coerce(otherwise, &ty)?);
         Ok(Expr { kind: ExprKind::Ternary { cond: Box::new(cond), then, otherwise }, ty, span })
@@ -191,6 +193,22 @@ impl Checker<'_> {
             (Type::String { .. }, Type::String { .. }) => self.coerce(e, &to),
             // A read-only aggregation used as a number.
             (t, Type::Agg(_)) if t.is_integer() => self.coerce(Expr { ty: Type::I64, ..e }, &to),
+            // Characters of a string, with the NUL at its end.
+            (Type::Array { elem, len }, Type::String { cap }) if elem.size() == 1 => {
+                let len = if *len == 0 { *cap } else { *len };
+                if len != *cap {
+                    let message = format!("`{}` has {cap} bytes, and `{to}` has {len}", e.ty);
+                    return Err(Diagnostic::error(Code::WrongType, span, message)
+                        .help("leave the length out, to have it follow from the string: (int8[])…"));
+                }
+                self.same_bytes(e, Type::Array { elem: elem.clone(), len }, span)
+            }
+            (Type::Array { elem, len }, Type::Array { .. })
+                if elem.is_integer() && (*len == 0 || to.size() == e.ty.size()) =>
+            {
+                let len = if *len == 0 { e.ty.size() / elem.size().max(1) } else { *len };
+                self.same_bytes(e, Type::Array { elem: elem.clone(), len }, span)
+            }
             (Type::Array { elem, len }, Type::Int { .. }) if elem.is_integer() => {
                 let len = if *len == 0 { e.ty.size() / elem.size().max(1) } else { *len };
                 self.bytes_of(e, Type::Array { elem: elem.clone(), len }, span)
@@ -219,6 +237,15 @@ impl Checker<'_> {
         }
     }
 
+    /// A value that lies in memory under another type of the same size.
+    fn same_bytes(&mut self, e: Expr, to: Type, span: Span) -> Result<Expr> {
+        let kind = match e.kind {
+            ExprKind::Bytes(bytes) => ExprKind::Bytes(bytes),
+            _ => ExprKind::Part { base: Box::new(e), offset: 0, bits: None },
+        };
+        Ok(Expr { kind, ty: to, span })
+    }
+
     /// An integer as the array of its bytes. The size of a constant is what the array's is, if it fits.
     fn bytes_of(&mut self, e: Expr, to: Type, span: Span) -> Result<Expr> {
         let size = to.size();
@@ -236,28 +263,13 @@ impl Checker<'_> {
         Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: to, span })
     }
 
-    fn type_of(&mut self, of: &ast::TypeOrExpr) -> Result<Type> {
-        match of {
-            ast::TypeOrExpr::Type(t) => self.type_name(t),
-            ast::TypeOrExpr::Expr(e) => self.expr(e).map(|e| e.ty),
-        }
-    }
-
-    fn offset_of(&mut self, of: &ast::TypeOrExpr, path: &[ast::Name], span: Span) -> Result<Expr> {
-        let mut ty = self.type_of(of)?;
-        let mut offset = 0u32;
-        for name in path {
-            let Type::Record(r) = &ty else {
-                return Err(Diagnostic::error(Code::WrongType, name.span, format!("`{ty}` has no members")));
-            };
-            let m = self.member(r, name)?;
-            offset += m.bit_offset / 8;
-            ty = m.ty;
-        }
-        Ok(Expr::int(i64::from(offset), Type::U64, span))
-    }
-
     fn unary(&mut self, op: UnOp, operand: &ast::Expr, span: Span) -> Result<Expr> {
+        if op == UnOp::AddrOf {
+            self.feature("unstable_addr", "the operator `&`", span)?;
+            if let Some(address) = self.address_of_variable(operand, span) {
+                return address;
+            }
+        }
         let e = self.expr(operand)?;
         match op {
             UnOp::Not => {
@@ -284,10 +296,7 @@ impl Checker<'_> {
                 })
             }
             UnOp::Deref => self.dereference(e, span),
-            UnOp::AddrOf => {
-                self.feature("unstable_addr", "the operator `&`", span)?;
-                self.address_of(e, span)
-            }
+            UnOp::AddrOf => self.address_of(e, span),
         }
     }
 
@@ -309,7 +318,11 @@ impl Checker<'_> {
             ast::ExprKind::Var(name) => {
                 let Some(local) = self.find_local(name) else { return Err(self.unset(name, target.span)) };
                 let ty = self.counted_local(local);
-                if !ty.is_integer() {
+                let delta = match &ty {
+                    Type::Ptr { to, .. } => delta * i64::from(to.size().max(1)),
+                    _ => delta,
+                };
+                if !ty.is_integer() && !matches!(ty, Type::Ptr { .. }) {
                     return Err(Diagnostic::error(
                         Code::WrongType,
                         target.span,
@@ -397,9 +410,7 @@ impl Checker<'_> {
                 Some(n) => format!("did you mean `@{n}`?"),
                 None => "assign to it in some probe".to_owned(),
             };
-            return Err(
-                Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `@{name}`")).help(help)
-            );
+            return Err(Diagnostic::error(Code::Unset, span, format!("{NEVER_ASSIGNED} to `@{name}`")).help(help));
         };
         let key = key.map(Box::new);
         Ok(match ty {
@@ -409,6 +420,12 @@ impl Checker<'_> {
     }
 
     fn binary(&mut self, op: BinOp, left: &ast::Expr, right: &ast::Expr, span: Span) -> Result<Expr> {
+        if let (BinOp::Eq | BinOp::Ne, ast::ExprKind::Typeof(a), ast::ExprKind::Typeof(b)) =
+            (op, &left.kind, &right.kind)
+        {
+            let same = self.type_of(a)? == self.type_of(b)?;
+            return Ok(Expr::int(i64::from(same == (op == BinOp::Eq)), Type::Bool, span));
+        }
         let l = self.expr(left)?;
         if matches!(op, BinOp::LogAnd | BinOp::LogOr) {
             let l = self.truth(l)?;
@@ -445,6 +462,18 @@ impl Checker<'_> {
         }
         if op == BinOp::Add && l.ty.is_integer() && matches!(r.ty, Type::Ptr { .. }) {
             return self.arithmetic(op, r, l, span);
+        }
+        if let (BinOp::Sub, Type::Ptr { to: a, .. }, Type::Ptr { to: b, .. }) = (op, &l.ty, &r.ty) {
+            let (a, b) = ((**a).clone(), (**b).clone());
+            return self.distance(&a, &b, l, r, span);
+        }
+        if let (BinOp::Mul | BinOp::Div | BinOp::Rem, Some(pointer)) =
+            (op, [&l, &r].into_iter().find(|e| matches!(e.ty, Type::Ptr { .. })))
+        {
+            let message = format!("`{}` takes numbers; pointers are only added to and subtracted from", op.text());
+            return Err(Diagnostic::error(Code::WrongType, pointer.span, message)
+                .label(format!("this has type `{}`", pointer.ty))
+                .help(format!("as a number: (uint64){}", super::mend::show(&self.text_of(pointer.span)))));
         }
         let what = format!("the operand of `{}`", op.text());
         let l = self.integer(l, &what)?;
@@ -505,11 +534,12 @@ impl Checker<'_> {
                 .also(r.span, format!("this has type `{}`", r.ty)));
         }
         match (&l.ty, &r.ty) {
+            _ if constants_equal(&l, &r).is_some() => {
+                let same = constants_equal(&l, &r) == Some(true);
+                Ok(Expr::int(i64::from(same != negate), Type::Bool, span))
+            }
             (Type::String { cap: a }, Type::String { cap: b }) => {
                 let (a, b) = (*a, *b);
-                if let (ExprKind::Bytes(x), ExprKind::Bytes(y)) = (&l.kind, &r.kind) {
-                    return Ok(Expr::int(i64::from((x == y) != negate), Type::Bool, span));
-                }
                 let (value, literal) = if matches!(l.kind, ExprKind::Bytes(_)) { (r, l) } else { (l, r) };
                 if let ExprKind::Bytes(text) = &literal.kind {
                     let len = text.len() as u32 + 1;
@@ -606,6 +636,9 @@ pub(crate) fn string(text: &[u8], span: Span) -> Expr {
     Expr { kind: ExprKind::Bytes(text.to_vec()), ty, span }
 }
 
+/// How the message about a map without a type begins.
+pub(super) const NEVER_ASSIGNED: &str = "nothing is ever assigned";
+
 /// Largest tuple or declared variable. BPF maps take larger ones, but tuples of tuples grow without end.
 pub(super) const SIZE_LIMIT: u32 = 1 << 16;
 
@@ -629,6 +662,19 @@ pub(crate) fn tuple(list: Vec<Expr>, span: Span) -> Expr {
 
 fn equal(negate: bool, len: u32, l: Expr, r: Expr, span: Span) -> Expr {
     Expr { kind: ExprKind::Equal { negate, len, left: Box::new(l), right: Box::new(r) }, ty: Type::Bool, span }
+}
+
+/// Whether two aggregates are equal, if both are constants.
+fn constants_equal(l: &Expr, r: &Expr) -> Option<bool> {
+    match (&l.kind, &r.kind) {
+        (ExprKind::Int(a), ExprKind::Int(b)) => Some(a == b),
+        (ExprKind::Bytes(a), ExprKind::Bytes(b)) if matches!(l.ty, Type::String { .. }) => Some(a == b),
+        (ExprKind::Tuple(a), ExprKind::Tuple(b)) if a.len() == b.len() && unify(&l.ty, &r.ty).is_some() => {
+            let parts: Option<Vec<bool>> = a.iter().zip(b).map(|(a, b)| constants_equal(a, b)).collect();
+            parts.map(|p| p.iter().all(|same| *same))
+        }
+        _ => None,
+    }
 }
 
 /// The type in which two 64-bit integers meet: a non-negative constant takes the other's sign, and otherwise
@@ -669,7 +715,10 @@ fn fold(op: BinOp, a: i64, b: i64, signed: bool) -> Option<i64> {
 pub(crate) fn effect(e: Expr) -> Vec<Stmt> {
     match e.kind {
         // A statement-like call: its statements, spliced in.
-        ExprKind::Block { stmts, .. } if e.ty == Type::Void => stmts,
+        ExprKind::Block { mut stmts, value } if e.ty == Type::Void => {
+            stmts.extend(effect(*value));
+            stmts
+        }
         ExprKind::Int(_) | ExprKind::Bytes(_) => Vec::new(),
         _ => {
             let span = e.span;

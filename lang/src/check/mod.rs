@@ -13,9 +13,11 @@ mod byte_order;
 mod call;
 mod convert;
 mod expr;
+mod function;
 mod mend;
 mod parameters;
 mod stmt;
+mod type_info;
 mod type_names;
 
 pub(crate) use call::{AggregateCheck, Call, CallCheck};
@@ -32,7 +34,7 @@ use crate::parameters::Parameter;
 use crate::probes::{Context, Resolved};
 use crate::resolve::ResolvedScript;
 use crate::source::{SourceMap, Span};
-use crate::typed::{EventId, Expr, ExprKind, Local, LocalId, MapId, Program, Stmt, StmtKind};
+use crate::typed::{EventId, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
 use std::collections::{HashMap, HashSet};
@@ -102,11 +104,25 @@ pub(crate) struct Checker<'a> {
     pub time_formats: Vec<String>,
     pub tai: bool,
     locals: Vec<Local>,
+    /// Those whose type the script says.
+    declared: HashSet<LocalId>,
     scopes: Vec<HashMap<String, LocalId>>,
     /// Types of variables found so far.
     local_types: HashMap<LocalKey, Type>,
     /// Variables without a value because the statement that sets them is wrong.
     broken: HashMap<String, Diagnostic>,
+    /// The script's functions as written.
+    functions: &'a [ast::FnDef],
+    /// Those that the program being checked calls, with their index in `functions`.
+    called: Vec<(usize, Function)>,
+    /// The functions that the walk is in, outermost first; by index in `functions`.
+    inside: Vec<usize>,
+    /// What the innermost of them gives.
+    result: Type,
+    /// The functions that some probe calls.
+    reached: HashSet<usize>,
+    /// Some branch is never taken and was not checked.
+    pruned: bool,
     clause: usize,
     /// Number of the clause's attach point that the body is checked for.
     target: usize,
@@ -120,8 +136,8 @@ pub(crate) struct Checker<'a> {
     big_endian: HashSet<Span>,
 }
 
-/// A variable across rounds: clause, attach point, name, and which of that name.
-type LocalKey = (usize, usize, String, usize);
+/// A variable across rounds: clause, attach point, function, name, and which of that name.
+type LocalKey = (usize, usize, Option<usize>, String, usize);
 
 /// More rounds than any sensible script needs; each round can only widen types.
 const MAX_ROUNDS: usize = 16;
@@ -166,8 +182,8 @@ pub(crate) fn check(
     if itself {
         checker.settle(script);
     }
-    if script.incomplete {
-        // What only missing probes assign to is zero.
+    if script.incomplete || checker.pruned {
+        // What only missing probes, or branches that are never taken, assign to is zero.
         for map in checker.maps.iter_mut().filter(|m| m.value.is_none()) {
             map.key.get_or_insert(None);
             map.value = Some(Type::I64);
@@ -176,6 +192,7 @@ pub(crate) fn check(
     }
     let (programs, probes) = checker.walk(script);
     errors.append(&mut checker.errors);
+    errors.append(&mut checker.uncalled(script.clauses.len()));
     for map in &checker.maps {
         if map.value.is_none() && errors.is_empty() {
             errors.push(
@@ -224,9 +241,16 @@ impl<'a> Checker<'a> {
             time_formats: Vec::new(),
             tai: false,
             locals: Vec::new(),
+            declared: HashSet::new(),
             scopes: Vec::new(),
             local_types: HashMap::new(),
             broken: HashMap::new(),
+            functions: &script.functions,
+            called: Vec::new(),
+            inside: Vec::new(),
+            result: Type::Void,
+            reached: HashSet::new(),
+            pruned: false,
             clause: 0,
             target: 0,
             loops: 0,
@@ -286,8 +310,7 @@ impl Checker<'_> {
                 drafts.push(draft);
                 break;
             }
-            match drafts.iter_mut().find(|d| d.shares_with(target) && d.body == draft.body && d.locals == draft.locals)
-            {
+            match drafts.iter_mut().find(|d| d.shares_with(target) && d.same_code(&draft)) {
                 Some(d) => d.targets.append(&mut draft.targets),
                 None => drafts.push(draft),
             }
@@ -308,22 +331,29 @@ impl Checker<'_> {
             clause: Some(clause.probe.clone()),
         };
         self.locals.clear();
+        self.declared.clear();
+        self.called.clear();
         self.broken.clear();
         self.scopes = vec![HashMap::new()];
         self.loops = 0;
         self.unrolled = 1;
-        let mut body = self.block(&clause.probe.body);
-        if let Some(predicate) = &clause.probe.predicate {
-            let at = predicate.span;
-            match self.expr(predicate).and_then(|e| self.truth(e)) {
-                Ok(cond) if cond.constant() == Some(0) => body.clear(),
-                Ok(cond) if cond.constant().is_some() => {}
-                Ok(cond) => {
-                    body = vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span: at }];
-                }
-                Err(e) => self.errors.push(*e),
+        let predicate = clause.probe.predicate.as_ref().map(|p| self.expr(p).and_then(|e| self.truth(e)));
+        let mut body = match predicate {
+            // Like a branch that is never taken, the body of such a probe is not checked.
+            Some(Ok(cond)) if cond.constant() == Some(0) => {
+                self.pruned = true;
+                Vec::new()
             }
-        }
+            Some(Ok(cond)) if cond.constant().is_none() => {
+                let (span, then) = (cond.span, self.block(&clause.probe.body));
+                vec![Stmt { kind: StmtKind::If { cond, then, otherwise: Vec::new() }, span }]
+            }
+            Some(Err(e)) => {
+                self.errors.push(*e);
+                self.block(&clause.probe.body)
+            }
+            _ => self.block(&clause.probe.body),
+        };
         if let Some(pid) = self.options.pid
             && !matches!(target.target, Target::Begin | Target::End | Target::Interval { .. })
         {
@@ -332,6 +362,7 @@ impl Checker<'_> {
         Draft {
             body,
             locals: std::mem::take(&mut self.locals),
+            functions: std::mem::take(&mut self.called).into_iter().map(|(_, f)| f).collect(),
             specific: self.probe.specific,
             uses_id: self.probe.id_uses > 0,
             targets: vec![(target, span)],
@@ -404,6 +435,7 @@ impl Checker<'_> {
             attach,
             locals: draft.locals,
             body: draft.body,
+            functions: draft.functions,
             span: clause.probe.span,
         }
     }
@@ -418,6 +450,12 @@ impl Checker<'_> {
             );
         }
         match self.constant(&decl.size, "the size of a map") {
+            Ok(_) if self.map_ids.contains_key(&decl.name.text) => {
+                let first = self.maps.iter().find(|m| m.name == decl.name.text).map_or(decl.span, |m| m.span);
+                let message = format!("`@{}` is declared twice", decl.name.text);
+                self.errors
+                    .push(*Diagnostic::error(Code::BadMapUse, decl.span, message).also(first, "first declared here"));
+            }
             Ok(n) if (1..=1 << 30).contains(&n) => {
                 let id = self.map_id(&decl.name.text, decl.span);
                 if let Some(m) = self.maps.get_mut(id as usize) {
@@ -543,9 +581,20 @@ impl Checker<'_> {
         id
     }
 
+    /// A new variable of the type that the script says.
+    pub(crate) fn declared_local(&mut self, name: &str, ty: &Type) -> LocalId {
+        let id = self.locals.len() as LocalId;
+        self.locals.push(Local { name: name.to_owned(), ty: ty.clone() });
+        self.declared.insert(id);
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.insert(name.to_owned(), id);
+        }
+        id
+    }
+
     fn local_key(&self, name: &str, id: LocalId) -> LocalKey {
         let same = self.locals.iter().take(id as usize).filter(|l| l.name == name).count();
-        (self.clause, self.target, name.to_owned(), same)
+        (self.clause, self.target, self.inside.last().copied(), name.to_owned(), same)
     }
 
     fn note_local(&mut self, id: LocalId, ty: Type) {
@@ -616,12 +665,17 @@ impl Checker<'_> {
 struct Draft<'c> {
     body: Vec<Stmt>,
     locals: Vec<Local>,
+    functions: Vec<Function>,
     specific: bool,
     uses_id: bool,
     targets: Vec<(&'c Resolved, Span)>,
 }
 
 impl Draft<'_> {
+    fn same_code(&self, other: &Draft<'_>) -> bool {
+        self.body == other.body && self.locals == other.locals && self.functions == other.functions
+    }
+
     /// Whether the target can run the same program.
     fn shares_with(&self, other: &Resolved) -> bool {
         self.targets.first().is_some_and(|(t, _)| {

@@ -105,22 +105,22 @@ impl Checker<'_> {
     /// All parameters that have names, in the order of the script, each once. What is wrong becomes an error.
     pub(super) fn parameters<'p>(&mut self, probes: impl Iterator<Item = &'p ast::Probe>) -> Vec<Parameter> {
         let mut calls = Vec::new();
-        for probe in probes {
-            visit::probe(probe, &mut |node| {
-                if let Node::Expr(e) = node
-                    && let ast::ExprKind::Call { name, args } = &e.kind
-                    && name.text == "getopt"
-                {
-                    calls.push((name, args, e.span));
-                }
-            });
-        }
+        let mut note = |node: Node<'_>| {
+            if let Node::Expr(e) = node
+                && let ast::ExprKind::Call { name, args } = &e.kind
+                && name.text == "getopt"
+            {
+                calls.push((name.clone(), args.clone(), e.span));
+            }
+        };
+        probes.for_each(|p| visit::probe(p, &mut note));
+        self.functions.iter().for_each(|f| visit::block(&f.body, &mut note));
         let mut all: Vec<Parameter> = Vec::new();
         for (name, args, span) in calls {
-            let wrong = self.call_by_name(name, args, span).err();
+            let wrong = self.call_by_name(&name, &args, span).err();
             self.errors.extend(wrong.map(|e| *e));
             // What is wrong with it is known by now.
-            let Ok(parameter) = self.declared(args, span) else { continue };
+            let Ok(parameter) = self.declared(&args, span) else { continue };
             match all.iter_mut().find(|p| p.name == parameter.name) {
                 None => all.push(parameter),
                 Some(known) if known.default == parameter.default => {

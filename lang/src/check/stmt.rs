@@ -82,6 +82,7 @@ impl Checker<'_> {
                 if let Ok(c) = &cond
                     && let Some(v) = c.constant()
                 {
+                    self.pruned |= v == 0 || otherwise.is_some();
                     return Ok(match (v != 0, otherwise) {
                         (true, _) => self.inner(then),
                         (false, Some(b)) => self.inner(b),
@@ -94,6 +95,10 @@ impl Checker<'_> {
             }
             ast::StmtKind::While { cond, body } => {
                 let cond = self.expr(cond).and_then(|c| self.truth(c));
+                if cond.as_ref().is_ok_and(|c| c.constant() == Some(0)) {
+                    self.pruned = true;
+                    return Ok(Vec::new());
+                }
                 let body = self.loop_body(body);
                 one(StmtKind::While { cond: cond?, body, limit: WHILE_LIMIT })
             }
@@ -139,19 +144,20 @@ impl Checker<'_> {
             }
             ast::StmtKind::Break => one(StmtKind::Break),
             ast::StmtKind::Continue => one(StmtKind::Continue),
-            ast::StmtKind::Return(None) => one(StmtKind::Return),
+            ast::StmtKind::Return(value) if !self.inside.is_empty() => self.give(value.as_ref(), span),
+            ast::StmtKind::Return(None) => one(StmtKind::Return(None)),
             ast::StmtKind::Return(Some(value)) => {
                 // A probe's result means nothing to the kernel, but the expression may have effects.
                 let e = self.expr(value)?;
                 let mut out = effect(e);
-                out.push(Stmt { kind: StmtKind::Return, span });
+                out.push(Stmt { kind: StmtKind::Return(None), span });
                 Ok(out)
             }
         }
     }
 
     /// An expression as a statement. A step of a map needs no value before or after.
-    fn statement_expr(&mut self, e: &ast::Expr) -> Result<Vec<Stmt>> {
+    pub(super) fn statement_expr(&mut self, e: &ast::Expr) -> Result<Vec<Stmt>> {
         if let ast::ExprKind::Call { name, args } = &e.kind {
             return self.call_statement(name, args, e.span).map(effect);
         }
@@ -223,11 +229,17 @@ impl Checker<'_> {
             return Err(Diagnostic::error(Code::TooLarge, span, message)
                 .note(format!("variables have at most {} bytes", super::expr::SIZE_LIMIT)));
         }
-        let local = self.new_local(&var.text, &ty);
+        let local = match &declared {
+            Some(ty) => self.declared_local(&var.text, ty),
+            None => self.new_local(&var.text, &ty),
+        };
         let ty = self.local_type(local);
         match value {
             Some(v) => {
-                let value = self.coerce(v, &ty)?;
+                let value = match declared {
+                    Some(ty) => self.pass(v, &ty, &format!("`${}`", var.text))?,
+                    None => self.coerce(v, &ty)?,
+                };
                 Ok(vec![Stmt { kind: StmtKind::SetLocal { local, value }, span }])
             }
             None if ty.is_scalar() => {
@@ -269,6 +281,11 @@ impl Checker<'_> {
             }
         };
         let local = match self.find_local(name) {
+            Some(local) if self.declared.contains(&local) => {
+                let ty = self.local_type(local);
+                let value = self.pass(value, &ty, &format!("`${name}`"))?;
+                return Ok(vec![Stmt { kind: StmtKind::SetLocal { local, value }, span }]);
+            }
             Some(local) => {
                 let old = self.local_type(local);
                 let new = if old == Type::Void {
@@ -352,7 +369,7 @@ impl Checker<'_> {
 }
 
 /// A call that gives nothing has no value to assign.
-fn no_void(e: &Expr) -> Result<()> {
+pub(super) fn no_void(e: &Expr) -> Result<()> {
     if e.ty == Type::Void {
         return Err(Diagnostic::error(Code::WrongType, e.span, "this gives no value"));
     }

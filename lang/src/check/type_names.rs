@@ -17,10 +17,7 @@ impl Checker<'_> {
             ast::TypeBase::Struct(n) => self.kernel_type(TypeKind::Struct, "struct", n, name.span)?,
             ast::TypeBase::Union(n) => self.kernel_type(TypeKind::Union, "union", n, name.span)?,
             ast::TypeBase::Enum(n) => self.kernel_type(TypeKind::Enum, "enum", n, name.span)?,
-            ast::TypeBase::Typeof(of) => match &**of {
-                ast::TypeOrExpr::Type(t) => self.type_name(t)?,
-                ast::TypeOrExpr::Expr(e) => self.expr(e)?.ty,
-            },
+            ast::TypeBase::Typeof(of) => self.type_of(of)?,
             ast::TypeBase::Tuple(list) => {
                 Type::Tuple(list.iter().map(|t| self.type_name(t)).collect::<Result<Vec<_>>>()?)
             }
@@ -29,10 +26,9 @@ impl Checker<'_> {
         for _ in 0..name.pointers {
             ty = Type::Ptr { to: Box::new(ty), space };
         }
-        if matches!(name.base, ast::TypeBase::Named(ref n) if n == "string" || n == "buffer" || n == "inet") {
-            return Ok(ty);
-        }
-        for bound in name.array.iter().rev() {
+        // Their bound is their size.
+        let sized = matches!(name.base, ast::TypeBase::Named(ref n) if n == "string" || n == "buffer" || n == "inet");
+        for bound in name.array.iter().rev().take(if sized { 0 } else { usize::MAX }) {
             let len = match bound {
                 Some(e) => self.constant(e, "an array's length")?,
                 None => 0,
@@ -40,6 +36,9 @@ impl Checker<'_> {
             let len = u32::try_from(len)
                 .map_err(|_| Diagnostic::error(Code::BadValue, name.span, format!("{len} is no array length")))?;
             ty = Type::Array { elem: Box::new(ty), len };
+        }
+        for _ in 0..name.outer {
+            ty = Type::Ptr { to: Box::new(ty), space };
         }
         Ok(ty)
     }
