@@ -99,7 +99,8 @@ impl Dump {
                 self.line("probe", probe.span);
                 self.inside(|d| {
                     for point in &probe.attach_points {
-                        d.line(&format!("at {}", point.text), point.span);
+                        let name = point.name.as_ref().map(|n| format!("{n}=")).unwrap_or_default();
+                        d.line(&format!("at {name}{}", point.text), point.span);
                     }
                     if let Some(predicate) = &probe.predicate {
                         d.labelled("when", predicate);

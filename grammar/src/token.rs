@@ -39,8 +39,9 @@ pub enum Top {
     /// A keyword, or an attach point of one word such as `BEGIN`.
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*", priority = 20)]
     Word,
-    /// `[name=]provider:part:…`. A part ends at a blank, a comma, a brace, a colon or a slash;
+    /// `[name=]provider:part:…`, or `name=provider`. A part ends at a blank, a comma, a brace, a colon or a slash;
     /// quotes protect all of them.
+    #[regex(r"[A-Za-z_][A-Za-z0-9_]*=[A-Za-z_][A-Za-z0-9_]*", priority = 25)]
     #[regex(
         r#"([A-Za-z_][A-Za-z0-9_]*=)?[A-Za-z_*?\[][A-Za-z0-9_*?!\[\]\-]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)+"#,
         priority = 30

@@ -20,6 +20,16 @@ pub(crate) fn name(cx: &Context<'_>, text: &str, l: usize, r: usize) -> Name {
     Name { text: text.to_owned(), span: cx.span(l, r) }
 }
 
+/// A name before the `=` is a word; what else holds a `=` is a path, or a function's name.
+pub(crate) fn attach_point(cx: &Context<'_>, text: &str, l: usize, r: usize) -> AttachPoint {
+    let is_word = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let (name, text) = match text.split_once('=').filter(|(name, _)| is_word(name)) {
+        Some((name, text)) => (Some(name.to_owned()), text),
+        None => (None, text),
+    };
+    AttachPoint { name, text: text.to_owned(), span: cx.span(l, r) }
+}
+
 pub(crate) fn expr(cx: &Context<'_>, kind: ExprKind, l: usize, r: usize) -> Expr {
     Expr { kind, span: cx.span(l, r) }
 }
