@@ -135,6 +135,10 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
         return Ok(dump::dump(&typed).into_bytes());
     }
     let mut how = codegen_options(kernel, script);
+    if stage == Stage::Bundle {
+        // It may run on another machine.
+        how.cpus = None;
+    }
     how.llvm = stage == Stage::Llvm;
     how.llvm_opt = stage == Stage::LlvmOpt;
     how.bpf = stage == Stage::Bpf;
@@ -245,6 +249,7 @@ fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Opti
         percpu_lookup: kernel.version() >= Version(5, 18),
         for_each: kernel.has(Feature::ForEachMapElem),
         bpf_loop: kernel.has(Feature::Loop),
+        cpus: rtrace_runtime::sys::possible_cpus().ok().and_then(|n| n.try_into().ok()),
         bitcode: script.c.clone(),
         ..rtrace_codegen::Options::default()
     }

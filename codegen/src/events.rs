@@ -175,8 +175,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let before = ir.here();
         ir.cond_br(ir.is_null(p), done, found);
         ir.at(found);
-        let count = ir.load(p, 4, 4, false);
-        let len = ir.bound(ir.shl(count, ir.int(3)), max);
+        let len = ir.bound(ir.load(p, 4, 4, false), max);
         self.read_sized(to.ptr, len, ir.ptr_to_int(ir.offset(p, 8)), Space::Kernel);
         let from = ir.here();
         ir.br(done);

@@ -49,6 +49,9 @@ pub struct Options {
     pub for_each: bool,
     /// `bpf_loop` (Linux 5.17): loops over ranges of any length.
     pub bpf_loop: bool,
+    /// How many CPUs there can be at most, if the programs are to run on this machine only: scratch memory is then
+    /// found without a look-up.
+    pub cpus: Option<u32>,
     /// Imported C.
     pub bitcode: Vec<Bitcode>,
     /// Give the IR as text as it was built.
@@ -67,6 +70,7 @@ impl Default for Options {
             percpu_lookup: false,
             for_each: false,
             bpf_loop: false,
+            cpus: None,
             bitcode: Vec::new(),
             llvm: false,
             llvm_opt: false,

@@ -1,5 +1,5 @@
 //! Memory of one program while it runs: stack slots, reused from statement to statement, and the
-//! program's entry of the per-CPU scratch map for what is too large for the stack; copying, zeroing,
+//! program's scratch memory, one copy for each CPU, for what is too large for the stack; copying, zeroing,
 //! reading scalars.
 //!
 //! By construction the stack of a program stays under [`STACK_LIMIT`], which leaves the other half of
@@ -174,10 +174,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(offset)
     }
 
-    /// The address of scratch memory; looks the entry up where that has not been done yet.
+    /// The address of scratch memory; finds the entry where that has not been done yet.
     pub fn scratch_at(&mut self, offset: u32) -> Result<Mem<'c>> {
         let base = match self.pool.scratch {
             Some(base) => base,
+            None if self.unit.options.cpus.is_some() => {
+                let base = self.unit.scratch_place();
+                self.pool.scratch = Some(base);
+                base
+            }
             None => {
                 let index = match self.pool.scratch_index {
                     Some(index) => index,

@@ -3,12 +3,14 @@
 use crate::foreign::Foreign;
 use crate::llvm::Session;
 use crate::llvm::di::DebugInfo;
-use crate::llvm::ir::{Ir, Ptr};
+use crate::llvm::ir::{Effect, Ir, Ptr};
 use crate::llvm::{Machine, Message, link};
 use crate::{Options, Output, capture, disasm, foreign, helpers, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
-use rtrace_lang::bundle::{Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, ProgramDef, SCRATCH_SYMBOL, Storage};
+use rtrace_lang::bundle::{
+    Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, PLACED_SCRATCH_SYMBOL, ProgramDef, SCRATCH_SYMBOL, Storage,
+};
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::{SourceMap, Span};
@@ -16,6 +18,11 @@ use rtrace_lang::typed::Typed;
 use rtrace_lang::types::Type;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+
+/// Bytes of a cache line: what CPUs write to lies on different ones.
+const LINE: u32 = 64;
+/// Most bytes of scratch memory with a place. Older kernels refuse values of more than 4 MB.
+const PLACED_LIMIT: u32 = 2 << 20;
 
 /// What all programs of an object share.
 pub struct Unit<'m, 'c> {
@@ -33,6 +40,10 @@ pub struct Unit<'m, 'c> {
     pub counting: Cell<Option<Ptr<'c>>>,
     /// Loops that may be stopped; their counters follow what the layout pass put into the globals.
     loops: RefCell<Vec<LoopDef>>,
+    /// Addresses in the scratch memory of the program that is being built, which has no place yet.
+    scratch_places: RefCell<Vec<Ptr<'c>>>,
+    /// Bytes of scratch memory that has a place, for all CPUs.
+    placed: Cell<u32>,
     /// Where in the globals zeros are that nobody writes: what new entries of maps start as.
     zeros: u32,
     size: u32,
@@ -73,6 +84,8 @@ impl<'m, 'c> Unit<'m, 'c> {
             scratch_entries: Cell::new(0),
             counting: Cell::new(None),
             loops: RefCell::new(Vec::new()),
+            scratch_places: RefCell::new(Vec::new()),
+            placed: Cell::new(0),
             zeros,
             size,
         };
@@ -173,6 +186,40 @@ impl<'m, 'c> Unit<'m, 'c> {
         index
     }
 
+    /// This CPU's scratch memory of the program that is being built, where the number of CPUs is known: plain memory,
+    /// a copy for each CPU. How large it is comes out of lowering the whole program; [`Unit::settle_scratch`] puts in
+    /// the address then.
+    pub fn scratch_place(&self) -> Ptr<'c> {
+        let place = self.ir.unsettled();
+        self.scratch_places.borrow_mut().push(place);
+        place
+    }
+
+    /// Makes the scratch memory of the program that was built, `size` bytes for each CPU.
+    pub fn settle_scratch(&self, program: &str, size: u32) {
+        let places = self.scratch_places.take();
+        if places.is_empty() {
+            return;
+        }
+        let copies = self.options.cpus.unwrap_or(1).max(1).next_power_of_two();
+        let stride = size.next_multiple_of(LINE);
+        let bytes = stride.saturating_mul(copies);
+        self.placed.set(self.placed.get().saturating_add(bytes));
+        let ty = self.module.get_context().i64_type().array_type(bytes / 8);
+        let memory = self.module.add_global(ty, None, &format!("{program}_scratch"));
+        memory.set_section(Some(PLACED_SCRATCH_SYMBOL));
+        memory.set_initializer(&ty.const_zero());
+        memory.set_alignment(LINE);
+        let ir = &self.ir;
+        for place in places {
+            ir.settle(place, || {
+                let cpu = ir.helper(helpers::GET_SMP_PROCESSOR_ID, &[], Effect::None);
+                let copy = ir.and(cpu, ir.int(i64::from(copies) - 1));
+                ir.index(memory.as_pointer_value(), ir.mul(copy, ir.int(i64::from(stride))))
+            });
+        }
+    }
+
     pub fn scratch_map(&self) -> Ptr<'c> {
         self.scratch_global().as_pointer_value()
     }
@@ -180,6 +227,18 @@ impl<'m, 'c> Unit<'m, 'c> {
 
 /// See [`crate::compile`].
 pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Output, Vec<Diagnostic>> {
+    match build(typed, sources, options)? {
+        Some(output) => Ok(output),
+        // Too much scratch memory for one value of a map: entries of a per-CPU map then.
+        None => match build(typed, sources, &Options { cpus: None, ..options.clone() })? {
+            Some(output) => Ok(output),
+            None => Err(Vec::new()),
+        },
+    }
+}
+
+/// Nothing if there is more scratch memory than can have a place.
+fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option<Output>, Vec<Diagnostic>> {
     let session = Session::new();
     let whole = typed.programs.first().map_or(Span { start: 0, end: 0 }, |p| p.span);
     let broken = |message: Message| vec![*from_llvm(&message, sources, whole)];
@@ -199,6 +258,19 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
                 Ok(used) => scratch = scratch.max(used.unwrap_or(0)),
                 Err(d) => errors.push(*d),
             }
+            if unit.placed.get() > PLACED_LIMIT {
+                return Ok(None);
+            }
+        }
+        if unit.placed.get() > 0 {
+            map_objects.push(MapObject {
+                symbol: PLACED_SCRATCH_SYMBOL.to_string(),
+                map_type: helpers::MAP_TYPE_ARRAY,
+                key_size: 4,
+                value_size: unit.placed.get(),
+                max_entries: 1,
+                flags: 0,
+            });
         }
         if let Some(global) = unit.scratch.get() {
             let object = MapObject {
@@ -278,7 +350,7 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
         records: typed.records.clone(),
         config: typed.config.clone(),
     };
-    Ok(Output { bundle, llvm, llvm_opt, bpf })
+    Ok(Some(Output { bundle, llvm, llvm_opt, bpf }))
 }
 
 /// An error of LLVM, `file:line:column: text` if it knows the place.

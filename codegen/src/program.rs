@@ -128,6 +128,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
     lower.block(&program.body)?;
     ir.br(exit);
     ir.finish_entry(function);
+    unit.settle_scratch(&program.symbol, lower.pool.scratch_max);
     Ok(lower.pool.scratch_index.map(|_| lower.pool.scratch_max))
 }
 

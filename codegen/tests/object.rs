@@ -6,7 +6,8 @@
 mod support;
 
 use aya_obj::Object;
-use rtrace_lang::bundle::{Bundle, SCRATCH_SYMBOL};
+use rtrace_codegen::Options;
+use rtrace_lang::bundle::{Bundle, PLACED_SCRATCH_SYMBOL, SCRATCH_SYMBOL};
 use std::path::Path;
 
 fn parse(bundle: &Bundle) -> Object {
@@ -51,6 +52,29 @@ fn scratch_memory_is_there_only_when_used() {
         support::compile("kprobe:vfs_read { print(str(arg1)); } kprobe:vfs_write { print(str(arg1)); }").bundle;
     let scratch = strings.map_objects.iter().find(|m| m.symbol == SCRATCH_SYMBOL).expect("scratch memory");
     assert_eq!(scratch.max_entries, 2, "each program has its own");
+}
+
+#[test]
+fn scratch_memory_has_a_place_where_the_cpus_are_counted() {
+    let script = "kprobe:vfs_read { @[str(arg1)] = count(); } kprobe:vfs_write { @s[kstack] = count(); }";
+    let compile = |cpus| {
+        let options = Options { cpus: Some(cpus), ..support::modern() };
+        support::try_compile_for(script, &options).expect("a program").bundle
+    };
+    let size = |bundle: &Bundle| {
+        let placed = bundle.map_objects.iter().find(|m| m.symbol == PLACED_SCRATCH_SYMBOL)?;
+        assert_eq!(placed.max_entries, 1);
+        assert_eq!(parse(bundle).maps.get(PLACED_SCRATCH_SYMBOL)?.value_size(), placed.value_size);
+        assert!(bundle.map_objects.iter().all(|m| m.symbol != SCRATCH_SYMBOL));
+        Some(placed.value_size)
+    };
+    // Two programs that take 1 KiB each; a copy for every number that the CPU's can be masked to.
+    assert_eq!(size(&compile(1)), Some(2 << 10));
+    assert_eq!(size(&compile(3)), Some(8 << 10));
+    // Too much for one value of a map.
+    let many = compile(1 << 13);
+    assert_eq!(size(&many), None);
+    assert!(many.map_objects.iter().any(|m| m.symbol == SCRATCH_SYMBOL));
 }
 
 #[test]

@@ -16,12 +16,14 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
 /// Per-CPU array with one element: working memory of all programs.
 pub const SCRATCH_SYMBOL: &str = "rt_scratch";
+/// The same where the CPUs are counted: plain memory, in a section that has this name.
+pub const PLACED_SCRATCH_SYMBOL: &str = ".bss.scratch";
 /// Hash of kernel and user stacks: key `u64`, value `u32` frame count, `u32` zero, `u64` frames.
 pub const STACKS_SYMBOL: &str = "rt_stacks";
 /// Perf event array for `skboutput`.

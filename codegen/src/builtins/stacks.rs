@@ -27,14 +27,19 @@ fn stack_type(call: &Call<'_>) -> Option<StackType> {
     }
 }
 
-/// Writes frames; returns how many bytes.
-fn frames<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType, to: Mem<'c>) -> Val<'c> {
+/// Writes frames; returns how many bytes, or an error number.
+fn raw_frames<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType, to: Mem<'c>) -> Val<'c> {
     let size = u32::from(stack.depth) * 8;
     let flags = if stack.user { BPF_F_USER_STACK } else { 0 };
     let args = [l.context.into(), to.ptr.into(), l.ir.int(i64::from(size)).into(), l.ir.int(flags).into()];
-    let result = l.ir.helper(GET_STACK, &args, Effect::Any);
+    l.ir.helper(GET_STACK, &args, Effect::Any)
+}
+
+/// Writes frames; returns how many bytes.
+fn frames<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType, to: Mem<'c>) -> Val<'c> {
+    let result = raw_frames(l, stack, to);
     let some = l.ir.icmp(Pred::SGT, result, l.ir.int(0));
-    l.ir.bound(l.ir.select(some, result, l.ir.int(0)), size)
+    l.ir.bound(l.ir.select(some, result, l.ir.int(0)), u32::from(stack.depth) * 8)
 }
 
 fn process<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType) -> Val<'c> {
@@ -62,14 +67,14 @@ fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let before = ir.here();
     ir.cond_br(ir.is_null(p), done, found);
     ir.at(found);
-    let count = ir.load(p, 4, 4, false);
+    let count = ir.shr(ir.load(p, 4, 4, false), ir.int(3), false);
     ir.br(done);
     ir.at(done);
     l.release(mark);
     Ok(ir.phi(&[(ir.int(0), before), (count, found)]))
 }
 
-/// Stores the frames under a hash of them and gives the hash.
+/// Stores the frames, behind the number of their bytes, under a hash of them, and gives the hash.
 fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
     let (Some(stack), Some(map)) = (stack_type(&call), l.unit.object_named(STACKS_SYMBOL)) else {
@@ -80,59 +85,59 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     let size = l.unit.object_size(STACKS_SYMBOL).max(8 + u32::from(stack.depth) * 8);
     let offset = l.reserve_scratch(size)?;
     let entry = l.scratch_at(offset)?;
-    let start = l.at(entry, 8);
-    let len = frames(l, stack, start);
     let ir = l.ir;
-    ir.store(entry.ptr, ir.shr(len, ir.int(3), false), 8, 8);
+    let process = process(l, stack);
+    ir.store(to.ptr, ir.int(0), 8, to.align);
+    ir.store(l.at(to, 8).ptr, process, 8, to.align.min(8));
+    let result = raw_frames(l, stack, l.at(entry, 8));
+    let (some, frame, hashed, new, full, done) = (
+        ir.block("some"),
+        ir.block("frame"),
+        ir.block("hashed"),
+        ir.block("new_stack"),
+        ir.block("no_room"),
+        ir.block("stack_done"),
+    );
+    ir.cond_br(ir.icmp(Pred::SGT, result, ir.int(0)), some, done);
 
-    let (head, round, hashed) = (ir.block("frames"), ir.block("frame"), ir.block("hashed"));
-    let before = ir.here();
-    ir.br(head);
-    ir.at(head);
-    let at = ir.loop_phi(ir.int(0), before);
-    let hash = ir.loop_phi(ir.int(0), before);
-    ir.cond_br(ir.icmp(Pred::ULT, at, len), round, hashed);
-    ir.at(round);
-    let frame = ir.load(ir.index(start.ptr, at), 8, 8, false);
-    let mixed = ir.mul(ir.xor(hash, frame), ir.int(MIX));
-    let mixed = ir.xor(mixed, ir.shr(mixed, ir.int(32), false));
-    let next = ir.add(at, ir.int(8));
-    ir.close_loop(at, next, round);
-    ir.close_loop(hash, mixed, round);
-    // The length is bounded already; the constant end is for verifiers that lose track of it.
-    let end = ir.int(i64::from(stack.depth) * 8);
-    ir.cond_br(ir.icmp(Pred::ULT, next, end), head, hashed);
+    ir.at(some);
+    let len = ir.bound(result, u32::from(stack.depth) * 8);
+    ir.store(entry.ptr, len, 8, 8);
+    ir.br(frame);
+    // From the last frame to the first: what is left to do is also where the next frame lies, behind the length.
+    ir.at(frame);
+    let left = ir.loop_phi(len, some);
+    let hash = ir.loop_phi(ir.int(0), some);
+    let mixed = ir.mul(ir.xor(hash, ir.load(ir.index(entry.ptr, left), 8, 8, false)), ir.int(MIX));
+    // The upper bytes of a product depend on all of its factors: they go where the next one multiplies them.
+    let mixed = ir.swap_bytes(mixed);
+    // Opaque, or LLVM would count something else: verifiers follow a comparison of this with a constant.
+    let next = ir.opaque(ir.sub(left, ir.int(8)));
+    ir.close_loop(left, next, frame);
+    ir.close_loop(hash, mixed, frame);
+    ir.cond_br(ir.icmp(Pred::SGT, next, ir.int(0)), frame, hashed);
 
     ir.at(hashed);
-    let hash = ir.phi(&[(hash, head), (mixed, round)]);
-    let key = l.word();
-    ir.store(key.ptr, hash, 8, 8);
-    let (new, known, full, done) =
-        (ir.block("new_stack"), ir.block("known_stack"), ir.block("no_room"), ir.block("stack_done"));
-    let (some, check) = (ir.block("some"), ir.block("check"));
-    ir.cond_br(ir.icmp(Pred::EQ, len, ir.int(0)), done, some);
-    let none_from = hashed;
-    ir.at(some);
-    ir.br(check);
-    ir.at(check);
+    ir.store(to.ptr, mixed, 8, to.align);
+    // A record of the ring buffer is no key to all kernels.
+    let key = if l.open.is_empty() && to.align >= 8 { to } else { l.word() };
+    if key.ptr != to.ptr {
+        ir.store(key.ptr, mixed, 8, 8);
+    }
     let found = ir.helper_ptr(MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]);
-    ir.cond_br(ir.is_null(found), new, known);
-    ir.at(known);
-    ir.br(done);
+    ir.cond_br(ir.is_null(found), new, done);
+
     ir.at(new);
     let args = [map.into(), key.ptr.into(), entry.ptr.into(), ir.int(BPF_ANY).into()];
     let result = ir.helper(MAP_UPDATE_ELEM, &args, Effect::Any);
-    ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), known, full);
+    ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, full);
+
     ir.at(full);
     ir.atomic(AtomicOp::Add, l.unit.global(l.unit.typed.globals.lost_stacks), ir.int(1), 8);
+    ir.store(to.ptr, ir.int(0), 8, to.align);
     ir.br(done);
     ir.at(done);
-    let zero = ir.int(0);
-    let id = ir.phi(&[(zero, none_from), (hash, known), (zero, full)]);
     l.release(mark);
-    ir.store(to.ptr, id, 8, to.align);
-    let process = process(l, stack);
-    ir.store(l.at(to, 8).ptr, process, 8, to.align.min(8));
     Ok(())
 }
 

@@ -234,6 +234,21 @@ impl<'m, 'c> Ir<'m, 'c> {
         let _ = self.builder.build_conditional_branch(cond, then, otherwise).map_err(|e| self.note(&e.to_string()));
     }
 
+    /// The same where `then` is seldom taken: it is laid out behind what is usual.
+    pub fn cond_br_rarely(&self, cond: Val<'c>, then: Block<'c>, otherwise: Block<'c>) {
+        let weight = |n| self.context.i32_type().const_int(n, false).into();
+        let words = [self.context.metadata_string("branch_weights").into(), weight(1), weight(2000)];
+        let kind = self.context.get_kind_id("prof");
+        match self.builder.build_conditional_branch(cond, then, otherwise) {
+            Ok(branch) => {
+                let _ = branch
+                    .set_metadata(self.context.metadata_node(&words), kind)
+                    .map_err(|e| self.note(&e.to_string()));
+            }
+            Err(e) => self.note(&e.to_string()),
+        }
+    }
+
     pub fn ret(&self, value: Val<'c>) {
         let _ = self.builder.build_return(Some(&value)).map_err(|e| self.note(&e.to_string()));
     }
@@ -361,6 +376,22 @@ impl<'m, 'c> Ir<'m, 'c> {
         self.ok(self.builder.build_ptr_to_int(p, self.i64, ""), self.int(0))
     }
 
+    /// An address that is not known yet; [`Ir::settle`] says what it is.
+    pub fn unsettled(&self) -> Ptr<'c> {
+        self.int_to_ptr(self.opaque(self.int(0)))
+    }
+
+    /// Puts the address that `build` builds in place of one from [`Ir::unsettled`].
+    pub fn settle(&self, unsettled: Ptr<'c>, build: impl FnOnce() -> Ptr<'c>) {
+        let Some(instruction) = unsettled.as_instruction() else { return self.note("not an address to settle") };
+        let back = self.builder.get_insert_block();
+        self.builder.position_before(&instruction);
+        unsettled.replace_all_uses_with(build());
+        if let Some(back) = back {
+            self.builder.position_at_end(back);
+        }
+    }
+
     pub fn phi(&self, incoming: &[(Val<'c>, Block<'c>)]) -> Val<'c> {
         let Some((first, _)) = incoming.first() else { return self.int(0) };
         match self.builder.build_phi(first.get_type(), "") {
@@ -408,6 +439,11 @@ impl<'m, 'c> Ir<'m, 'c> {
     /// written, in one register, so that the verifier sees the bound that was put on it.
     pub fn opaque(&self, value: Val<'c>) -> Val<'c> {
         self.assembly(String::new(), value)
+    }
+
+    /// The bytes of a word in opposite order.
+    pub fn swap_bytes(&self, value: Val<'c>) -> Val<'c> {
+        self.assembly("$0 = be64 $0".into(), value)
     }
 
     /// Assembly text that changes `$0`, which starts as `value`; without side effects.

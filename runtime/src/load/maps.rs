@@ -181,8 +181,8 @@ impl Maps {
             return Ok(None);
         }
         let (head, frames) = value.split_at_checked(8).unwrap_or_default();
-        let count = head.first_chunk::<4>().map_or(0, |n| u32::from_ne_bytes(*n)) as usize;
-        Ok(Some(frames.chunks_exact(8).take(count).map(word).collect()))
+        let bytes = head.first_chunk::<4>().map_or(0, |n| u32::from_ne_bytes(*n)) as usize;
+        Ok(Some(frames.chunks_exact(8).take(bytes / 8).map(word).collect()))
     }
 
     /// Events that found no room in the ring buffer, so far.
