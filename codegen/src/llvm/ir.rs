@@ -598,8 +598,9 @@ impl<'m, 'c> Ir<'m, 'c> {
         ordering: AtomicOrdering,
     ) -> Val<'c> {
         let ty = self.int_type(bytes * 8);
-        // Adding nothing LLVM would turn into an atomic `or`, which kernels before 5.12 do not have.
-        let value = if value.get_zero_extended_constant() == Some(0) { self.opaque(value) } else { value };
+        // Adding what it knows to be zero LLVM would turn into an atomic `or`, which kernels before 5.12 do not have.
+        let nonzero = value.get_zero_extended_constant().is_some_and(|v| v != 0);
+        let value = if nonzero { value } else { self.opaque(value) };
         let value =
             if bytes >= 8 { value } else { self.ok(self.builder.build_int_truncate(value, ty, ""), ty.const_zero()) };
         let old = self.ok(self.builder.build_atomicrmw(op, p, value, ordering), value);

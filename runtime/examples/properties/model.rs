@@ -215,9 +215,12 @@ pub fn logical(or: bool, l: Value, r: Value) -> Value {
     Value { ty: Ty::Bool, v: i128::from(v), constant: decided || (l.constant && r.constant) }
 }
 
-/// `c ? a : b`
+/// `c ? a : b`; what a constant rules out has no say in the type.
 pub fn choose(c: Value, a: Value, b: Value) -> Value {
     let ty = a.ty.joined(b.ty);
     let chosen = if c.v != 0 { a } else { b };
-    Value { constant: c.constant && chosen.constant, ..chosen.cast(ty) }
+    if c.constant {
+        return chosen;
+    }
+    Value { constant: false, ..chosen.cast(ty) }
 }
