@@ -23,7 +23,7 @@ pub struct Options {
     /// Functions that change the system are allowed.
     pub unsafe_: bool,
     pub arch: Arch,
-    /// Size of strings, NUL included.
+    /// Most bytes of a string that has no size of its own.
     pub max_strlen: u32,
     pub max_probes: u32,
     /// Most programs that a script may become; `None`: no limit.
@@ -67,6 +67,11 @@ impl Default for Options {
 }
 
 impl Options {
+    /// The size of a string that has none of its own: room for the NUL behind the bytes that are kept.
+    pub(crate) fn string_cap(&self) -> u32 {
+        self.max_strlen.saturating_add(1)
+    }
+
     /// What a setting such as `unstable_tseries` has to say about the use of its feature.
     pub(crate) fn feature(&self, setting: &str, what: &str, span: Span) -> Option<Box<Diagnostic>> {
         let (name, error) = self.unstable.iter().find(|u| u.0 == setting)?;
@@ -157,9 +162,7 @@ pub static SETTINGS: &[Setting] = &[
     row("max_probes", "1024", "most attach points of a wildcard", |o, v| {
         integer(v, 1, 1 << 20).map(|n| o.max_probes = n as u32)
     }),
-    row("max_strlen", "1024", "size of strings in bytes", |o, v| {
-        integer(v, 1, 1 << 14).map(|n| o.max_strlen = n as u32)
-    }),
+    row("max_strlen", "1024", "most bytes of strings", |o, v| integer(v, 1, 1 << 14).map(|n| o.max_strlen = n as u32)),
     row("max_type_res_iterations", "0", "accepted; types are found in a few rounds", |_, v| {
         integer(v, 0, i64::MAX).map(|_| ())
     }),

@@ -47,12 +47,8 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
         dry_run: wishes.dry_run,
         notify: std::env::var_os(NOTIFY).map(|_| NOTIFY.to_owned()),
     };
-    let show = |terminal: bool| Options {
-        json: wishes.json,
-        escape: terminal,
-        quiet: wishes.quiet,
-        no_warnings: wishes.no_warnings,
-    };
+    let show =
+        |terminal: bool| Options { json: wishes.json, terminal, quiet: wishes.quiet, no_warnings: wishes.no_warnings };
     let result = match &wishes.output {
         Some(path) => {
             let file = File::create(path).map_err(|e| format!("error: cannot write {}: {e}\n", path.display()))?;

@@ -175,7 +175,8 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return literal(c, call, text.as_bytes());
     }
     let e = c.expr(arg)?;
-    let mut cap = c.options.max_strlen;
+    let mut cap = c.options.string_cap();
+    let most = c.options.max_strlen;
     let mut args = Vec::new();
     let e = match e.ty.clone() {
         Type::String { .. } if call.args.len() == 1 => return Ok(e),
@@ -206,8 +207,8 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         let len = c.integer(len, "the length of a string")?;
         match len.constant() {
             // The length counts the NUL, as in the reference.
-            Some(n) if (1..=i64::from(cap)).contains(&n) => cap = n as u32,
-            Some(n) if n > i64::from(cap) => {}
+            Some(n) if (1..=i64::from(most)).contains(&n) => cap = n as u32,
+            Some(n) if n > i64::from(most) => {}
             Some(0) => return Ok(crate::check::string(b"", call.span)),
             Some(n) => {
                 return Err(Diagnostic::error(
@@ -322,7 +323,7 @@ fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if separator.ty.size() > 9 {
         return Err(Diagnostic::error(Code::BadValue, separator.span, "a separator has at most 8 bytes"));
     }
-    let joined = call.lowered(vec![argv, separator], Type::String { cap: c.options.max_strlen });
+    let joined = call.lowered(vec![argv, separator], Type::String { cap: c.options.string_cap() });
     if call.statement {
         return Ok(c.print_line(joined, call.span));
     }
@@ -465,7 +466,7 @@ fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if let (ExprKind::Bytes(a), ExprKind::Bytes(b)) = (&a.kind, &b.kind) {
         return Ok(crate::check::string(&[a.as_slice(), b.as_slice()].concat(), call.span));
     }
-    let cap = (a.ty.size() + b.ty.size()).saturating_sub(1).min(c.options.max_strlen.max(1));
+    let cap = (a.ty.size() + b.ty.size()).saturating_sub(1).min(c.options.string_cap());
     Ok(call.lowered(vec![a, b], Type::String { cap }))
 }
 
@@ -510,7 +511,7 @@ fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         let message = format!("`path` takes a `struct path *`, not `{}`", e.ty);
         return Err(Diagnostic::error(Code::WrongType, arg.span, message).help("for example args.filp->f_path"));
     }
-    let mut cap = c.options.max_strlen;
+    let mut cap = c.options.string_cap();
     if let Some(size) = call.arg(1) {
         let n = c.constant(size, "the size of a path")?;
         cap = u32::try_from(n).ok().filter(|n| (1..=cap).contains(n)).ok_or_else(|| {

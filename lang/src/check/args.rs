@@ -1,6 +1,7 @@
 //! What a probe hands to its program: `args`, `argN`, `retval`, `reg`, by kind of context.
 
 use super::Checker;
+use super::byte_order::network_size_of;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Function;
@@ -26,6 +27,9 @@ impl Checker<'_> {
                     let names: Vec<&str> = tracepoint.fields.iter().map(|f| f.name.as_str()).collect();
                     return Err(self.no_argument(name, &names, span));
                 };
+                if let Some(size) = network_size_of(&field.declared) {
+                    self.big_endian.insert(span, size);
+                }
                 let offset = field.offset;
                 let kind = if field.data_loc {
                     ExprKind::CtxDataLoc { offset }

@@ -6,15 +6,46 @@ use crate::codes::Code;
 use crate::diag::Diagnostic;
 use crate::kernel::Member;
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind};
+use crate::typed::{Expr, ExprKind, LocalId};
 use rtrace_grammar::ast::{self, BinOp};
+
+/// The bytes of a type that is written as one of the network's.
+pub(super) fn network_size(ty: &ast::TypeName) -> Option<u32> {
+    match &ty.base {
+        ast::TypeBase::Named(name) if ty.pointers == 0 && ty.array.is_empty() => network_size_of(name),
+        _ => None,
+    }
+}
+
+/// The same by its name.
+pub(super) fn network_size_of(name: &str) -> Option<u32> {
+    match name {
+        "__be16" => Some(2),
+        "__be32" => Some(4),
+        "__be64" => Some(8),
+        _ => None,
+    }
+}
 
 impl Checker<'_> {
     /// Remembers that the expression there has the byte order of the network.
     pub(super) fn note_byte_order(&mut self, member: &Member, span: Span) {
         if member.big_endian && member.ty.size() > 1 {
-            self.big_endian.insert(span);
+            self.big_endian.insert(span, member.ty.size());
         }
+    }
+
+    /// Remembers whether a variable, from here on, has the byte order of the network.
+    pub(super) fn note_network(&mut self, local: LocalId, size: Option<u32>) {
+        match size {
+            Some(size) => self.network.insert(local, size),
+            None => self.network.remove(&local),
+        };
+    }
+
+    /// The bytes of an expression that has it, once it is checked.
+    pub(super) fn network_order(&self, e: &ast::Expr) -> Option<u32> {
+        self.big_endian.get(&e.span).copied()
     }
 
     /// Warns about a comparison of such a member with a number written as such.
@@ -29,12 +60,12 @@ impl Checker<'_> {
             return;
         }
         let sides = [(left, right), (right, left)];
-        let found = sides.into_iter().find(|((e, _), _)| self.big_endian.contains(&e.span));
-        let Some(((field, typed), (number, value))) = found else { return };
+        let found = sides.into_iter().find_map(|((e, _), other)| Some((e, self.network_order(e)?, other)));
+        let Some((field, size, (number, value))) = found else { return };
         // What htons() and its like give is in order, and so is what reads the same both ways.
         let is_call = matches!(number.kind, ast::ExprKind::Call { .. });
         let ExprKind::Int(n) = value.kind else { return };
-        let bits = typed.ty.size() * 8;
+        let bits = size * 8;
         let swapped = (n as u64).swap_bytes() >> (64 - bits.clamp(8, 64));
         if is_call || n < 0 || n as u64 == swapped {
             return;

@@ -31,7 +31,12 @@ impl Checker<'_> {
                     Err(Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `${name}`"))
                         .help(format!("give it a type, and it is zero: let ${name}: uint64;")))
                 }
-                Some(id) => Ok(Expr { kind: ExprKind::Local(id), ty: self.local_type(id), span }),
+                Some(id) => {
+                    if let Some(size) = self.network.get(&id) {
+                        self.big_endian.insert(span, *size);
+                    }
+                    Ok(Expr { kind: ExprKind::Local(id), ty: self.local_type(id), span })
+                }
                 None => Err(self.unset(name, span)),
             },
             ast::ExprKind::Map { name, key } => self.map_get(name, key.as_deref(), span),
@@ -51,6 +56,9 @@ impl Checker<'_> {
             }
             ast::ExprKind::Cast { ty, expr } => {
                 let to = self.type_name(ty)?;
+                if let Some(size) = super::byte_order::network_size(ty) {
+                    self.big_endian.insert(span, size);
+                }
                 let e = self.expr(expr)?;
                 self.cast(e, to, span)
             }
@@ -543,6 +551,7 @@ impl Checker<'_> {
                 let (value, literal) = if matches!(l.kind, ExprKind::Bytes(_)) { (r, l) } else { (l, r) };
                 if let ExprKind::Bytes(text) = &literal.kind {
                     let len = text.len() as u32 + 1;
+                    self.check_length(&literal, text.len(), value.ty.size())?;
                     if len > value.ty.size() {
                         return Ok(Expr::int(i64::from(negate), Type::Bool, span));
                     }
@@ -566,6 +575,21 @@ impl Checker<'_> {
                 })),
             },
         }
+    }
+
+    /// What is compared with a string of that size must not be longer: it would never be equal.
+    fn check_length(&mut self, literal: &Expr, len: usize, cap: u32) -> Result<()> {
+        let (len, most) = (len as u64, self.options.max_strlen);
+        if cap == self.options.string_cap() && len >= u64::from(most) {
+            let message = format!("this text has {len} bytes, and strings are cut at {most}");
+            return Err(Diagnostic::error(Code::BadValue, literal.span, message)
+                .help(format!("a larger max_strlen keeps more: config = {{ max_strlen = {} }}", len + 1)));
+        }
+        if len >= u64::from(cap) {
+            let message = format!("this text has {len} bytes, and is compared with one of at most {}", cap - 1);
+            self.warn(Diagnostic::warning(Code::BadValue, literal.span, message).label("never equal"));
+        }
+        Ok(())
     }
 
     fn compare_scalars(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
@@ -620,7 +644,7 @@ impl Checker<'_> {
             Type::Ptr { to, .. } if **to == Type::I8 || **to == Type::U8 => {
                 let span = e.span;
                 let Some(builtin) = builtins::find("str") else { return Ok(e) };
-                let ty = Type::String { cap: self.options.max_strlen };
+                let ty = Type::String { cap: self.options.string_cap() };
                 Ok(Expr { kind: ExprKind::Call { builtin, args: vec![e] }, ty, span })
             }
             _ => Ok(e),

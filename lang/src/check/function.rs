@@ -5,6 +5,7 @@
 //! is being checked calls itself.
 
 use super::Checker;
+use super::byte_order::network_size;
 use super::expr::NEVER_ASSIGNED;
 use super::stmt::no_void;
 use crate::codes::Code;
@@ -120,14 +121,16 @@ impl<'a> Checker<'a> {
         let outer = (
             std::mem::take(&mut self.locals),
             std::mem::take(&mut self.declared),
+            std::mem::take(&mut self.network),
             std::mem::replace(&mut self.scopes, vec![HashMap::new()]),
             std::mem::take(&mut self.broken),
             std::mem::replace(&mut self.loops, 0),
             std::mem::replace(&mut self.unrolled, 1),
             std::mem::replace(&mut self.result, result.clone()),
         );
-        for (name, ty) in &params {
-            self.declared_local(&name.text, ty);
+        for ((name, ty), (_, written)) in params.iter().zip(&def.params) {
+            let local = self.declared_local(&name.text, ty);
+            self.note_network(local, network_size(written));
         }
         let errors = self.errors.len();
         let mut body = self.stmts(&def.body.stmts);
@@ -149,7 +152,8 @@ impl<'a> Checker<'a> {
             );
         }
         let locals = std::mem::take(&mut self.locals);
-        (self.locals, self.declared, self.scopes, self.broken, self.loops, self.unrolled, self.result) = outer;
+        (self.locals, self.declared, self.network, self.scopes, self.broken, self.loops, self.unrolled, self.result) =
+            outer;
         self.inside.pop();
         Ok(Function { name: def.name.text.clone(), params: params.len(), result, locals, body, span: def.span })
     }
@@ -189,6 +193,17 @@ impl<'a> Checker<'a> {
             _ => value,
         };
         let number = |t: &Type| matches!(t, Type::Int { .. } | Type::Bool | Type::Enum { .. });
+        if let (ExprKind::Bytes(text), Type::String { cap }) = (&value.kind, ty)
+            && text.len() as u64 >= u64::from(*cap)
+        {
+            let message = format!("this text has {} bytes, and {place} takes {}", text.len(), cap.saturating_sub(1));
+            let error = Diagnostic::error(Code::BadValue, value.span, message);
+            return Err(error.help(if *cap == self.options.string_cap() {
+                format!("a larger max_strlen: config = {{ max_strlen = {} }}", text.len())
+            } else {
+                format!("it needs string[{}]", text.len() + 1)
+            }));
+        }
         let fits = match (&value.ty, ty) {
             (from, to) if number(from) && number(to) => {
                 if let Some(v) = value.constant()

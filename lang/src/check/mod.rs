@@ -132,8 +132,10 @@ pub(crate) struct Checker<'a> {
     changed: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
-    /// Where members in the byte order of the network are read.
-    big_endian: HashSet<Span>,
+    /// Where numbers in the byte order of the network are read, and of how many bytes.
+    big_endian: HashMap<Span, u32>,
+    /// The variables that hold such numbers.
+    network: HashMap<LocalId, u32>,
 }
 
 /// A variable across rounds: clause, attach point, function, name, and which of that name.
@@ -258,7 +260,8 @@ impl<'a> Checker<'a> {
             changed: false,
             errors: Vec::new(),
             warnings: Vec::new(),
-            big_endian: HashSet::new(),
+            big_endian: HashMap::new(),
+            network: HashMap::new(),
         }
     }
 }
@@ -332,6 +335,7 @@ impl Checker<'_> {
         };
         self.locals.clear();
         self.declared.clear();
+        self.network.clear();
         self.called.clear();
         self.broken.clear();
         self.scopes = vec![HashMap::new()];

@@ -1,6 +1,7 @@
 //! Statements: assignments, control flow, blocks.
 
 use super::Checker;
+use super::byte_order::network_size;
 use super::convert::{kept, signed_as, unify};
 use super::expr::{common, effect};
 use crate::codes::Code;
@@ -209,12 +210,13 @@ impl Checker<'_> {
     fn declare(
         &mut self,
         var: &ast::Name,
-        ty: Option<&ast::TypeName>,
+        ty_written: Option<&ast::TypeName>,
         value: Option<&ast::Expr>,
         span: Span,
     ) -> Result<Vec<Stmt>> {
-        let declared = ty.map(|t| self.type_name(t)).transpose()?;
-        let value = value.map(|v| self.expr(v)).transpose()?;
+        let declared = ty_written.map(|t| self.type_name(t)).transpose()?;
+        let written = value;
+        let value = written.map(|v| self.expr(v)).transpose()?;
         if let Some(v) = &value {
             no_void(v)?;
         }
@@ -233,6 +235,8 @@ impl Checker<'_> {
             Some(ty) => self.declared_local(&var.text, ty),
             None => self.new_local(&var.text, &ty),
         };
+        let network = ty_written.and_then(network_size).or_else(|| self.network_order(written?));
+        self.note_network(local, network);
         let ty = self.local_type(local);
         match value {
             Some(v) => {
@@ -254,9 +258,15 @@ impl Checker<'_> {
         match &target.kind {
             ast::ExprKind::Ident(name) if name == "_" => self.statement_expr(value),
             ast::ExprKind::Var(name) => {
-                let value = self.expr(value)?;
+                let written = value;
+                let value = self.expr(written)?;
                 no_void(&value)?;
-                self.assign_local(name, op, value, target.span, span)
+                let stmts = self.assign_local(name, op, value, target.span, span);
+                if let Some(local) = self.find_local(name) {
+                    let size = self.network_order(written).filter(|_| op.is_none());
+                    self.note_network(local, size);
+                }
+                stmts
             }
             ast::ExprKind::Map { name, key } => self.assign_map(name, key.as_deref(), op, value, target.span, span),
             _ => Err(Diagnostic::error(Code::WrongType, target.span, "this cannot be assigned to")

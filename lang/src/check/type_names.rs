@@ -55,7 +55,7 @@ impl Checker<'_> {
             _ => Ok(default),
         };
         Ok(match n {
-            "string" => Type::String { cap: sized(self, self.options.max_strlen)? },
+            "string" => Type::String { cap: sized(self, self.options.string_cap())? },
             "buffer" => Type::Buffer { cap: sized(self, self.options.max_strlen)? },
             "inet" => Type::Inet,
             _ => match primitive(n) {

@@ -15,6 +15,7 @@ mod names;
 mod number;
 mod printf;
 mod quantiles;
+mod rows;
 mod series;
 mod sink;
 mod symbols;
@@ -27,6 +28,7 @@ pub use maps::Entry;
 use crate::events::FieldBytes;
 use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
 use rtrace_lang::types::{Agg, Type};
+use std::collections::HashMap;
 use std::io::{self, Write};
 use value::{Datum, Host, Scope};
 
@@ -44,8 +46,8 @@ pub trait MapSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub json: bool,
-    /// Escape control characters in strings: for a terminal, which they could act on.
-    pub escape: bool,
+    /// For a terminal: control characters in strings, which it could act on, are escaped, and records are rows.
+    pub terminal: bool,
     /// Leave out the line about attached probes.
     pub quiet: bool,
     /// Leave out warnings, those of `warnf` included.
@@ -63,6 +65,8 @@ pub struct Printer<W: Write> {
     buffer: Vec<u8>,
     scratch: Vec<u8>,
     host: Host,
+    /// The widths of columns, by the `print` that shows them.
+    widths: HashMap<(u32, u32), Vec<usize>>,
 }
 
 impl<W: Write> Printer<W> {
@@ -74,6 +78,7 @@ impl<W: Write> Printer<W> {
             buffer: Vec::with_capacity(BUFFER + 4096),
             scratch: Vec::new(),
             host: Host::default(),
+            widths: HashMap::new(),
         }
     }
 
@@ -108,7 +113,16 @@ impl<W: Write> Printer<W> {
             }
             Action::PrintValue => {
                 if let Some((ty, data)) = arguments(event, fields).next() {
-                    self.value(bundle, maps, ty, data);
+                    match ty {
+                        Type::NamedTuple(list) if self.options.terminal && !self.options.json => {
+                            let mut widths = self.widths.remove(&event.span).unwrap_or_default();
+                            let (mut scope, buffer) = self.scope(bundle, maps);
+                            rows::row(&mut scope, buffer, &mut widths, ty, list, data.bytes);
+                            buffer.push(b'\n');
+                            self.widths.insert(event.span, widths);
+                        }
+                        _ => self.value(bundle, maps, ty, data),
+                    }
                 }
             }
             Action::PrintMap { map, top, div } => self.map(bundle, maps, *map, *top, *div, true)?,
@@ -236,7 +250,7 @@ impl<W: Write> Printer<W> {
 
     fn scope<'s>(&'s mut self, bundle: &'s Bundle, maps: &'s dyn MapSource) -> (Scope<'s>, &'s mut Vec<u8>) {
         // JSON has escapes of its own.
-        let escape = self.options.escape && !self.options.json;
+        let escape = self.options.terminal && !self.options.json;
         (Scope { bundle, maps, host: &mut self.host, escape }, &mut self.buffer)
     }
 

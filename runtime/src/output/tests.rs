@@ -124,7 +124,7 @@ fn shown(options: Options, run: impl FnOnce(&mut Printer<&mut Vec<u8>>)) -> (Str
     (String::from_utf8_lossy(&out).into_owned(), String::from_utf8(errors).unwrap())
 }
 
-const TEXT: Options = Options { json: false, escape: false, quiet: false, no_warnings: false };
+const TEXT: Options = Options { json: false, terminal: false, quiet: false, no_warnings: false };
 const JSON: Options = Options { json: true, ..TEXT };
 
 fn printed(options: Options, event: &EventDef, fields: &[&[u8]], maps: &Fake) -> String {
@@ -333,7 +333,7 @@ fn bytes_that_are_too_short_print_what_is_there() {
 
 #[test]
 fn control_characters_are_escaped_on_a_terminal() {
-    let options = Options { escape: true, ..TEXT };
+    let options = Options { terminal: true, ..TEXT };
     let event = event(Action::PrintValue, vec![Type::String { cap: 32 }]);
     let show = |bytes: &[u8]| printed(options, &event, &[bytes], &Fake::default());
     assert_eq!(show(b"plain"), "plain\n");
@@ -343,6 +343,29 @@ fn control_characters_are_escaped_on_a_terminal() {
     // The format is the script's own text.
     let event = printf_event("\x1b[1m%s\x1b[0m", vec![Type::String { cap: 4 }]);
     assert_eq!(printed(options, &event, &[b"a\x1b"], &Fake::default()), "\x1b[1ma\\x1b\x1b[0m");
+}
+
+#[test]
+fn records_are_rows_on_a_terminal() {
+    let named = Type::NamedTuple(vec![("a".into(), Type::U8), ("b".into(), Type::String { cap: 8 })]);
+    let event = event(Action::PrintValue, vec![named]);
+    let rows: [&[u8]; 4] = [b"\x01x\0\0\0\0\0\0", b"\xffxyz\0\0\0\0", b"\x07\x1b\0\0\0\0\0\0", b"\x07a\nb\0\0\0\0"];
+    let print = |options| {
+        let show = |p: &mut Printer<&mut Vec<u8>>| {
+            for data in rows {
+                let fields = [FieldBytes { data, extra: 0 }];
+                p.event(&bundle(), &event, &fields, &Fake::default()).unwrap();
+            }
+        };
+        shown(options, show).0
+    };
+    let terminal = Options { terminal: true, ..TEXT };
+    assert_eq!(print(terminal), "a=1  b=x\na=255  b=xyz\na=7    b=\\x1b\n{ .a = 7, .b = a\nb }\n");
+    assert!(print(TEXT).starts_with("{ .a = 1, .b = x }\n{ .a = 255, .b = xyz }\n"));
+    assert!(
+        print(Options { json: true, ..terminal })
+            .starts_with("{\"type\": \"value\", \"data\": {\"a\": 1, \"b\": \"x\"}}\n")
+    );
 }
 
 #[test]

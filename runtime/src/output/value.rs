@@ -251,7 +251,8 @@ impl<'a> Scope<'a> {
 
     /// Whether a string of that size may have been cut: it has the largest size and fills it.
     pub fn cut(&self, cap: u32, text: &[u8]) -> bool {
-        cap == self.bundle.config.max_strlen && text.len() as u64 + 1 >= u64::from(cap)
+        let most = self.bundle.config.max_strlen;
+        cap.checked_sub(1) == Some(most) && text.len() as u64 >= u64::from(most)
     }
 
     fn string(&mut self, out: &mut Vec<u8>, text: &[u8]) {
