@@ -56,7 +56,7 @@ fn scratch_memory_is_there_only_when_used() {
 
 #[test]
 fn scratch_memory_has_a_place_where_the_cpus_are_counted() {
-    let script = "kprobe:vfs_read { @[str(arg1)] = count(); } kprobe:vfs_write { @s[kstack] = count(); }";
+    let script = "kprobe:vfs_read { @[str(arg1, 1024)] = count(); } kprobe:vfs_write { @s[kstack] = count(); }";
     let compile = |cpus| {
         let options = Options { cpus: Some(cpus), ..support::modern() };
         support::try_compile_for(script, &options).expect("a program").bundle
