@@ -11,6 +11,12 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn found_by_fuzzing() {
+    // The stack that the program has: a main thread's.
+    let replay = std::thread::Builder::new().stack_size(8 << 20).spawn(replay).expect("a thread");
+    assert!(replay.join().is_ok(), "an input is at fault: it is the last one named above");
+}
+
+fn replay() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/found");
     let kernel = passes::kernel();
     let mut compiled = 0;

@@ -111,7 +111,7 @@ struct Scan<'a> {
     rest: &'a str,
 }
 
-/// How far a bracketed group may reach: no type is longer.
+/// How far a bracketed group may reach, in bytes that are not blank: no type is longer.
 const GROUP_LIMIT: usize = 1000;
 
 impl<'a> Scan<'a> {
@@ -185,7 +185,13 @@ impl<'a> Scan<'a> {
     /// Skips a bracketed group.
     fn group(&mut self) -> bool {
         let mut depth = 0_u32;
-        for (at, byte) in self.rest.bytes().enumerate().take(GROUP_LIMIT) {
+        let mut length = 0_usize;
+        for (at, byte) in self.rest.bytes().enumerate() {
+            // Blanks do not count: formatting adds some, and the script must mean the same.
+            length = length.saturating_add(usize::from(!byte.is_ascii_whitespace()));
+            if length > GROUP_LIMIT {
+                return false;
+            }
             match byte {
                 b'(' | b'[' => depth = depth.saturating_add(1),
                 b')' | b']' => {
