@@ -184,7 +184,7 @@ impl<'a, 'c> Lexer<'a, 'c> {
             Mode::Code(Code::lexer(text))
         } else {
             let mut top = Top::lexer(text);
-            let start = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+            let start = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_ascii_start();
             top.bump(text.len().saturating_sub(start.len()));
             if start.starts_with("#!") {
                 top.bump(start.find('\n').unwrap_or(start.len()));
