@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use rtrace_codegen::Bitcode;
+use rtrace_lang::arch::Arch;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -19,7 +20,7 @@ pub fn compile(file: &str, folders: &[PathBuf]) -> Result<Bitcode, Failure> {
             ),
         ));
     };
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86" };
+    let arch = Arch::HOST.folder();
     let mut command = Command::new(&clang);
     command.args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-c", "-emit-llvm", "-fno-stack-protector"]);
     command.arg(format!("-D__TARGET_ARCH_{arch}"));

@@ -22,6 +22,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 /// A script as read.
+#[derive(Clone)]
 pub struct Script {
     pub sources: SourceMap,
     pub params: Vec<String>,
@@ -103,7 +104,7 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
         params: script.params.clone(),
         pid: cli.pid,
         unsafe_: cli.unsafe_,
-        arch: if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 },
+        arch: Arch::HOST,
         ..Options::default()
     };
     config::from_environment(&mut options, std::env::vars()).map_err(|e| Failure::plain(e, None))?;
@@ -163,8 +164,8 @@ fn analyse(program: ast::Program, script: &mut Script, cli: &Cli, kernel: &LiveK
         for error in errors.iter_mut().filter(|e| matches!(e.code, Code::UnknownName | Code::UnknownType)) {
             error.notes.extend(why.clone());
             match &error.help {
-                Some(help) if help.starts_with("did you mean") => error.notes.push(headers::INSTALL.to_owned()),
-                _ => error.help = Some(headers::INSTALL.to_owned()),
+                Some(_) => error.notes.push(headers::INSTALL.to_owned()),
+                None => error.help = Some(headers::INSTALL.to_owned()),
             }
         }
     }

@@ -8,10 +8,11 @@ use clang::{
     Clang, Entity, EntityKind, EvaluationResult, Index, StorageClass, TranslationUnit, Type as CType,
     TypeKind as CKind, Unsaved,
 };
+use rtrace_lang::arch::Arch;
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::headers::{Constant, Function, Headers, Name, Wanted, include, is_local_include};
-use rtrace_lang::kernel::{Kernel, Member, TypeKind};
+use rtrace_lang::kernel::{Kernel, Member, TypeKind, network_size_of};
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::types::{Record, Space, Type, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -291,7 +292,7 @@ fn kernel_arguments(places: &Places) -> Option<(Vec<String>, PathBuf)> {
     if !source.join("include/linux").is_dir() {
         return None;
     }
-    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86" };
+    let arch = Arch::HOST.folder();
     let mut arguments = common(places);
     arguments.push("-nostdinc".into());
     let folders = [
@@ -488,7 +489,7 @@ impl<'tu> Reader<'_, 'tu> {
             if field.is_bit_field() { field.get_bit_field_width().and_then(|w| u8::try_from(w).ok()) } else { None };
         let ty = self.ty(field.get_type()?, 0);
         let declared = field.get_type().map(|t| t.get_display_name()).unwrap_or_default();
-        let big_endian = ["__be16", "__be32", "__be64"].contains(&declared.trim_start_matches("const "));
+        let big_endian = network_size_of(declared.trim_start_matches("const ")).is_some();
         let name = field.get_name().filter(|n| !n.contains('(')).unwrap_or_default();
         (!(name.is_empty() && bits.is_some())).then_some(Member { name, ty, bit_offset, bits, big_endian })
     }

@@ -81,7 +81,7 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
         }
         None => {
             for stage in cli.debug.iter().flat_map(|d| d.stages()) {
-                let bytes = compile::emit(&mut compile::read(&cli)?, &cli, &kernel, *stage)?;
+                let bytes = compile::emit(&mut script.clone(), &cli, &kernel, *stage)?;
                 print(&String::from_utf8_lossy(&bytes))?;
             }
             let bundle = compile::bundle(&mut script, &cli, &kernel)?;

@@ -77,6 +77,15 @@ fn constants_of_every_kind() {
 }
 
 #[test]
+fn names_that_only_a_function_uses() {
+    let script = "#include \"my.h\"\nfn mine($p: my_t *) : int64 { return $p->x + MINE }\n\
+                  begin { print(mine((my_t *)0)) }";
+    let (out, err) = Folder::new("function", &[("my.h", HEADER), ("s.rt", script)]).typed(&[], &[]);
+    assert_eq!(err, "");
+    assert!(out.contains("42"), "{out}");
+}
+
+#[test]
 fn members_lie_where_c_puts_them() {
     let script = "#include \"my.h\"\nbegin { $p = (struct packed *)0; print($p->l); print($p->s2); print($p->u.b); \
                   print($p->next->arr[1].name); print($p->arr[1].b); print($p->col); print($p->rest[1]); print(((my_t *)0)->z) }";

@@ -7,9 +7,9 @@
 
 use crate::capture::{self, CONTEXT, FIRST, LEFT, RESULT};
 use crate::helpers;
-use crate::llvm::ir::{Block, Effect, Func, Pred, Ptr, Val};
-use crate::memory::{Mem, Pool};
-use crate::program::{LocalSlot, Loop, Lower};
+use crate::llvm::ir::{Effect, Func, Pred, Ptr, Val};
+use crate::memory::Mem;
+use crate::program::{Frame, LocalSlot, Loop, Lower};
 use rtrace_lang::bundle::Storage;
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
@@ -32,18 +32,6 @@ enum Given {
     Entry,
     /// `(index, frame)`
     Index,
-}
-
-/// What of [`Lower`] belongs to one function.
-struct Outer<'c> {
-    context: Ptr<'c>,
-    pool: Pool<'c>,
-    locals: Vec<LocalSlot<'c>>,
-    open: Vec<Ptr<'c>>,
-    loops: Vec<Loop<'c>>,
-    exit: Block<'c>,
-    frame: Option<Ptr<'c>>,
-    result: Option<Ptr<'c>>,
 }
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
@@ -99,11 +87,22 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let suspended = ir.suspend();
         let function = ir.callback(&name, matches!(given, Given::Index));
         let scope = self.unit.debug.enter(function, &name, span);
-        let outer_scope = std::mem::replace(&mut self.scope, scope);
-        self.locate(span);
         let body = ir.here();
         let (next, done, exit) = (ir.block("next"), ir.block("end"), ir.block("exit"));
         let frame = ir.param(function, if matches!(given, Given::Index) { 1 } else { 3 });
+        let inner = self.pool.inner(if self.depth == 0 { BODY_STACK } else { INNER_STACK });
+        let outer = self.enter_function(Frame {
+            scope,
+            context: frame,
+            pool: inner,
+            locals: Vec::new(),
+            open: Vec::new(),
+            loops: vec![Loop { next, done, open: 0 }],
+            exit,
+            shared: Some(frame),
+            result: None,
+        });
+        self.locate(span);
         ir.at(next);
         ir.ret(ir.int(0));
         ir.at(done);
@@ -112,37 +111,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.store(ir.offset(frame, i64::from(LEFT)), ir.int(1), 8, 8);
         ir.ret(ir.int(1));
         ir.at(body);
-
-        let inner = self.pool.inner(if self.depth == 0 { BODY_STACK } else { INNER_STACK });
-        let outer = Outer {
-            context: std::mem::replace(&mut self.context, ir.load_ptr(ir.offset(frame, i64::from(CONTEXT)))),
-            pool: std::mem::replace(&mut self.pool, inner),
-            locals: Vec::new(),
-            open: std::mem::take(&mut self.open),
-            loops: std::mem::replace(&mut self.loops, vec![Loop { next, done, open: 0 }]),
-            exit: std::mem::replace(&mut self.exit, exit),
-            frame: self.frame.replace(frame),
-            result: self.result,
-        };
-        let outer = Outer { locals: std::mem::take(&mut self.locals), ..outer };
-        self.result = self.result.map(|_| ir.offset(frame, i64::from(RESULT)));
+        self.context = ir.load_ptr(ir.offset(frame, i64::from(CONTEXT)));
+        self.result = outer.result.map(|_| ir.offset(frame, i64::from(RESULT)));
         self.depth += 1;
         let result = self.inherit_locals(&outer.locals, Some(local)).and_then(|()| build(self, function));
         ir.br(next);
         ir.finish_entry(function);
         self.depth -= 1;
 
-        self.context = outer.context;
-        let inner = std::mem::replace(&mut self.pool, outer.pool);
-        self.pool.absorb(&inner);
-        self.locals = outer.locals;
-        self.open = outer.open;
-        self.loops = outer.loops;
-        self.exit = outer.exit;
-        self.frame = outer.frame;
-        self.result = outer.result;
-        self.scope = outer_scope;
-        self.scope.forget();
+        self.leave_function(outer);
         ir.resume(suspended);
         self.locate(span);
         result?;

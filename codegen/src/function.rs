@@ -8,7 +8,7 @@ use crate::analysis::{invokes, operands};
 use crate::capture::{Plan, RESULT, blocks, expressions};
 use crate::llvm::ir::{Arg, Func, Pred, Ptr, Val};
 use crate::memory::Mem;
-use crate::program::{LocalSlot, Lower, Routine};
+use crate::program::{Frame, LocalSlot, Lower, Routine};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{Expr, ExprKind, Function, Stmt, StmtKind};
 use rtrace_lang::types::Type;
@@ -78,32 +78,31 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         };
         let inner = self.pool.inner(FUNCTION_STACK);
         let exit = ir.block("exit");
-        let outer_scope = std::mem::replace(&mut self.scope, scope);
-        let outer_context = std::mem::replace(&mut self.context, ir.param(function, 0));
-        let outer_pool = std::mem::replace(&mut self.pool, inner);
-        let outer_locals = std::mem::take(&mut self.locals);
+        let outer = self.enter_function(Frame {
+            scope,
+            context: ir.param(function, 0),
+            pool: inner,
+            locals: Vec::new(),
+            open: Vec::new(),
+            loops: Vec::new(),
+            exit,
+            shared: None,
+            result: None,
+        });
         let outer_tracked = std::mem::take(&mut self.tracked);
         let outer_plan = std::mem::replace(&mut self.plan, Plan::new(routine, self.unit.options));
         let outer_routine = std::mem::replace(&mut self.routine, routine);
-        let outer_exit = std::mem::replace(&mut self.exit, exit);
         self.locate(f.span);
 
         let built = self.fill_function(f, function);
 
-        self.scope = outer_scope;
-        self.context = outer_context;
-        let inner = std::mem::replace(&mut self.pool, outer_pool);
-        self.pool.absorb(&inner);
+        self.leave_function(outer);
         // Its memory is its own: the caller keeps values in scratch memory across the call.
         self.pool.keep_scratch();
-        self.locals = outer_locals;
         self.tracked = outer_tracked;
         self.plan = outer_plan;
         self.routine = outer_routine;
-        self.exit = outer_exit;
-        self.frame = None;
-        (self.result, self.result_place, self.left) = (None, None, None);
-        self.scope.forget();
+        (self.result_place, self.left) = (None, None);
         ir.resume(suspended);
         self.locate(self.program.span);
         built

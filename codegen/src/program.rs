@@ -52,6 +52,47 @@ pub struct Lower<'u, 'm, 'c> {
     pub scope: Scope,
 }
 
+/// What of [`Lower`] belongs to one BPF function, whether a function of the script or one that the kernel calls back.
+pub struct Frame<'c> {
+    pub scope: Scope,
+    pub context: Ptr<'c>,
+    pub pool: Pool<'c>,
+    pub locals: Vec<LocalSlot<'c>>,
+    pub open: Vec<Ptr<'c>>,
+    pub loops: Vec<Loop<'c>>,
+    pub exit: Block<'c>,
+    pub shared: Option<Ptr<'c>>,
+    pub result: Option<Ptr<'c>>,
+}
+
+impl<'c> Lower<'_, '_, 'c> {
+    /// Goes on in another function; gives what belongs to the one before, for [`Lower::leave_function`].
+    pub fn enter_function(&mut self, mut frame: Frame<'c>) -> Frame<'c> {
+        self.exchange(&mut frame);
+        frame
+    }
+
+    /// Back to the function before.
+    pub fn leave_function(&mut self, mut outer: Frame<'c>) {
+        self.exchange(&mut outer);
+        self.pool.absorb(&outer.pool);
+        self.scope.forget();
+    }
+
+    fn exchange(&mut self, frame: &mut Frame<'c>) {
+        use std::mem::swap;
+        swap(&mut self.scope, &mut frame.scope);
+        swap(&mut self.context, &mut frame.context);
+        swap(&mut self.pool, &mut frame.pool);
+        swap(&mut self.locals, &mut frame.locals);
+        swap(&mut self.open, &mut frame.open);
+        swap(&mut self.loops, &mut frame.loops);
+        swap(&mut self.exit, &mut frame.exit);
+        swap(&mut self.frame, &mut frame.shared);
+        swap(&mut self.result, &mut frame.result);
+    }
+}
+
 /// Variables and statements that belong to one stack frame.
 #[derive(Clone, Copy)]
 pub struct Routine<'u> {

@@ -23,6 +23,8 @@ pub enum SyntaxErrorKind {
     UnterminatedString,
     /// A `/*` without `*/`.
     UnterminatedComment,
+    /// A `#!` that does not begin the script.
+    LateInterpreter,
     /// The escape's text, such as `\q`.
     BadEscape(String),
     BadNumber {

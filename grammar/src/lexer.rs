@@ -227,6 +227,9 @@ impl<'a, 'c> Lexer<'a, 'c> {
                     self.mode = Some(Mode::Top(lexer));
                     return None;
                 }
+                Some(Ok(Top::Preprocessor)) if lexer.slice().starts_with("#!") => {
+                    self.fault(Fault::Interpreter, lexer.span().start, lexer.span().end);
+                }
                 Some(Ok(found)) => break found,
                 Some(Err(fault)) => self.fault(fault, lexer.span().start, lexer.span().end),
             }
@@ -552,6 +555,7 @@ impl<'a, 'c> Lexer<'a, 'c> {
     fn fault(&self, fault: Fault, start: usize, end: usize) {
         let kind = match fault {
             Fault::Comment => SyntaxErrorKind::UnterminatedComment,
+            Fault::Interpreter => SyntaxErrorKind::LateInterpreter,
             Fault::Character => SyntaxErrorKind::BadCharacter(self.rest(start).chars().next().unwrap_or_default()),
         };
         let end = if fault == Fault::Comment { start.saturating_add(2) } else { end };

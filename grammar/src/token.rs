@@ -13,6 +13,8 @@ pub enum Fault {
     #[default]
     Character,
     Comment,
+    /// `#!` behind the first line.
+    Interpreter,
 }
 
 /// Tokens outside of any clause.

@@ -1,8 +1,8 @@
 //! A walk over the parts of a tree that name things: every expression and every type as written, outer ones first.
 
 use crate::ast::{
-    Block, CBase, CDef, CDefKind, CType, Expr, ExprKind, Item, PathStep, Probe, Stmt, StmtKind, TypeBase, TypeName,
-    TypeOrExpr,
+    Block, CBase, CDef, CDefKind, CType, Expr, ExprKind, FnDef, Item, PathStep, Probe, Stmt, StmtKind, TypeBase,
+    TypeName, TypeOrExpr,
 };
 
 /// What a walk comes by.
@@ -22,11 +22,7 @@ pub fn item<'t>(item: &'t Item, f: Visitor<'_, 't>) {
         Item::Config(entries, _) => entries.iter().for_each(|e| expr(&e.value, f)),
         Item::MapDecl(m) => expr(&m.size, f),
         Item::Macro(m) => block(&m.body, f),
-        Item::Fn(d) => {
-            d.params.iter().for_each(|(_, ty)| type_name(ty, f));
-            d.ret.iter().for_each(|ty| type_name(ty, f));
-            block(&d.body, f);
-        }
+        Item::Fn(d) => function(d, f),
         Item::Probe(p) => probe(p, f),
     }
 }
@@ -34,6 +30,12 @@ pub fn item<'t>(item: &'t Item, f: Visitor<'_, 't>) {
 pub fn probe<'t>(probe: &'t Probe, f: Visitor<'_, 't>) {
     probe.predicate.iter().for_each(|p| expr(p, f));
     block(&probe.body, f);
+}
+
+pub fn function<'t>(function: &'t FnDef, f: Visitor<'_, 't>) {
+    function.params.iter().for_each(|(_, ty)| type_name(ty, f));
+    function.ret.iter().for_each(|ty| type_name(ty, f));
+    block(&function.body, f);
 }
 
 pub fn definition<'t>(definition: &'t CDef, f: Visitor<'_, 't>) {

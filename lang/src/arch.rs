@@ -9,6 +9,17 @@ pub enum Arch {
 }
 
 impl Arch {
+    /// The processor that this program was built for.
+    pub const HOST: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+
+    /// What the kernel's sources call it: `arch/x86`, `__TARGET_ARCH_x86`.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Arch::X86_64 => "x86",
+            Arch::Aarch64 => "arm64",
+        }
+    }
+
     /// Offset of argument `n` (from 0) in `pt_regs`; `None` when it is passed on the stack.
     pub fn argument(self, n: u32) -> Option<u32> {
         match self {

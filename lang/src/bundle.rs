@@ -24,7 +24,7 @@ pub const RINGBUF_SYMBOL: &str = "rt_events";
 pub const SCRATCH_SYMBOL: &str = "rt_scratch";
 /// The same where the CPUs are counted: plain memory, in a section that has this name.
 pub const PLACED_SCRATCH_SYMBOL: &str = ".bss.scratch";
-/// Hash of kernel and user stacks: key `u64`, value `u32` frame count, `u32` zero, `u64` frames.
+/// Hash of kernel and user stacks: key `u64`, value `u32` bytes of the frames, `u32` zero, `u64` frames.
 pub const STACKS_SYMBOL: &str = "rt_stacks";
 /// Perf event array for `skboutput`.
 pub const PACKETS_SYMBOL: &str = "rt_packets";
@@ -447,7 +447,7 @@ pub struct Config {
     pub max_cat_bytes: u32,
     /// What is printed after a string that was cut at `max_strlen`.
     pub str_trunc_trailer: String,
-    /// Size of the strings that may have been cut, NUL included.
+    /// Most bytes of a string that has no size of its own: with so many it may have been cut.
     pub max_strlen: u32,
     /// A line of percentiles below each histogram.
     pub hist_quantiles: bool,

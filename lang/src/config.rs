@@ -229,6 +229,12 @@ pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|s| s.name == key)
 }
 
+/// The setting whose name is most like another.
+pub fn nearest(name: &str) -> &'static str {
+    let names = SETTINGS.iter().map(|s| s.name);
+    names.min_by_key(|n| strsim::damerau_levenshtein(n, name)).unwrap_or_default()
+}
+
 /// Sets one setting from the script; what the environment gave stays. The error says which values it takes, or
 /// is empty for an unknown name.
 pub fn set(options: &mut Options, name: &str, value: &Value) -> Result<(), String> {

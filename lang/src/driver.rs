@@ -62,7 +62,7 @@ pub fn usage(
     if !sorted.errors.is_empty() {
         return Err(sorted.errors);
     }
-    Ok(Usage { named, positional: parameters::positional(&sorted.probes) })
+    Ok(Usage { named, positional: parameters::positional(&sorted.probes, &sorted.script.functions) })
 }
 
 /// A syntax error in words.
@@ -79,6 +79,9 @@ fn syntax(e: &SyntaxError) -> Diagnostic {
         }
         Kind::UnterminatedString => error("this string has no end".into()).help("close it with \" on the same line"),
         Kind::UnterminatedComment => error("this comment has no end".into()).help("close it with */"),
+        Kind::LateInterpreter => {
+            error("`#!` names the interpreter only where the script begins".into()).help("comments begin with // or /*")
+        }
         Kind::BadEscape(text) => {
             error(format!("`{text}` is no escape")).help("escapes: \\n \\t \\r \\\\ \\\" \\xHH \\OOO")
         }

@@ -106,6 +106,7 @@ pub fn wanted(program: &ast::Program, options: &Options, kernel: &dyn Kernel) ->
     uses.defined.names.extend(script.defines.keys().cloned());
     let mut visitor = |node: Node<'_>| uses.node(node);
     probes.iter().for_each(|p| visit::probe(p, &mut visitor));
+    script.functions.iter().for_each(|f| visit::function(f, &mut visitor));
     script.definitions.iter().for_each(|d| visit::definition(d, &mut visitor));
     script.map_decls.iter().for_each(|m| visit::expr(&m.size, &mut visitor));
     script.defines.values().for_each(|e| visit::expr(e, &mut visitor));

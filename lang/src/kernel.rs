@@ -86,6 +86,16 @@ pub struct Member {
     pub big_endian: bool,
 }
 
+/// The bytes of a type of the network's byte order, by its name.
+pub fn network_size_of(name: &str) -> Option<u32> {
+    match name {
+        "__be16" => Some(2),
+        "__be32" => Some(4),
+        "__be64" => Some(8),
+        _ => None,
+    }
+}
+
 /// A kernel function with its prototype from BTF.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function {

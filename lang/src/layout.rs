@@ -53,7 +53,7 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     if checked.maps.iter().any(|m| matches!(m.value, Some(Type::Agg(Agg::Tseries { .. })))) {
         globals.wall = Some(take(&mut globals, 8, 8));
     }
-    let mut typed = Typed { max_strlen: options.max_strlen, ..Typed::default() };
+    let mut typed = Typed::default();
     for info in &checked.maps {
         let lost = take(&mut globals, 8, 8);
         let key = info.key.clone().flatten();

@@ -52,24 +52,24 @@ pub struct Usage {
     pub positional: u32,
 }
 
-/// The highest `$N` in bodies, predicates and attach points.
-pub(crate) fn positional(probes: &[ast::Probe]) -> u32 {
+/// The highest `$N` in attach points, predicates, bodies and functions.
+pub(crate) fn positional(probes: &[ast::Probe], functions: &[ast::FnDef]) -> u32 {
     let mut highest = 0;
-    for probe in probes {
-        for point in &probe.attach_points {
-            for part in point.text.split('$').skip(1) {
-                let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
-                highest = highest.max(digits.parse().unwrap_or(0));
-            }
+    for point in probes.iter().flat_map(|p| &p.attach_points) {
+        for part in point.text.split('$').skip(1) {
+            let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+            highest = highest.max(digits.parse().unwrap_or(0));
         }
-        visit::probe(probe, &mut |node| {
-            if let Node::Expr(e) = node
-                && let ExprKind::Param(n) = e.kind
-            {
-                highest = highest.max(n);
-            }
-        });
     }
+    let mut visitor = |node: Node<'_>| {
+        if let Node::Expr(e) = node
+            && let ExprKind::Param(n) = e.kind
+        {
+            highest = highest.max(n);
+        }
+    };
+    probes.iter().for_each(|p| visit::probe(p, &mut visitor));
+    functions.iter().for_each(|f| visit::function(f, &mut visitor));
     highest
 }
 
@@ -166,5 +166,7 @@ mod tests {
             of("/*\n * One.\n * Two.\n */\nbegin { print($1) }"),
             "One.\nTwo.\n\nUsage: rtrace [OPTIONS] s.rt $1\n"
         );
+        let in_function = "fn second() : int64 { return $2 }\nbegin { print(second()) }";
+        assert_eq!(of(in_function), "Usage: rtrace [OPTIONS] s.rt $1 $2\n");
     }
 }

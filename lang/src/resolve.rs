@@ -234,12 +234,7 @@ fn set(options: &mut Options, entry: &ast::ConfigEntry) -> Result<()> {
                 entry.key.span,
                 format!("there is no setting `{}`", entry.key.text),
             );
-            let near =
-                config::SETTINGS.iter().map(|s| s.name).min_by_key(|n| strsim::damerau_levenshtein(n, &entry.key.text));
-            match near {
-                Some(n) => d.help(format!("did you mean `{n}`?")),
-                None => d,
-            }
+            d.help(format!("did you mean `{}`?", config::nearest(&entry.key.text)))
         } else {
             Diagnostic::error(Code::ConfigValue, entry.value.span, format!("`{}` takes {takes}", entry.key.text))
         }

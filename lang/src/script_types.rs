@@ -9,7 +9,8 @@ use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol, Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol,
+    Version, network_size_of,
 };
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId};
@@ -419,5 +420,5 @@ impl Kernel for WithScript<'_> {
 fn big_endian(ty: &CType) -> bool {
     let CBase::Named(name) = &ty.base else { return false };
     let plain = ty.pointers == 0 && ty.array.is_empty() && name.pointers == 0;
-    plain && matches!(&name.base, TypeBase::Named(n) if ["__be16", "__be32", "__be64"].contains(&n.as_str()))
+    plain && matches!(&name.base, TypeBase::Named(n) if network_size_of(n).is_some())
 }

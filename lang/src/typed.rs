@@ -32,8 +32,6 @@ pub struct Typed {
     pub enums: Vec<EnumDef>,
     pub records: Vec<RecordDef>,
     pub config: Config,
-    /// Size of the strings that `str` and friends make, NUL included.
-    pub max_strlen: u32,
     /// What the kernel is told that the programs' license is.
     pub license: String,
 }

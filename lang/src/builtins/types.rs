@@ -313,8 +313,7 @@ fn setting(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let name = c.literal_text(arg, "the name of a setting")?;
     let Some(setting) = config::find(&name) else {
         let error = Diagnostic::error(Code::ConfigValue, arg.span, format!("there is no setting `{name}`"));
-        let near = config::SETTINGS.iter().map(|s| s.name).min_by_key(|n| strsim::damerau_levenshtein(n, &name));
-        return Err(near.into_iter().fold(error, |e, n| e.help(format!("did you mean `{n}`?"))));
+        return Err(error.help(format!("did you mean `{}`?", config::nearest(&name))));
     };
     Ok(match config::value(c.options, setting) {
         config::Value::Int(n) => Expr::int(n, Type::I64, call.span),

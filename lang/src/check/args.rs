@@ -1,10 +1,9 @@
 //! What a probe hands to its program: `args`, `argN`, `retval`, `reg`, by kind of context.
 
 use super::Checker;
-use super::byte_order::network_size_of;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::Function;
+use crate::kernel::{Function, network_size_of};
 use crate::probes::{Context, a_probe, no_facts};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};

@@ -4,7 +4,7 @@
 use super::Checker;
 use crate::codes::Code;
 use crate::diag::Diagnostic;
-use crate::kernel::Member;
+use crate::kernel::{Member, network_size_of};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, LocalId};
 use rtrace_grammar::ast::{self, BinOp};
@@ -13,16 +13,6 @@ use rtrace_grammar::ast::{self, BinOp};
 pub(super) fn network_size(ty: &ast::TypeName) -> Option<u32> {
     match &ty.base {
         ast::TypeBase::Named(name) if ty.pointers == 0 && ty.array.is_empty() => network_size_of(name),
-        _ => None,
-    }
-}
-
-/// The same by its name.
-pub(super) fn network_size_of(name: &str) -> Option<u32> {
-    match name {
-        "__be16" => Some(2),
-        "__be32" => Some(4),
-        "__be64" => Some(8),
         _ => None,
     }
 }

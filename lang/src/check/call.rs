@@ -48,6 +48,24 @@ impl Call<'_> {
     }
 }
 
+/// `f` is called with too many or too few arguments: what it takes, and what it is given.
+pub(super) fn wrong_count(name: &str, (least, most): (usize, usize), given: usize) -> String {
+    let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
+    let takes = match (least, most) {
+        (0, 0) => "no arguments".to_owned(),
+        (a, b) if a == b => format!("{a} {}", plural(a)),
+        (a, usize::MAX) => format!("at least {a} {}", plural(a)),
+        (0, b) => format!("at most {b} {}", plural(b)),
+        (a, b) => format!("{a} to {b} arguments"),
+    };
+    let given = match given {
+        0 => "none is given".to_owned(),
+        1 => "1 is given".to_owned(),
+        n => format!("{n} are given"),
+    };
+    format!("`{name}` takes {takes}, and {given}")
+}
+
 /// `a, b and c`
 fn listed(names: &[&str]) -> String {
     match names {
@@ -57,14 +75,21 @@ fn listed(names: &[&str]) -> String {
 }
 
 impl Checker<'_> {
-    pub(crate) fn call_by_name(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
+    /// A call of a function of the script, of imported C, or of a row; `statement`: its value is not used.
+    pub(crate) fn call_by_name(
+        &mut self,
+        name: &ast::Name,
+        args: &[ast::Expr],
+        span: Span,
+        statement: bool,
+    ) -> Result<Expr> {
         if let Some(index) = self.script_function(&name.text) {
             return self.invoke(index, args, span);
         }
         if let Some(function) = self.foreign_function(&name.text) {
             return self.foreign_call(name, &function, args, span);
         }
-        let call = self.find_call(name, args, span, false)?;
+        let call = self.find_call(name, args, span, statement)?;
         self.call(&call)
     }
 
@@ -85,9 +110,7 @@ impl Checker<'_> {
         let form =
             || params.iter().map(|(n, ty)| format!("{ty} {n}").trim_end().to_owned()).collect::<Vec<_>>().join(", ");
         if args.len() != params.len() {
-            let takes = if params.len() == 1 { "1 argument".to_owned() } else { format!("{} arguments", params.len()) };
-            let given = if args.len() == 1 { "1 is".to_owned() } else { format!("{} are", args.len()) };
-            let message = format!("`{}` takes {takes}, and {given} given", name.text);
+            let message = wrong_count(&name.text, (params.len(), params.len()), args.len());
             return Err(Diagnostic::error(Code::WrongArgumentCount, span, message).note(format!(
                 "it is {} {}({})",
                 function.ret,
@@ -120,18 +143,6 @@ impl Checker<'_> {
         let params = params.iter().map(|p| p.1.clone()).collect();
         let kind = ExprKind::Foreign { name: name.text.clone(), params, args: values };
         Ok(Expr { kind, ty: function.ret.clone(), span })
-    }
-
-    /// A call whose value is not used.
-    pub(crate) fn call_statement(&mut self, name: &ast::Name, args: &[ast::Expr], span: Span) -> Result<Expr> {
-        if let Some(index) = self.script_function(&name.text) {
-            return self.invoke(index, args, span);
-        }
-        if let Some(function) = self.foreign_function(&name.text) {
-            return self.foreign_call(name, &function, args, span);
-        }
-        let call = self.find_call(name, args, span, true)?;
-        self.call(&call)
     }
 
     fn find_call<'c>(
@@ -184,20 +195,7 @@ impl Checker<'_> {
         let b = call.builtin;
         let (least, most) = b.arity;
         if !(least..=most).contains(&call.args.len()) {
-            let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
-            let takes = match (least, most) {
-                (0, 0) => "no arguments".to_owned(),
-                (a, b) if a == b => format!("{a} {}", plural(a)),
-                (a, usize::MAX) => format!("at least {a} {}", plural(a)),
-                (0, b) => format!("at most {b} {}", plural(b)),
-                (a, b) => format!("{a} to {b} arguments"),
-            };
-            let given = match call.args.len() {
-                0 => "none is given".to_owned(),
-                1 => "1 is given".to_owned(),
-                n => format!("{n} are given"),
-            };
-            let message = format!("`{}` takes {takes}, and {given}", b.name);
+            let message = wrong_count(b.name, b.arity, call.args.len());
             return Err(Diagnostic::error(Code::WrongArgumentCount, call.span, message)
                 .note(format!("it is called as: {}", b.signatures.join(" or "))));
         }

@@ -40,7 +40,7 @@ impl Checker<'_> {
                 None => Err(self.unset(name, span)),
             },
             ast::ExprKind::Map { name, key } => self.map_get(name, key.as_deref(), span),
-            ast::ExprKind::Call { name, args } => self.call_by_name(name, args, span),
+            ast::ExprKind::Call { name, args } => self.call_by_name(name, args, span, false),
             ast::ExprKind::Unary { op, expr } => self.unary(*op, expr, span),
             ast::ExprKind::Step { increment, prefix, target } => self.step(*increment, *prefix, target, span),
             ast::ExprKind::Binary { op, left, right } => self.binary(*op, left, right, span),
@@ -139,7 +139,7 @@ impl Checker<'_> {
     fn ident(&mut self, name: &str, span: Span) -> Result<Expr> {
         if builtins::find(name).is_some() {
             let name = ast::Name { text: name.to_owned(), span };
-            return self.call_by_name(&name, &[], span);
+            return self.call_by_name(&name, &[], span, false);
         }
         if let Some(definition) = self.defines.get(name)
             && !self.defining.iter().any(|d| d == name)

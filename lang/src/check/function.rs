@@ -6,6 +6,7 @@
 
 use super::Checker;
 use super::byte_order::network_size;
+use super::call::wrong_count;
 use super::expr::NEVER_ASSIGNED;
 use super::stmt::no_void;
 use crate::codes::Code;
@@ -34,17 +35,7 @@ impl<'a> Checker<'a> {
             return Err(Diagnostic::error(Code::UnknownName, span, "there is no such function"));
         };
         if args.len() != def.params.len() {
-            let takes = match def.params.len() {
-                0 => "no arguments".to_owned(),
-                1 => "1 argument".to_owned(),
-                n => format!("{n} arguments"),
-            };
-            let given = match args.len() {
-                0 => "none is given".to_owned(),
-                1 => "1 is given".to_owned(),
-                n => format!("{n} are given"),
-            };
-            let message = format!("`{}` takes {takes}, and {given}", def.name.text);
+            let message = wrong_count(&def.name.text, (def.params.len(), def.params.len()), args.len());
             return Err(
                 Diagnostic::error(Code::WrongArgumentCount, span, message).also(def.name.span, "it is defined here")
             );

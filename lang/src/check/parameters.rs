@@ -117,7 +117,7 @@ impl Checker<'_> {
         self.functions.iter().for_each(|f| visit::block(&f.body, &mut note));
         let mut all: Vec<Parameter> = Vec::new();
         for (name, args, span) in calls {
-            let wrong = self.call_by_name(&name, &args, span).err();
+            let wrong = self.call_by_name(&name, &args, span, false).err();
             self.errors.extend(wrong.map(|e| *e));
             // What is wrong with it is known by now.
             let Ok(parameter) = self.declared(&args, span) else { continue };

@@ -160,7 +160,7 @@ impl Checker<'_> {
     /// An expression as a statement. A step of a map needs no value before or after.
     pub(super) fn statement_expr(&mut self, e: &ast::Expr) -> Result<Vec<Stmt>> {
         if let ast::ExprKind::Call { name, args } = &e.kind {
-            return self.call_statement(name, args, e.span).map(effect);
+            return self.call_by_name(name, args, e.span, true).map(effect);
         }
         if let ast::ExprKind::Block(block) = &e.kind {
             return Ok(self.inner(block));

@@ -106,29 +106,9 @@ impl Scope<'_> {
             Type::Agg(Agg::Tseries { .. }) => "tseries",
             _ => "map",
         };
-        begin(out, kind);
-        out.push(b'{');
-        quoted(out, def.name.as_bytes());
-        out.extend_from_slice(b": ");
-        match &def.key {
-            None => {
-                if let Some((_, value)) = entries.first() {
-                    self.json(out, &def.value, Datum::inline(value), div, 0);
-                }
-            }
-            Some(ty) => {
-                out.push(b'{');
-                for (i, (key, value)) in entries.iter().enumerate() {
-                    if i > 0 {
-                        out.extend_from_slice(b", ");
-                    }
-                    self.json_key(out, ty, key);
-                    self.json(out, &def.value, Datum::inline(value), div, 0);
-                }
-                out.push(b'}');
-            }
-        }
-        out.extend_from_slice(b"}}\n");
+        self.entries(out, kind, def, entries, |scope, out, value| {
+            scope.json(out, &def.value, Datum::inline(value), div, 0);
+        });
         if self.bundle.config.hist_quantiles && kind == "hist" {
             self.estimates_line(out, def, entries);
         }
@@ -137,8 +117,8 @@ impl Scope<'_> {
     /// Appends the line of percentiles that comes after a histogram's.
     fn estimates_line(&mut self, out: &mut Vec<u8>, def: &MapDef, entries: &[Entry]) {
         let Type::Agg(agg) = &def.value else { return };
-        let line = |scope: &mut Self, out: &mut Vec<u8>, bytes: &[u8]| {
-            let list = quantiles::estimates(agg, bytes);
+        self.entries(out, "quantiles", def, entries, |scope, out, value| {
+            let list = quantiles::estimates(agg, value);
             scope.object(out, list.into_iter(), |_, out, (name, estimate)| {
                 field(out, name);
                 match estimate {
@@ -146,25 +126,32 @@ impl Scope<'_> {
                     outside => quoted(out, outside.to_string().as_bytes()),
                 }
             });
-        };
-        begin(out, "quantiles");
+        });
+    }
+
+    /// Appends a line with what `value` appends for each entry, by key if the map has one.
+    fn entries(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: &str,
+        def: &MapDef,
+        entries: &[Entry],
+        value: impl Fn(&mut Self, &mut Vec<u8>, &[u8]),
+    ) {
+        begin(out, kind);
         out.push(b'{');
         quoted(out, def.name.as_bytes());
         out.extend_from_slice(b": ");
         match &def.key {
-            None => {
-                if let Some((_, value)) = entries.first() {
-                    line(self, out, value);
-                }
-            }
+            None => entries.iter().take(1).for_each(|(_, bytes)| value(self, out, bytes)),
             Some(ty) => {
                 out.push(b'{');
-                for (i, (key, value)) in entries.iter().enumerate() {
+                for (i, (key, bytes)) in entries.iter().enumerate() {
                     if i > 0 {
                         out.extend_from_slice(b", ");
                     }
                     self.json_key(out, ty, key);
-                    line(self, out, value);
+                    value(self, out, bytes);
                 }
                 out.push(b'}');
             }
