@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -169,6 +169,31 @@ pub enum Target {
         config: u64,
         period: u64,
     },
+    /// A debug register: on every CPU, or in the process of `-p` or `-c`.
+    Watchpoint {
+        watched: Watched,
+        length: u32,
+        access: Access,
+    },
+}
+
+/// What a watchpoint watches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Watched {
+    Address(u64),
+    /// Of the kernel, whose addresses differ from boot to boot.
+    Symbol {
+        name: String,
+        offset: u64,
+    },
+}
+
+/// What fires a watchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    pub read: bool,
+    pub write: bool,
+    pub execute: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -351,6 +376,8 @@ pub enum Action {
     },
     /// `exit(code)`: one integer field.
     Exit,
+    /// `unwatch(address)`: one integer field.
+    Unwatch,
     /// `time(format)`: no fields.
     Time {
         format: String,

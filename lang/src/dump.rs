@@ -6,7 +6,8 @@
 //! `part(v, +8)` a piece of a value that is already there.
 
 use crate::bundle::{
-    Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage, Target,
+    Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage,
+    Target, Watched,
 };
 use crate::typed::{Bits, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind, Typed};
 use crate::types::{Agg, Space, StackMode, Type};
@@ -119,6 +120,7 @@ impl Dump<'_> {
             Action::Clear { map } => format!("clear {}", self.map(*map)),
             Action::Zero { map } => format!("zero {}", self.map(*map)),
             Action::Exit => "exit".into(),
+            Action::Unwatch => "unwatch".into(),
             Action::Time { format } => format!("time {format:?}"),
             Action::System { format } => format!("system {}", format_text(format)),
             Action::Cat { format } => format!("cat {}", format_text(format)),
@@ -477,6 +479,8 @@ fn target_text(target: &Target) -> String {
         Target::PerfEvent { perf_type, config, period } => {
             format!(", perf event {perf_type}/{config}, period {period}")
         }
+        Target::Watchpoint { watched: Watched::Address(address), .. } => format!(", address {address:#x}"),
+        Target::Watchpoint { watched: Watched::Symbol { name, offset }, .. } => format!(", symbol {name}+{offset}"),
         _ => String::new(),
     }
 }

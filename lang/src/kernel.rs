@@ -204,6 +204,8 @@ pub trait Kernel {
     fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)>;
     /// The address of a kernel symbol.
     fn symbol_address(&self, name: &str) -> Option<u64>;
+    /// The kernel symbol spelt nearest to this one.
+    fn nearest_symbol(&self, name: &str) -> Option<String>;
 
     fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError>;
     /// Categories and names that match.

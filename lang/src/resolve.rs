@@ -126,8 +126,7 @@ pub(crate) fn resolve(
         // One that is wrong in itself says nothing about the others.
         let mut wrong = false;
         for point in &probe.attach_points {
-            let found =
-                parameters(point, options).and_then(|t| probes::resolve(&t, point.span, options.max_probes, kernel));
+            let found = parameters(point, options).and_then(|t| probes::resolve(&t, point.span, options, kernel));
             match found {
                 Ok(list) => targets.extend(list.into_iter().map(|t| (t, point.span))),
                 Err(e) if e.code == Code::NoSuchTarget => missing.push((point, e)),

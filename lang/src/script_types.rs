@@ -371,6 +371,10 @@ impl Kernel for WithScript<'_> {
         self.kernel.symbol_address(name)
     }
 
+    fn nearest_symbol(&self, name: &str) -> Option<String> {
+        self.kernel.nearest_symbol(name)
+    }
+
     fn tracepoint(&self, category: &str, name: &str) -> std::result::Result<Option<Tracepoint>, KernelError> {
         self.kernel.tracepoint(category, name)
     }

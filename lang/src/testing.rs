@@ -449,6 +449,10 @@ impl Kernel for Recorded {
         self.symbols.get(name).copied()
     }
 
+    fn nearest_symbol(&self, name: &str) -> Option<String> {
+        nearest(name, self.symbols.keys().map(String::as_str))
+    }
+
     fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError> {
         Ok(self.tracepoints.iter().find(|t| t.category == category && t.name == name).cloned())
     }

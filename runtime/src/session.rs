@@ -102,11 +102,12 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
 pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result<i32, RunError> {
     let watched = options.pid.map(command::watch).transpose()?;
     let loaded = attach::load_object(bundle)?;
-    let context = Context::new(bundle, &loaded, options.pid);
+    let mut context = Context::new(bundle, &loaded, options.pid);
     let programs = attach::load_programs(&context)?;
     loaded.maps.set_start_time(sys::clock_ns(libc::CLOCK_MONOTONIC));
     let child = options.command.as_deref().map(Child::start).transpose()?;
-    loaded.maps.set_machine(child.as_ref().map(Child::pid));
+    context.child = child.as_ref().map(Child::pid);
+    loaded.maps.set_machine(context.child);
     let mut session = Session {
         bundle,
         loaded: &loaded,
@@ -115,6 +116,7 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
         packets: Packets::open(bundle, &loaded).map_err(system("open the packet buffers"))?,
         captures: Captures::default(),
         exit: None,
+        unwatch: Vec::new(),
         lost_seen: 0,
         lost_checked: Instant::now(),
     };
@@ -135,6 +137,8 @@ struct Session<'a> {
     captures: Captures,
     /// The script asked to end, with this status. What comes after in the buffer is not shown.
     exit: Option<i32>,
+    /// Addresses that the script no longer watches.
+    unwatch: Vec<u64>,
     lost_seen: u64,
     lost_checked: Instant,
 }
@@ -228,7 +232,7 @@ impl Session<'_> {
                 self.sink.flush().map_err(RunError::Output)?;
                 child.release()?;
             }
-            self.events(&signals, &mut child, watched.as_ref())?;
+            self.events(&signals, &mut child, watched.as_ref(), &mut attached)?;
         }
 
         attached.stop();
@@ -255,6 +259,7 @@ impl Session<'_> {
         signals: &EndSignals,
         child: &mut Option<Child>,
         watched: Option<&OwnedFd>,
+        attached: &mut Attached,
     ) -> Result<(), RunError> {
         // One set for naps, which new events must not cut short, and one for waiting.
         let control = Epoll::new().map_err(system("wait for events"))?;
@@ -295,6 +300,9 @@ impl Session<'_> {
                 }
             }
             count = self.drain()?;
+            for address in self.unwatch.drain(..) {
+                attached.unwatch(address);
+            }
             // A full batch means that the reader is behind; many records, that it may sleep longer.
             nap = if count > 8 * BUSY { LONG_NAP } else { NAP };
             self.report_lost_events(false)?;
@@ -393,6 +401,7 @@ impl Session<'_> {
         let maps = &self.loaded.maps;
         match &event.action {
             Action::Exit => self.exit = Some(fields.first().map_or(0, |f| exit_status(f.data))),
+            Action::Unwatch => self.unwatch.extend(fields.first().map(|f| word(f.data))),
             Action::Clear { map } => maps.clear(*map as usize)?,
             Action::Zero { map } => maps.zero(*map as usize)?,
             Action::Packet { .. } => {}
@@ -467,12 +476,17 @@ impl Session<'_> {
 
 /// The status of `exit(n)`: the field is an integer of any size.
 fn exit_status(bytes: &[u8]) -> i32 {
+    // As exit(3): the low 8 bits, whatever the sign.
+    (word(bytes) & 0xff) as i32
+}
+
+/// An integer field of any size.
+fn word(bytes: &[u8]) -> u64 {
     let mut value = [0u8; 8];
     for (to, from) in value.iter_mut().zip(bytes) {
         *to = *from;
     }
-    // As exit(3): the low 8 bits, whatever the sign.
-    (u64::from_le_bytes(value) & 0xff) as i32
+    u64::from_le_bytes(value)
 }
 
 fn println_flushed(line: &str) -> io::Result<()> {

@@ -84,6 +84,16 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "unwatch",
+        signatures: &["unwatch(address)"],
+        doc: "Removes the watchpoints of an address.",
+        example: "watchpoint:0x10000000:8:w { printf(\"first write\\n\"); unwatch(0x10000000) }",
+        side: Side::User,
+        arity: (1, 1),
+        check: Check::Value(unwatch),
+        ..COMMON
+    },
+    Builtin {
         name: "assert",
         signatures: &["assert(condition, \"message\")"],
         doc: "Ends tracing with an error message and the exit code 1 unless the condition holds.",
@@ -201,6 +211,14 @@ fn exit(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn end(c: &mut Checker<'_>, code: Expr, span: Span) -> Vec<Stmt> {
     let event = c.event(Action::Exit, vec![Type::I64], span);
     vec![Stmt { kind: StmtKind::Event { event, args: vec![code] }, span }, Stmt { kind: StmtKind::Leave, span }]
+}
+
+fn unwatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let address = c.expr(arg)?;
+    let address = c.integer(address, "an address")?;
+    let address = c.coerce(address, &Type::U64)?;
+    Ok(c.send(Action::Unwatch, vec![address], call.span))
 }
 
 fn assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

@@ -707,5 +707,6 @@ pub(crate) fn kind_of(target: &Target) -> &'static str {
         Target::Profile { .. } => "profile",
         Target::PerfEvent { perf_type: 1, .. } => "software",
         Target::PerfEvent { .. } => "hardware",
+        Target::Watchpoint { .. } => "watchpoint",
     }
 }

@@ -1,6 +1,7 @@
 //! Types as written: `uint64`, `struct sock *`, `int8[16]`, `typeof(x)`.
 
 use super::Checker;
+use crate::bundle::{Target, Watched};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::TypeKind;
@@ -93,7 +94,12 @@ impl Checker<'_> {
 
     /// Where a pointer made from a plain number points.
     pub(crate) fn default_space(&self) -> Space {
-        if self.probe.context.is_user() { Space::User } else { Space::Kernel }
+        // The kernel's addresses are the upper half.
+        let user_memory = matches!(
+            self.probe.target,
+            Target::Watchpoint { watched: Watched::Address(address), .. } if address >> 63 == 0
+        );
+        if user_memory || self.probe.context.is_user() { Space::User } else { Space::Kernel }
     }
 }
 

@@ -3,8 +3,10 @@
 //! [`Resolved`] targets. Adding a kind is a module with its row here, a `Target` in the bundle and an
 //! attach module in `runtime/src/attach/`.
 
+use crate::arch::Arch;
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
+use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{Function, Kernel, KernelError, Tracepoint};
 use crate::source::Span;
@@ -18,6 +20,7 @@ mod timer;
 mod tracepoint;
 mod trampoline;
 mod uprobe;
+mod watchpoint;
 
 pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
 
@@ -51,6 +54,7 @@ pub static KINDS: &[&ProbeKind] = &[
     &timer::PROFILE,
     &perf::SOFTWARE,
     &perf::HARDWARE,
+    &watchpoint::WATCHPOINT,
 ];
 
 /// An attach point taken apart at its colons.
@@ -62,6 +66,8 @@ pub struct Spec {
     pub span: Span,
     /// Attach points that one wildcard may give.
     pub max_probes: u32,
+    /// The processor that the script is compiled for.
+    pub arch: Arch,
 }
 
 /// One target that an attach point stands for.
@@ -123,7 +129,7 @@ pub fn a_probe(kind: &str) -> String {
 }
 
 /// Takes an attach point apart and finds its targets.
-pub fn resolve(text: &str, span: Span, max_probes: u32, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+pub fn resolve(text: &str, span: Span, options: &Options, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let mut parts = split(text);
     let word = if parts.is_empty() { String::new() } else { parts.remove(0) };
     let Some(kind) = find(&word) else {
@@ -142,7 +148,8 @@ pub fn resolve(text: &str, span: Span, max_probes: u32, kernel: &dyn Kernel) -> 
             None => error,
         });
     };
-    let spec = Spec { kind: kind.name, parts, span, max_probes };
+    let max_probes = options.max_probes;
+    let spec = Spec { kind: kind.name, parts, span, max_probes, arch: options.arch };
     let found = (kind.resolve)(&spec, kernel)?;
     if found.len() > max_probes as usize {
         let message = format!("`{text}` matches {} targets; at most {max_probes} are attached at once", found.len());

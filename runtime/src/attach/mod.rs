@@ -9,6 +9,7 @@ pub mod special;
 pub mod tracepoint;
 pub mod trampoline;
 pub mod uprobe;
+pub mod watchpoint;
 
 use crate::load::{self, LoadError, Loaded, Multi, Variant, program};
 use crate::sys::{self, PerfControl};
@@ -71,11 +72,13 @@ pub struct Link {
     event: Option<OwnedFd>,
     /// fentry or fexit, slow to detach.
     trampoline: bool,
+    /// The address of a watchpoint.
+    watches: Option<u64>,
 }
 
 impl Link {
     fn whole(fd: OwnedFd) -> Link {
-        Link { link: Some(fd), event: None, trampoline: false }
+        Link { link: Some(fd), event: None, trampoline: false, watches: None }
     }
 
     /// Ties a program to an opened perf event and starts it. With a link where the kernel has them (5.15):
@@ -98,7 +101,7 @@ impl Link {
             sys::perf_control(event.as_fd(), PerfControl::SetProgram(program))?;
         }
         sys::perf_control(event.as_fd(), PerfControl::Enable)?;
-        Ok(Link { link, event: Some(event), trampoline: false })
+        Ok(Link { link, event: Some(event), trampoline: false, watches: None })
     }
 }
 
@@ -150,6 +153,13 @@ impl Attached {
         misses(self.copies.iter().map(OwnedFd::as_fd))
     }
 
+    /// Removes the watchpoints of an address. Returns whether there were any.
+    pub fn unwatch(&mut self, address: u64) -> bool {
+        let before = self.links.len();
+        self.links.retain(|l| l.watches != Some(address));
+        self.links.len() < before
+    }
+
     /// Stops the probes as far as that is quick: taking a kprobe or a trampoline out makes the kernel wait each
     /// time, which is for after the results are shown. A link to a perf event lets go of the program at once;
     /// timers can be disabled; of the others only a few are taken out here. What remains is released by dropping.
@@ -177,6 +187,8 @@ pub struct Context<'a> {
     pub loaded: &'a Loaded,
     /// Only this process, for probes that can be tied to one.
     pub pid: Option<u32>,
+    /// The process that `-c` started.
+    pub child: Option<u32>,
     modules: RefCell<HashMap<String, Option<OwnedFd>>>,
     /// How many attach points each one as written stands for.
     written: HashMap<(u32, u32), usize>,
@@ -188,7 +200,7 @@ impl<'a> Context<'a> {
         for point in bundle.programs.iter().flat_map(|p| &p.attach) {
             *written.entry(point.span).or_insert(0) += 1;
         }
-        Context { bundle, loaded, pid, modules: RefCell::default(), written }
+        Context { bundle, loaded, pid, child: None, modules: RefCell::default(), written }
     }
 
     fn name(&self, point: &AttachPoint) -> String {
@@ -430,6 +442,9 @@ fn attach_one(
         Target::Profile { sampling } => perf::attach_profile(program, *sampling, context.pid, cookie),
         Target::PerfEvent { perf_type, config, period } => {
             perf::attach_event(program, (*perf_type, *config), *period, context.pid, cookie)
+        }
+        Target::Watchpoint { watched, length, access } => {
+            watchpoint::attach(program, (watched, *length, *access), context.pid.or(context.child), cookie)
         }
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn attach_interval(
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: nanoseconds.max(1), ..PerfAttr::default() };
-    let cpu = cpus()?.first().copied().unwrap_or(0);
+    let cpus = sys::online_cpus().map_err(|e| Reason(format!("cannot read the list of CPUs in /sys: {e}")))?;
+    let cpu = cpus.first().copied().unwrap_or(0);
     open(&attr, -1, cpu as i32, program, cookie).map(|link| vec![link]).map_err(|e| reason(&e))
 }
 
@@ -35,7 +36,7 @@ pub(super) fn attach_profile(
         Sampling::Nanoseconds(nanoseconds) => (nanoseconds, 0),
     };
     let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: sample.max(1), flags, ..PerfAttr::default() };
-    everywhere(attr, pid, program, cookie)
+    everywhere(attr, pid, program, cookie).map_err(|e| reason(&e))
 }
 
 /// A perf event of the given type and config, every `period` occurrences.
@@ -46,24 +47,26 @@ pub(super) fn attach_event(
     pid: Option<u32>,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
-    everywhere(PerfAttr { kind, config, sample: period.max(1), ..PerfAttr::default() }, pid, program, cookie)
+    let attr = PerfAttr { kind, config, sample: period.max(1), ..PerfAttr::default() };
+    everywhere(attr, pid, program, cookie).map_err(|e| reason(&e))
 }
 
-fn everywhere(
+/// An event on every CPU, or in every thread of a process, those to come included.
+pub(super) fn everywhere(
     attr: PerfAttr,
     pid: Option<u32>,
     program: BorrowedFd<'_>,
     cookie: Option<u64>,
-) -> Result<Vec<Link>, Reason> {
+) -> io::Result<Vec<Link>> {
     let mut links = Vec::new();
     match pid {
         None => {
-            for cpu in cpus()? {
+            for cpu in sys::online_cpus()? {
                 match open(&attr, -1, cpu as i32, program, cookie) {
                     Ok(link) => links.push(link),
                     // The CPU went offline after the list was read.
                     Err(e) if e.raw_os_error() == Some(libc::ENODEV) && !links.is_empty() => {}
-                    Err(e) => return Err(reason(&e)),
+                    Err(e) => return Err(e),
                 }
             }
         }
@@ -75,7 +78,7 @@ fn everywhere(
                     Ok(link) => links.push(link),
                     // The thread ended meanwhile.
                     Err(e) if e.raw_os_error() == Some(libc::ESRCH) && thread as u32 != pid => {}
-                    Err(e) => return Err(reason(&e)),
+                    Err(e) => return Err(e),
                 }
             }
         }
@@ -87,10 +90,6 @@ fn open(attr: &PerfAttr, pid: i32, cpu: i32, program: BorrowedFd<'_>, cookie: Op
     // Started when the program is in place.
     let attr = PerfAttr { flags: attr.flags | PerfAttr::DISABLED, ..*attr };
     Link::event(sys::perf_event_open(&attr, pid, cpu)?, program, cookie)
-}
-
-fn cpus() -> Result<Vec<u32>, Reason> {
-    sys::online_cpus().map_err(|e| Reason(format!("cannot read the list of CPUs in /sys: {e}")))
 }
 
 /// The threads of a process; at least the first one.
@@ -112,7 +111,6 @@ fn reason(error: &io::Error) -> Reason {
             (libc::EOPNOTSUPP, "this machine (or the virtual machine) does not support the event"),
             (libc::ESRCH, "there is no such process"),
             (libc::EINVAL, "the kernel refuses these settings (kernel.perf_event_max_sample_rate bounds frequencies)"),
-            (libc::ENOSPC, "no free breakpoint register"),
         ],
     )
 }

@@ -280,6 +280,20 @@ impl Functions {
         address
     }
 
+    /// The kernel symbol, function or variable, spelt nearest to one that is not there.
+    pub fn nearest_symbol(&self, name: &str) -> Option<String> {
+        let mut best = super::Nearest::new(name);
+        each_line(Path::new(KALLSYMS), &mut |line| {
+            if let Some((_, _, rest)) = kallsyms_line(line) {
+                best.offer(name_and_module(rest).0);
+            }
+            ControlFlow::Continue(())
+        })
+        .ok()?;
+        // A symbol whose address is hidden is no news.
+        best.take().filter(|near| near != name)
+    }
+
     /// What a function that cannot be found is called here: its new name, its name with the compiler's suffix
     /// (`.isra.0`, `.constprop.0`), or one spelt nearly so. Reads the list of all functions.
     pub fn nearest(&self, tracefs: &Tracefs, name: &str) -> Option<String> {

@@ -133,6 +133,10 @@ impl Kernel for LiveKernel {
         self.functions.address(name)
     }
 
+    fn nearest_symbol(&self, name: &str) -> Option<String> {
+        self.functions.nearest_symbol(name)
+    }
+
     fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError> {
         let Some(format) = self.tracefs.format(category, name)? else { return Ok(None) };
         match tracefs::parse_format(category, name, &format, &self.btf) {

@@ -164,7 +164,7 @@ impl<W: Write> Printer<W> {
                 }
                 self.scratch = path;
             }
-            Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Packet { .. } => {}
+            Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Unwatch | Action::Packet { .. } => {}
         }
         self.write_if_full()
     }

@@ -1,0 +1,122 @@
+//! `watchpoint`: the debug registers of the processor, a program run whenever memory is written, read or executed.
+
+use super::{Context, ProbeKind, Resolved, Spec};
+use crate::arch::Arch;
+use crate::bundle::{Access, ProgType, Target, Watched};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Kernel;
+
+pub static WATCHPOINT: ProbeKind = ProbeKind {
+    name: "watchpoint",
+    aliases: &["w"],
+    form: "watchpoint:ADDRESS:LENGTH:MODE or watchpoint:KERNEL_SYMBOL[+OFFSET]:LENGTH:MODE",
+    doc: "Whenever memory is written (w), read or written (rw) or executed (x); the address is one of the process of \
+          -p or -c, or of the kernel.",
+    example: "watchpoint:jiffies:8:w { @[kstack] = count() }",
+    prog_type: ProgType::PerfEvent,
+    resolve,
+};
+
+fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let [place, length, mode] = spec.parts.as_slice() else { return Err(spec.malformed()) };
+    let length: u32 = match length.parse() {
+        Ok(n @ (1 | 2 | 4 | 8)) => n,
+        Err(_) if length.is_empty() => return Err(spec.malformed()),
+        _ => {
+            return Err(bad(spec, format!("a watchpoint cannot have the length `{length}`"))
+                .help("processors watch 1, 2, 4 or 8 bytes; a larger object takes several watchpoints"));
+        }
+    };
+    let access = access(spec, mode)?;
+    let (watched, address) = match number(place) {
+        Some(0) => return Err(bad(spec, "nothing lies at the address 0".into())),
+        Some(address) => (Watched::Address(address), Some(address)),
+        None if place.starts_with(|c: char| c.is_ascii_digit()) || place.is_empty() => return Err(spec.malformed()),
+        None => symbol(spec, place, kernel)?,
+    };
+    // Code is watched by its first byte, data by aligned words.
+    if let Some(address) = address.filter(|a| !access.execute && !a.is_multiple_of(u64::from(length))) {
+        let message = format!("{length} bytes at {address:#x} cannot be watched: that is no multiple of {length}");
+        let word = match &watched {
+            Watched::Address(_) => format!("{:#x}", address - address % u64::from(length)),
+            // Its address is another one when the system boots again.
+            Watched::Symbol { name, offset } => {
+                format!("{name}+{}", offset.saturating_sub(address % u64::from(length)))
+            }
+        };
+        return Err(bad(spec, message)
+            .help(format!("watch the word that it lies in, watchpoint:{word}:{length}:{mode}, or fewer bytes")));
+    }
+    Ok(vec![Resolved {
+        prog_type: ProgType::PerfEvent,
+        target: Target::Watchpoint { watched, length, access },
+        name: format!("{}:{}", spec.kind, spec.parts.join(":")),
+        function: String::new(),
+        context: Context::Nothing,
+        multi: false,
+    }])
+}
+
+fn bad(spec: &Spec, message: String) -> Box<Diagnostic> {
+    Diagnostic::error(Code::BadTarget, spec.span, message)
+}
+
+/// The letters of a mode, in any order, each at most once.
+fn access(spec: &Spec, mode: &str) -> Result<Access> {
+    let mut access = Access { read: false, write: false, execute: false };
+    for letter in mode.chars() {
+        let flag = match letter {
+            'r' => &mut access.read,
+            'w' => &mut access.write,
+            'x' => &mut access.execute,
+            _ => {
+                return Err(bad(spec, format!("`{mode}` is no mode of a watchpoint"))
+                    .help("w: written, rw: read or written, x: executed"));
+            }
+        };
+        if std::mem::replace(flag, true) {
+            return Err(bad(spec, format!("the mode `{mode}` has `{letter}` twice")));
+        }
+    }
+    let Access { read, write, execute } = access;
+    if !(read || write || execute) {
+        return Err(spec.malformed());
+    }
+    if execute && (read || write) {
+        return Err(bad(spec, format!("the mode `{mode}` mixes code and data"))
+            .help("a debug register watches one of them: x, or w and rw; two watchpoints watch both"));
+    }
+    // Intel's manual, volume 3, 19.2.4: there is no setting for reading alone.
+    if read && !write && spec.arch == Arch::X86_64 {
+        return Err(bad(spec, "x86 cannot watch reads alone".into()).help("rw is the mode for reads and writes"));
+    }
+    Ok(access)
+}
+
+/// `NAME` or `NAME+OFFSET` of the kernel; the address, where it is known, is for checking only.
+fn symbol(spec: &Spec, text: &str, kernel: &dyn Kernel) -> Result<(Watched, Option<u64>)> {
+    let (name, offset) = match text.split_once('+') {
+        Some((name, offset)) => (name, number(offset).ok_or_else(|| spec.malformed())?),
+        None => (text, 0),
+    };
+    let Some(start) = kernel.symbol_address(name) else {
+        let error = spec
+            .missing(format!("the kernel has no symbol `{name}`"))
+            .note("addresses come from /proc/kallsyms and need privileges");
+        return Err(match kernel.nearest_symbol(name) {
+            Some(near) => error.help(format!("did you mean `{}:{near}`?", spec.kind)),
+            None => error,
+        });
+    };
+    Ok((Watched::Symbol { name: name.to_owned(), offset }, Some(start.wrapping_add(offset))))
+}
+
+/// `4096`, `0x1000`, `1_000`.
+fn number(text: &str) -> Option<u64> {
+    let plain = text.replace('_', "");
+    match plain.strip_prefix("0x").or_else(|| plain.strip_prefix("0X")) {
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
+        None => plain.parse().ok(),
+    }
+}
