@@ -148,9 +148,11 @@ impl Walk {
                 self.block(otherwise, &mut b);
                 written.extend(a.intersection(&b).copied());
             }
-            StmtKind::While { cond, body, .. } => {
+            StmtKind::While { local, cond, body } => {
                 self.expr(cond, written);
-                self.block(body, &mut written.clone());
+                let mut inside = written.clone();
+                inside.insert(*local);
+                self.block(body, &mut inside);
             }
             StmtKind::ForRange { local, start, end, body } => {
                 self.expr(start, written);

@@ -19,6 +19,9 @@ use rtrace_lang::types::{Agg, Space, Type};
 
 /// Most rounds of `bpf_loop`: BPF_MAX_LOOPS.
 const MAX_ROUNDS: i64 = 1 << 23;
+/// Most rounds of a `while` loop: one that never ends must not hold up a processor for long. More than a verifier that
+/// walks through every round, a million instructions in all, would let anyone have.
+const MAX_WHILE_ROUNDS: i64 = 1 << 18;
 /// Most bytes of the frame: the stack of all functions that call each other has 512.
 const FRAME_LIMIT: u32 = 192;
 /// Stack slots of the body of a loop, and of one within another.
@@ -232,6 +235,33 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             None => self.rounds_of(span, first, last)?,
         };
         self.forget_frame()?;
+        let args = [rounds.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
+        ir.helper(helpers::LOOP, &args, Effect::Any);
+        self.leave_if_left()
+    }
+
+    /// `while (cond)`
+    pub fn while_callback(&mut self, local: LocalId, cond: &Expr, body: &[Stmt]) -> Result<()> {
+        let span = self.span;
+        let stopped = self.unit.loop_counter(span, false, MAX_WHILE_ROUNDS as u32);
+        let function = self.callback(local, Given::Index, span, |s, function| {
+            let ir = s.ir;
+            let Some(Loop { done, .. }) = s.loops.last().copied() else { return s.unexpected("this loop") };
+            let (held, round, stop) = (ir.block("held"), ir.block("round"), ir.block("stop"));
+            s.branch(cond, held, done)?;
+            ir.at(held);
+            let index = ir.param_value(function, 0);
+            ir.cond_br(ir.icmp(Pred::ULT, index, ir.int(MAX_WHILE_ROUNDS)), round, stop);
+            ir.at(stop);
+            s.count_stop(stopped)?;
+            ir.br(done);
+            ir.at(round);
+            s.block(body)
+        })?;
+        let ir = self.ir;
+        self.forget_frame()?;
+        // One more, which finds that the condition no longer holds, or counts that it does.
+        let rounds = ir.int(MAX_WHILE_ROUNDS + 1);
         let args = [rounds.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
         ir.helper(helpers::LOOP, &args, Effect::Any);
         self.leave_if_left()

@@ -8,6 +8,7 @@
 use crate::Options;
 use crate::analysis::{operands, read_before_written};
 use crate::program::Routine;
+use rtrace_lang::grammar::ast::BinOp;
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Expr, ExprKind, LocalId, Program, Stmt, StmtKind};
 use std::collections::{HashMap, HashSet};
@@ -45,6 +46,24 @@ pub fn range_loop(start: &Expr, end: &Expr, options: &Options) -> RangeLoop {
         }
         _ if options.bpf_loop => RangeLoop::Callback,
         _ => RangeLoop::Unknown,
+    }
+}
+
+/// Whether a `while` loop is called back. One that compares a variable with a small number most likely ends after few
+/// rounds: it stays in place, where fewer instructions do.
+pub fn while_callback(cond: &Expr, options: &Options) -> bool {
+    options.bpf_loop && !counts_to_few(cond)
+}
+
+fn counts_to_few(cond: &Expr) -> bool {
+    let few = |e: &Expr| e.constant().is_some_and(|n| n.abs() <= INLINE_ROUNDS);
+    match &cond.kind {
+        ExprKind::And(left, right) => counts_to_few(left) || counts_to_few(right),
+        ExprKind::Compare { op, left, right, .. } => {
+            let compares = matches!(op, BinOp::Lt | BinOp::Le | BinOp::Gt | BinOp::Ge);
+            compares && (few(left) || few(right))
+        }
+        _ => false,
     }
 }
 
@@ -143,15 +162,23 @@ impl Walk<'_> {
                         self.used(*local, home);
                     }
                 }
+                StmtKind::While { local, cond, .. } if while_callback(cond, self.options) => {
+                    self.callbacks.insert(*local);
+                    self.used(*local, Some(*local));
+                }
                 _ => {}
             }
             let inside = match &s.kind {
-                StmtKind::ForMap { local, .. } | StmtKind::ForRange { local, .. } if self.callbacks.contains(local) => {
+                StmtKind::ForMap { local, .. } | StmtKind::ForRange { local, .. } | StmtKind::While { local, .. }
+                    if self.callbacks.contains(local) =>
+                {
                     Some(*local)
                 }
                 _ => home,
             };
-            expressions(s, &mut |e| self.expr(e, home));
+            // The condition of a `while` is asked in each round.
+            let asked = if matches!(s.kind, StmtKind::While { .. }) { inside } else { home };
+            expressions(s, &mut |e| self.expr(e, asked));
             blocks(s, &mut |b| self.block(b, inside));
         }
     }

@@ -1,6 +1,6 @@
 //! Statements.
 
-use crate::capture::{RangeLoop, range_loop};
+use crate::capture::{RangeLoop, range_loop, while_callback};
 use crate::llvm::ir::{Block, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::{LocalSlot, Loop, Lower};
@@ -8,9 +8,9 @@ use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::typed::{Expr, LocalId, Stmt, StmtKind};
 
-/// Most rounds of a loop over a range whose ends are not constants, where the kernel has no `bpf_loop`.
-const RANGE_LIMIT: i64 = 1024;
-/// The same for constants: verifiers give up after 8192 jumps.
+/// Most rounds of a loop in place, where nobody knows how many it takes.
+const INLINE_LIMIT: i64 = 1024;
+/// The same where it is known: verifiers give up after 8192 jumps.
 const CONSTANT_LIMIT: i64 = 4096;
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
@@ -45,7 +45,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 self.ir.at(done);
                 Ok(())
             }
-            StmtKind::While { cond, body, limit } => self.while_loop(cond, body, *limit),
+            StmtKind::While { local, cond, body } => self.while_loop(*local, cond, body),
             StmtKind::ForRange { local, start, end, body } => self.for_range(*local, start, end, body),
             StmtKind::ForMap { local, map, body } => self.for_map(*local, *map, body),
             StmtKind::Break => self.jump(|l| l.done),
@@ -122,10 +122,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.ir.at(dead);
     }
 
-    /// Repeats the body while the condition holds, at most `limit` times.
-    fn while_loop(&mut self, cond: &Expr, body: &[Stmt], limit: u32) -> Result<()> {
-        let stopped = self.unit.loop_counter(self.span, false, limit);
-        self.rounds(i64::from(limit), Some(stopped), |s, _, round, done| s.branch(cond, round, done), body)
+    fn while_loop(&mut self, local: LocalId, cond: &Expr, body: &[Stmt]) -> Result<()> {
+        if while_callback(cond, self.unit.options) {
+            return self.while_callback(local, cond, body);
+        }
+        let stopped = self.unit.loop_counter(self.span, false, INLINE_LIMIT as u32);
+        self.rounds(INLINE_LIMIT, Some(stopped), |s, _, round, done| s.branch(cond, round, done), body)
     }
 
     fn for_range(&mut self, local: LocalId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
@@ -139,7 +141,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                     .help(format!("up to {CONSTANT_LIMIT} rounds work on every kernel")));
             }
             RangeLoop::Rounds(n) => (n, None),
-            RangeLoop::Unknown => (RANGE_LIMIT, Some(self.unit.loop_counter(span, true, RANGE_LIMIT as u32))),
+            RangeLoop::Unknown => (INLINE_LIMIT, Some(self.unit.loop_counter(span, true, INLINE_LIMIT as u32))),
         };
         let Some(LocalSlot::Scalar(p)) = self.locals.get(local as usize).copied() else {
             return self.unexpected("this variable");

@@ -217,9 +217,9 @@ impl Dump<'_> {
                     self.block(otherwise);
                 }
             }
-            StmtKind::While { cond, body, limit } => {
+            StmtKind::While { cond, body, .. } => {
                 let cond = self.expr(cond);
-                self.line(&format!("while {cond}, at most {limit} times"));
+                self.line(&format!("while {cond}"));
                 self.block(body);
             }
             StmtKind::ForRange { local, start, end, body } => {
@@ -263,8 +263,8 @@ impl Dump<'_> {
             StmtKind::If { cond, then, otherwise } => {
                 format!("if {} {{ {} }} else {{ {} }}", self.expr(cond), self.stmts(then), self.stmts(otherwise))
             }
-            StmtKind::While { cond, body, limit } => {
-                format!("while {}, at most {limit} times {{ {} }}", self.expr(cond), self.stmts(body))
+            StmtKind::While { cond, body, .. } => {
+                format!("while {} {{ {} }}", self.expr(cond), self.stmts(body))
             }
             StmtKind::ForRange { local, start, end, body } => {
                 let (start, end) = (self.expr(start), self.expr(end));

@@ -128,11 +128,11 @@ pub enum StmtKind {
         then: Vec<Stmt>,
         otherwise: Vec<Stmt>,
     },
-    /// A loop whose bound the verifier sees: at most `limit` rounds.
+    /// The local is the loop's own, and holds nothing that the script knows of.
     While {
+        local: LocalId,
         cond: Expr,
         body: Vec<Stmt>,
-        limit: u32,
     },
     /// `for ($i : start..end)`; the local is an `int64`.
     ForRange {

@@ -12,8 +12,6 @@ use crate::types::Type;
 use rtrace_grammar::ast::{self, BinOp};
 use std::collections::HashMap;
 
-/// Rounds of a `while` loop whose bound is not known, at most.
-const WHILE_LIMIT: u32 = 1024;
 /// Rounds of `unroll`, at most.
 const UNROLL_LIMIT: i64 = 100;
 /// Rounds of all `unroll`s around a statement together: each makes a copy of it.
@@ -100,8 +98,9 @@ impl Checker<'_> {
                     self.pruned = true;
                     return Ok(Vec::new());
                 }
+                let local = self.new_local("(round)", &Type::I64);
                 let body = self.loop_body(body);
-                one(StmtKind::While { cond: cond?, body, limit: WHILE_LIMIT })
+                one(StmtKind::While { local, cond: cond?, body })
             }
             ast::StmtKind::Unroll { count, body } => {
                 let n = self.constant(count, "the number of rounds")?;
