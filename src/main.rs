@@ -63,7 +63,7 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if cli.fmt {
         return format::run(&cli);
     }
-    let kernel = LiveKernel::new();
+    let kernel = LiveKernel::for_process(cli.pid);
     if cli.info {
         return print(&info::text(&kernel));
     }

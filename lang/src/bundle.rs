@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 6;
+pub const FORMAT_VERSION: u32 = 7;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -76,7 +76,7 @@ pub struct RecordField {
 /// BPF program types, with the expected attach type where one matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ProgType {
-    /// BPF_PROG_TYPE_KPROBE: kprobe, kretprobe, uprobe, uretprobe.
+    /// BPF_PROG_TYPE_KPROBE: kprobe, kretprobe, uprobe, uretprobe, usdt.
     Kprobe,
     /// BPF_PROG_TYPE_TRACEPOINT.
     Tracepoint,
@@ -154,6 +154,14 @@ pub enum Target {
         /// In the file.
         offset: u64,
         ret: bool,
+    },
+    /// A static probe: a place in a file.
+    Usdt {
+        path: String,
+        /// In the file.
+        offset: u64,
+        /// Where in the file the counter of those who listen is; 0 for none.
+        semaphore: u64,
     },
     /// One timer, on one CPU.
     Interval {

@@ -472,7 +472,10 @@ fn target_text(target: &Target) -> String {
         Target::Trampoline { module: Some(m), btf_id, .. } => format!(" in {m}, btf {btf_id}"),
         Target::Trampoline { btf_id, .. } => format!(", btf {btf_id}"),
         Target::RawTracepoint { btf_id: Some(id), .. } => format!(", btf {id}"),
-        Target::Uprobe { offset, .. } => format!(", file offset {offset:#x}"),
+        Target::Uprobe { offset, .. } | Target::Usdt { offset, semaphore: 0, .. } => {
+            format!(", file offset {offset:#x}")
+        }
+        Target::Usdt { offset, semaphore, .. } => format!(", file offset {offset:#x}, semaphore {semaphore:#x}"),
         Target::Interval { nanoseconds } => format!(", every {nanoseconds} ns"),
         Target::Profile { sampling: Sampling::Hertz(hz) } => format!(", {hz} Hz"),
         Target::Profile { sampling: Sampling::Nanoseconds(ns) } => format!(", every {ns} ns"),

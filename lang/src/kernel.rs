@@ -151,6 +151,21 @@ pub struct UserSymbol {
     pub size: u64,
 }
 
+/// A static probe of an executable or library (USDT), by its note in section `.note.stapsdt`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UsdtProbe {
+    pub provider: String,
+    pub name: String,
+    /// Address as in the symbol table.
+    pub address: u64,
+    /// Offset in the file: where a uprobe goes.
+    pub file_offset: u64,
+    /// Offset in the file of the 16-bit counter of those who listen; 0 for none.
+    pub semaphore: u64,
+    /// Where the arguments are: `-4@%eax 8@-16(%rbp)`.
+    pub arguments: String,
+}
+
 /// A function or variable of an executable or library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UserObject {
@@ -215,12 +230,16 @@ pub trait Kernel {
     fn raw_tracepoints(&self, pattern: &str) -> Result<Vec<String>, KernelError>;
 
     /// The files that a uprobe target names: a path, a name looked up in `$PATH` or the library
-    /// folders, or a pattern.
+    /// folders, or a pattern. `*` is what running processes have mapped. Where one process is traced (`-p`), `*` and
+    /// names of libraries mean what it has mapped, and the empty pattern means its program.
     fn executables(&self, pattern: &str) -> Result<Vec<String>, KernelError>;
     /// Functions of an executable that match, mangled or not.
     fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError>;
     /// The file offset of a virtual address of an executable.
     fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError>;
+
+    /// The static probes of an executable; one name may have several places.
+    fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError>;
 
     /// Whether programs of this type may call a function of the kernel (a kfunc).
     fn kfunc_allowed(&self, _name: &str, _program: ProgType) -> bool {

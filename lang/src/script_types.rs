@@ -9,8 +9,8 @@ use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol,
-    Version, network_size_of,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserObject,
+    UserSymbol, Version, network_size_of,
 };
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId};
@@ -397,6 +397,10 @@ impl Kernel for WithScript<'_> {
 
     fn user_symbols(&self, path: &str, pattern: &str) -> std::result::Result<Vec<UserSymbol>, KernelError> {
         self.kernel.user_symbols(path, pattern)
+    }
+
+    fn usdt_probes(&self, path: &str) -> std::result::Result<Vec<UsdtProbe>, KernelError> {
+        self.kernel.usdt_probes(path)
     }
 
     fn user_object(&self, path: &str, name: &str) -> std::result::Result<Option<UserObject>, KernelError> {

@@ -13,7 +13,7 @@
 
 use crate::kernel::{
     Feature, Function, FunctionName, Image, Kernel, KernelError, Member, Tracepoint, TracepointField, TypeKind,
-    UserObject, UserSymbol, Version,
+    UsdtProbe, UserObject, UserSymbol, Version,
 };
 use crate::types::{Record, Space, Type, TypeId};
 use std::collections::HashMap;
@@ -30,6 +30,8 @@ pub struct Recorded {
     renamed: HashMap<String, String>,
     symbols: HashMap<String, u64>,
     programs: Vec<(String, Vec<UserSymbol>)>,
+    /// With the path of the program.
+    usdt: Vec<(String, UsdtProbe)>,
     tracepoints: Vec<Tracepoint>,
 }
 
@@ -190,6 +192,18 @@ impl Recorded {
                     file_offset: number(offset)?,
                     size: number(size)?,
                 }),
+                ["usdt", provider, name, "at", offset, "semaphore", semaphore, arguments @ ..] => {
+                    let (path, _) = self.programs.last()?;
+                    let probe = UsdtProbe {
+                        provider: (*provider).to_owned(),
+                        name: (*name).to_owned(),
+                        address: number(offset)?,
+                        file_offset: number(offset)?,
+                        semaphore: number(semaphore)?,
+                        arguments: arguments.join(" "),
+                    };
+                    self.usdt.push((path.clone(), probe));
+                }
                 _ => return None,
             },
             _ => return None,
@@ -484,6 +498,10 @@ impl Kernel for Recorded {
     fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
         let program = self.programs.iter().find(|(p, _)| p == path);
         Ok(program.map(|(_, s)| s.iter().filter(|s| glob(pattern, &s.name)).cloned().collect()).unwrap_or_default())
+    }
+
+    fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
+        Ok(self.usdt.iter().filter(|(p, _)| p == path).map(|(_, probe)| probe.clone()).collect())
     }
 
     fn user_object(&self, path: &str, name: &str) -> Result<Option<UserObject>, KernelError> {

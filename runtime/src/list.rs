@@ -8,8 +8,8 @@
 use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 
-use rtrace_lang::kernel::{Kernel, KernelError, TypeKind};
-use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SOFTWARE_EVENTS};
+use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
+use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SOFTWARE_EVENTS, usdt_argument_types};
 
 use crate::kernel::{Glob, LiveKernel, Prototype, format_fields, is_glob, keyword};
 
@@ -223,6 +223,7 @@ impl Lister<'_> {
             "tracepoint" => self.tracepoints(target),
             "rawtracepoint" => self.raw_tracepoints(target),
             "uprobe" | "uretprobe" => self.user_functions(kind, target),
+            "usdt" => self.static_probes(target),
             "interval" | "profile" => self.words(kind, &["hz", "ms", "s", "us"], target),
             "software" => self.perf_events(kind, SOFTWARE_EVENTS, target),
             "hardware" => self.perf_events(kind, HARDWARE_EVENTS, target),
@@ -410,6 +411,42 @@ impl Lister<'_> {
             }
             for line in lines.sorted() {
                 self.line(kind, line)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Static probes: once for each name, however many places it has.
+    fn static_probes(&mut self, target: &[String]) -> Done {
+        let (file, provider, name) = match target {
+            // Of the process that is traced; there may be none.
+            [] if self.kernel.executables("")?.is_empty() => return Ok(()),
+            [] => ("*", "*", "*"),
+            [file] => (file.as_str(), "*", "*"),
+            [file, name] => (file.as_str(), "*", or_all(name)),
+            [file, provider, name, ..] => (file.as_str(), or_all(provider), or_all(name)),
+        };
+        let (providers, names) = (Glob::new(provider), Glob::new(name));
+        for path in self.kernel.executables(or_all(file))? {
+            let probes = match self.kernel.usdt_probes(&path) {
+                Err(_) if is_glob(file) => continue,
+                other => other?,
+            };
+            let mut lines = Lines::default();
+            let fits = |p: &&UsdtProbe| providers.matches(p.provider.as_bytes()) && names.matches(p.name.as_bytes());
+            for p in probes.iter().filter(fits) {
+                lines.push(&[path.as_bytes(), p.provider.as_bytes(), p.name.as_bytes()]);
+            }
+            for line in lines.sorted() {
+                self.line("usdt", line)?;
+                let full = |p: &&UsdtProbe| format!("{path}:{}:{}", p.provider, p.name).as_bytes() == line;
+                if self.verbose
+                    && let Some(probe) = probes.iter().find(full)
+                {
+                    for (n, ty) in usdt_argument_types(&probe.arguments).into_iter().enumerate() {
+                        self.argument(&ty, &format!("arg{n}"))?;
+                    }
+                }
             }
         }
         Ok(())

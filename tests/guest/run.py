@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import functools
 import glob
+import hashlib
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 GUEST_TESTS = "/tests"          # where the guest sees tests/
+PROGRAMS = "/opt/programs"      # where it has what is built of programs/
 ATTACHED = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 BOOT_ALLOWANCE = 120            # seconds, for the guest as a whole
 KERNELS = ("5.10", "6.1", "6.12", "6.18", "7.2")
@@ -59,6 +61,10 @@ class Case:
     @property
     def title(self) -> str:
         return f"{self.file}: {self.name}"
+
+    @property
+    def text(self) -> str:
+        return "\n".join([*self.run, *self.setup, *self.after, self.background, *self.files.values()])
 
     @property
     def longest(self) -> float:
@@ -252,7 +258,7 @@ def perform(case: Case) -> dict:
     for name, text in case.files.items():
         with open(f"{cwd}/{name}", "w") as f:
             f.write(text)
-    env = {**os.environ, "TESTS": GUEST_TESTS, "TMPDIR": cwd}
+    env = {**os.environ, "TESTS": GUEST_TESTS, "TMPDIR": cwd, "PROGRAMS": PROGRAMS}
     background = None
     start = time.monotonic()
     try:
@@ -332,11 +338,37 @@ def inside() -> None:
     """Runs the cases that this file's other side wrote to its job file, and tells each result as a line of JSON."""
     with open(f"{GUEST_JOB}/cases.json") as f:
         cases = [Case(**c) for c in json.load(f)]
+    # Shared folders cannot carry uprobes on every kernel.
+    if os.path.exists(shared := f"{GUEST_JOB}/programs"):
+        shutil.copytree(shared, PROGRAMS, symlinks=True)
     for case in cases:
         print(json.dumps(perform(case)), flush=True)
 
 
 # ---- outside ---------------------------------------------------------------------------------
+
+def programs() -> str:
+    """Builds the programs that cases trace, of programs/, and gives the folder they are in. Each source says in lines
+    `// BUILD …` which shell commands make what of it ($SRC); what is there already for the same text is kept."""
+    sources = sorted(p for p in glob.glob(f"{HERE}/programs/*") if os.path.isfile(p))
+    text = b"".join(os.path.basename(p).encode() + open(p, "rb").read() for p in sources)
+    target = f"{HERE}/../../target/guest-programs"
+    folder = os.path.realpath(f"{target}/{hashlib.sha256(text).hexdigest()[:16]}")
+    if os.path.exists(folder):
+        return folder
+    os.makedirs(target, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target) as scratch:
+        for source in sources:
+            with open(source) as f:
+                commands = re.findall(r"^// BUILD (.+)$", f.read(), re.M)
+            for command in commands:
+                done = subprocess.run(["bash", "-ec", command], cwd=scratch, env={**os.environ, "SRC": source})
+                if done.returncode != 0:
+                    sys.exit(f"{source}: `{command}` failed; scripts/setup installs what it needs")
+        if not os.path.exists(folder):      # by another run meanwhile
+            shutil.copytree(scratch, folder, symlinks=True)
+    return folder
+
 
 GUEST_JOB = "/run/cases"
 
@@ -351,6 +383,8 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
     with tempfile.TemporaryDirectory(prefix="rtrace-cases-") as job:
         with open(f"{job}/cases.json", "w") as f:
             json.dump([dataclasses.asdict(c) for c in cases], f)
+        if any("PROGRAMS" in c.text for c in cases):
+            shutil.copytree(programs(), f"{job}/programs", symlinks=True)
         guest = subprocess.Popen(
             [f"{HERE}/../../scripts/guest", "-k", kernel, "--share", f"{os.path.dirname(HERE)}:{GUEST_TESTS}:ro",
              "--share", f"{job}:{GUEST_JOB}:ro", "--bin-dir", args.bin_dir,

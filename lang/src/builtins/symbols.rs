@@ -204,9 +204,15 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };
     let name = c.literal_text(arg, "the name of a symbol")?;
-    let Target::Uprobe { path, offset, ret, .. } = c.probe.target.clone() else {
-        let message = format!("`uaddr` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
-        return Err(Diagnostic::error(Code::NotAllowedHere, span, message).label("works in uprobe, uretprobe"));
+    let (path, offset, ret) = match c.probe.target.clone() {
+        Target::Uprobe { path, offset, ret, .. } => (path, offset, ret),
+        Target::Usdt { path, offset, .. } => (path, offset, false),
+        _ => {
+            let message = format!("`uaddr` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
+            return Err(
+                Diagnostic::error(Code::NotAllowedHere, span, message).label("works in uprobe, uretprobe, usdt")
+            );
+        }
     };
     c.probe.specific = true;
     let (file, symbol) = match name.rsplit_once(':') {

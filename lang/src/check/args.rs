@@ -12,7 +12,7 @@ use crate::types::{Space, Type};
 impl Context {
     /// Whether addresses in it are the traced program's.
     pub(crate) fn is_user(&self) -> bool {
-        matches!(self, Context::UserEntry | Context::UserReturn)
+        matches!(self, Context::UserEntry | Context::UserReturn | Context::Usdt(_))
     }
 }
 
@@ -72,6 +72,10 @@ impl Checker<'_> {
             Context::UserEntry | Context::UserReturn => {
                 Err(Diagnostic::error(Code::UnknownField, span, "the arguments of user functions have no names here")
                     .help("use arg0, arg1, … and cast them"))
+            }
+            Context::Usdt(_) => {
+                Err(Diagnostic::error(Code::UnknownField, span, "the arguments of static probes have no names")
+                    .help(format!("use arg0, arg1, …; rtrace -lv '{}' lists them", self.probe.name)))
             }
             Context::RawTracepoint(None) => Err(Diagnostic::error(
                 Code::UnknownField,
@@ -146,6 +150,7 @@ impl Checker<'_> {
     pub(crate) fn numbered_argument(&mut self, n: u32, span: Span) -> Result<Expr> {
         match self.probe.context.clone() {
             Context::KernelEntry { .. } | Context::UserEntry => Ok(self.register_argument(n, span)),
+            Context::Usdt(probe) => self.usdt_argument(&probe, n, span),
             Context::RawTracepoint(_) => Ok(context_word(n * 8, Type::U64, span)),
             Context::Trampoline { function, .. } => {
                 self.probe.specific = true;
@@ -239,14 +244,18 @@ impl Checker<'_> {
     pub(crate) fn register(&mut self, name: &str, span: Span) -> Result<Expr> {
         if !matches!(
             self.probe.context,
-            Context::KernelEntry { .. } | Context::KernelReturn { .. } | Context::UserEntry | Context::UserReturn
+            Context::KernelEntry { .. }
+                | Context::KernelReturn { .. }
+                | Context::UserEntry
+                | Context::UserReturn
+                | Context::Usdt(_)
         ) {
             return Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
                 format!("{} has no registers", a_probe(self.probe.kind)),
             )
-            .note("kprobe, kretprobe, uprobe and uretprobe have them"));
+            .note("kprobe, kretprobe, uprobe, uretprobe and usdt have them"));
         }
         match self.options.arch.register(name) {
             Some(offset) => Ok(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }),

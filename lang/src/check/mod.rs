@@ -19,6 +19,7 @@ mod parameters;
 mod stmt;
 mod type_info;
 mod type_names;
+mod usdt;
 
 pub(crate) use call::{AggregateCheck, Call, CallCheck};
 pub(crate) use convert::kept;
@@ -703,6 +704,7 @@ pub(crate) fn kind_of(target: &Target) -> &'static str {
         Target::RawTracepoint { .. } => "rawtracepoint",
         Target::Uprobe { ret: false, .. } => "uprobe",
         Target::Uprobe { .. } => "uretprobe",
+        Target::Usdt { .. } => "usdt",
         Target::Interval { .. } => "interval",
         Target::Profile { .. } => "profile",
         Target::PerfEvent { perf_type: 1, .. } => "software",

@@ -8,7 +8,7 @@ use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{Function, Kernel, KernelError, Tracepoint};
+use crate::kernel::{Function, Kernel, KernelError, Tracepoint, UsdtProbe};
 use crate::source::Span;
 use std::rc::Rc;
 
@@ -20,9 +20,12 @@ mod timer;
 mod tracepoint;
 mod trampoline;
 mod uprobe;
+mod usdt;
+pub(crate) mod usdt_argument;
 mod watchpoint;
 
 pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
+pub use usdt_argument::types as usdt_argument_types;
 
 /// One kind of probe.
 pub struct ProbeKind {
@@ -50,6 +53,7 @@ pub static KINDS: &[&ProbeKind] = &[
     &raw_tracepoint::RAWTRACEPOINT,
     &uprobe::UPROBE,
     &uprobe::URETPROBE,
+    &usdt::USDT,
     &timer::INTERVAL,
     &timer::PROFILE,
     &perf::SOFTWARE,
@@ -100,6 +104,8 @@ pub enum Context {
     },
     UserEntry,
     UserReturn,
+    /// Registers at a static probe, which says where its arguments are.
+    Usdt(Rc<UsdtProbe>),
     /// `u64` words, one per parameter; then the return value for fexit.
     Trampoline {
         function: Rc<Function>,
@@ -196,6 +202,12 @@ impl Spec {
     /// The error for a target that does not exist.
     fn missing(&self, message: String) -> Box<Diagnostic> {
         Diagnostic::error(Code::NoSuchTarget, self.span, message)
+    }
+
+    /// The error for a program or library that does not exist.
+    fn no_program(&self, program: &str) -> Box<Diagnostic> {
+        self.missing(format!("there is no program or library `{program}`"))
+            .help("give a path, a program in $PATH, or the name of a library")
     }
 
     /// The error for kernel information that cannot be read.

@@ -39,9 +39,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     }
     let files = kernel.executables(program).map_err(|e| spec.unknowable(e))?;
     if files.is_empty() {
-        return Err(spec
-            .missing(format!("there is no program or library `{program}`"))
-            .help("give a path, a program in $PATH, or the name of a library"));
+        return Err(spec.no_program(program));
     }
     let mut found = Vec::new();
     for path in files {

@@ -289,7 +289,7 @@ fn multi_of(def: &ProgramDef) -> Option<Multi> {
     }
     match def.attach.first()?.target {
         Target::Kprobe { .. } => Some(Multi::Kprobe),
-        Target::Uprobe { .. } => Some(Multi::Uprobe),
+        Target::Uprobe { .. } | Target::Usdt { .. } => Some(Multi::Uprobe),
         _ => None,
     }
 }
@@ -437,7 +437,7 @@ fn attach_one(
         Target::Trampoline { .. } => trampoline::attach(program),
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, cookie),
         Target::RawTracepoint { name, btf_id } => raw_tracepoint::attach(program, name, btf_id.is_some()),
-        Target::Uprobe { path, offset, ret, .. } => uprobe::attach(program, path, *offset, *ret, context.pid, cookie),
+        target @ (Target::Uprobe { .. } | Target::Usdt { .. }) => uprobe::attach(program, target, context.pid, cookie),
         Target::Interval { nanoseconds } => perf::attach_interval(program, *nanoseconds, cookie),
         Target::Profile { sampling } => perf::attach_profile(program, *sampling, context.pid, cookie),
         Target::PerfEvent { perf_type, config, period } => {

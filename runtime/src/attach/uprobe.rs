@@ -1,4 +1,4 @@
-//! uprobe and uretprobe: one perf event per place through the kernel's uprobe PMU (Linux 4.17), or one multi
+//! uprobe, uretprobe and usdt: one perf event per place through the kernel's uprobe PMU (Linux 4.17), or one multi
 //! link for many places of a file (6.6).
 
 use super::kprobe::ProbePmu;
@@ -17,22 +17,50 @@ fn pmu() -> Result<ProbePmu, Reason> {
         .ok_or_else(|| Reason("this kernel has no uprobes (CONFIG_UPROBE_EVENTS), or /sys is not mounted".to_owned()))
 }
 
-/// Attaches at an offset of a file, in one process or in all that map the file.
+/// A place in the code of a file.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    path: &'a str,
+    /// In the file, as is that of the counter which the kernel raises while someone listens; 0 for none.
+    offset: u64,
+    semaphore: u64,
+    ret: bool,
+}
+
+impl Place<'_> {
+    /// Of a target that is one.
+    fn of(target: &Target) -> Option<Place<'_>> {
+        match target {
+            Target::Uprobe { path, offset, ret, .. } => Some(Place { path, offset: *offset, semaphore: 0, ret: *ret }),
+            Target::Usdt { path, offset, semaphore } => {
+                Some(Place { path, offset: *offset, semaphore: *semaphore, ret: false })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the uprobe PMU takes the offset of a semaphore in `config`: /sys/bus/event_source/devices/uprobe/format/
+/// ref_ctr_offset says `config:32-63` since it was made (Linux 4.20).
+const SEMAPHORE_SHIFT: u32 = 32;
+
+/// Attaches at a place of a file, in one process or in all that map the file.
 pub(super) fn attach(
     program: BorrowedFd<'_>,
-    path: &str,
-    offset: u64,
-    ret: bool,
+    target: &Target,
     pid: Option<u32>,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
+    let place = Place::of(target).ok_or_else(|| Reason("it is no place in a file".to_owned()))?;
     let pmu = pmu()?;
-    let file = CString::new(path).map_err(|_| Reason("its path holds a NUL".to_owned()))?;
+    let file = CString::new(place.path).map_err(|_| Reason("its path holds a NUL".to_owned()))?;
+    let semaphore = u32::try_from(place.semaphore)
+        .map_err(|_| Reason("its semaphore lies beyond the first 4 GB of the file".to_owned()))?;
     let attr = PerfAttr {
         kind: pmu.kind,
-        config: if ret { pmu.ret } else { 0 },
+        config: (if place.ret { pmu.ret } else { 0 }) | u64::from(semaphore) << SEMAPHORE_SHIFT,
         config1: file.as_ptr() as u64,
-        config2: offset,
+        config2: place.offset,
         ..PerfAttr::default()
     };
     let (pid, cpu) = pid.map_or((-1, 0), |pid| (pid as i32, -1));
@@ -62,22 +90,29 @@ pub(super) fn attach_multi<'p>(
     with_cookies: bool,
     pid: Option<u32>,
 ) -> (Vec<Link>, Vec<&'p AttachPoint>) {
-    let mut sets: BTreeMap<(&str, bool), Vec<(u64, &'p AttachPoint)>> = BTreeMap::new();
+    // Up to 6.10 such a link to one process leaves out its threads (46ba0e49b642 mended it).
+    if pid.is_some() && sys::kernel_version() < (6, 11) {
+        return (Vec::new(), points.to_vec());
+    }
+    let mut sets: BTreeMap<(&str, bool), Vec<(Place<'_>, &'p AttachPoint)>> = BTreeMap::new();
     let mut left = Vec::new();
     for point in points.iter().copied() {
-        match &point.target {
-            Target::Uprobe { path, offset, ret, .. } => sets.entry((path, *ret)).or_default().push((*offset, point)),
-            _ => left.push(point),
+        match Place::of(&point.target) {
+            Some(place) => sets.entry((place.path, place.ret)).or_default().push((place, point)),
+            None => left.push(point),
         }
     }
     let mut links = Vec::new();
     for ((path, ret), set) in sets {
-        let offsets: Vec<u64> = set.iter().map(|(offset, _)| *offset).collect();
+        let offsets: Vec<u64> = set.iter().map(|(place, _)| place.offset).collect();
+        let guarded = set.iter().any(|(place, _)| place.semaphore != 0);
+        let semaphores: Vec<u64> =
+            if guarded { set.iter().map(|(place, _)| place.semaphore).collect() } else { Vec::new() };
         let cookies: Vec<u64> =
             if with_cookies { set.iter().map(|(_, p)| u64::from(p.probe)).collect() } else { Vec::new() };
         let link = CString::new(path)
             .map_err(io::Error::from)
-            .and_then(|path| sys::uprobe_multi(program, &path, &offsets, ret, &cookies, pid));
+            .and_then(|path| sys::uprobe_multi(program, &path, (&offsets, &semaphores), ret, &cookies, pid));
         match link {
             Ok(fd) => links.push(Link::whole(fd)),
             Err(_) => left.extend(set.into_iter().map(|(_, point)| point)),

@@ -171,7 +171,7 @@ fn uprobe_multi() -> Option<bool> {
         Err(e) if not_allowed(&e) => return None,
         Err(_) => return Some(false),
     };
-    match sys::uprobe_multi(program.as_fd(), c"/", &[0], false, &[], None) {
+    match sys::uprobe_multi(program.as_fd(), c"/", (&[0], &[]), false, &[], None) {
         Ok(_) => Some(true),
         Err(e) => Some(e.raw_os_error() == Some(libc::EBADF)),
     }

@@ -9,10 +9,12 @@ mod cache;
 mod features;
 mod functions;
 mod glob;
+mod mapped;
 mod namespace;
 mod os;
 mod renamed;
 mod tracefs;
+mod usdt;
 mod user;
 
 use std::cell::{OnceCell, RefCell};
@@ -21,7 +23,8 @@ use std::ops::ControlFlow;
 
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UserObject, UserSymbol, Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserObject,
+    UserSymbol, Version,
 };
 use rtrace_lang::types::{Type, TypeId};
 
@@ -36,11 +39,18 @@ pub struct LiveKernel {
     tracefs: tracefs::Tracefs,
     functions: functions::Functions,
     features: RefCell<HashMap<Feature, bool>>,
+    /// The process that is traced, where it is only one.
+    process: Option<u32>,
 }
 
 impl LiveKernel {
     pub fn new() -> LiveKernel {
         LiveKernel::default()
+    }
+
+    /// The same as seen from one process, `-p`: names of programs and libraries mean the files that it runs.
+    pub fn for_process(process: Option<u32>) -> LiveKernel {
+        LiveKernel { process, ..LiveKernel::default() }
     }
 
     /// Whether the kernel describes its types (BTF).
@@ -162,7 +172,18 @@ impl Kernel for LiveKernel {
     }
 
     fn executables(&self, pattern: &str) -> Result<Vec<String>, KernelError> {
-        Ok(user::executables(pattern))
+        match (pattern, self.process) {
+            ("", Some(process)) => mapped::program(process).map(|path| vec![path]),
+            ("", None) => Ok(Vec::new()),
+            ("*", Some(process)) => mapped::files(process),
+            ("*", None) => Ok(mapped::files_of_all()),
+            (name, Some(process)) => mapped::named(process, name),
+            (name, None) => Ok(user::executables(name)),
+        }
+    }
+
+    fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
+        usdt::probes(path)
     }
 
     fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {

@@ -99,12 +99,17 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Whether a file name is that of a library: `libc.so.6` of `libc`, `libc.so` and `libc.so.6`.
+pub(super) fn is_library(file: &str, name: &str) -> bool {
+    file.contains(".so")
+        && file
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(".so") || rest.starts_with('.'))
+}
+
 /// A library by name: `libc`, `libc.so` or `libc.so.6`.
 fn library(name: &str) -> Option<PathBuf> {
-    let matches = |file: &str| {
-        file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(".so") || rest.starts_with('.'))
-            && file.contains(".so")
-    };
+    let matches = |file: &str| is_library(file, name);
     let cache = std::fs::read("/etc/ld.so.cache").unwrap_or_default();
     if let Some(path) = cached_library(&cache, &matches) {
         return Some(path);
@@ -148,7 +153,7 @@ fn cached_library(cache: &[u8], matches: &dyn Fn(&str) -> bool) -> Option<PathBu
 }
 
 /// Maps an ELF file and hands it to `use_it`.
-fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Result<R, KernelError> {
+pub(super) fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Result<R, KernelError> {
     let fail = |why: String| KernelError { message: format!("cannot read {path}: {why}"), help: None };
     let file = File::open(path).map_err(|e| fail(e.to_string()))?;
     // SAFETY: private and read-only. A file that shrinks while it is read would end us with SIGBUS; executables
@@ -161,7 +166,7 @@ fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Resul
     Ok(use_it(&elf))
 }
 
-fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
+pub(super) fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
     elf.segments().find_map(|segment| {
         let (offset, size) = segment.file_range();
         let inside = address.checked_sub(segment.address()).filter(|at| *at < size)?;

@@ -361,11 +361,12 @@ struct UprobeMultiAttr {
 // SAFETY: `link_create` with `uprobe_multi`, padded with a zero to 8 bytes.
 unsafe impl Attr for UprobeMultiAttr {}
 
-/// Attaches to many places of one file with one link (Linux 6.6).
+/// Attaches to many places of one file with one link (Linux 6.6): their offsets in the file, and those of their
+/// semaphores (0 for none; no list where none has one).
 pub fn uprobe_multi(
     program: BorrowedFd<'_>,
     path: &CStr,
-    offsets: &[u64],
+    (offsets, semaphores): (&[u64], &[u64]),
     ret: bool,
     cookies: &[u64],
     pid: Option<u32>,
@@ -375,6 +376,7 @@ pub fn uprobe_multi(
         attach_type: TRACE_UPROBE_MULTI,
         path: path.as_ptr() as u64,
         offsets: address(offsets),
+        ref_ctr_offsets: address(semaphores),
         cookies: address(cookies),
         count: offsets.len() as u32,
         multi_flags: u32::from(ret),
