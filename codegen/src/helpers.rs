@@ -45,9 +45,11 @@ helpers! {
     RINGBUF_RESERVE = 131, "ringbuf_reserve";
     RINGBUF_SUBMIT = 132, "ringbuf_submit";
     RINGBUF_DISCARD = 133, "ringbuf_discard";
+    GET_CURRENT_TASK_BTF = 158, "get_current_task_btf";
     FOR_EACH_MAP_ELEM = 164, "for_each_map_elem";
     D_PATH = 147, "d_path";
     GET_ATTACH_COOKIE = 174, "get_attach_cookie";
+    TASK_PT_REGS = 175, "task_pt_regs";
     LOOP = 181, "loop";
     MAP_LOOKUP_PERCPU_ELEM = 195, "map_lookup_percpu_elem";
     KTIME_GET_TAI_NS = 208, "ktime_get_tai_ns";

@@ -29,6 +29,7 @@ mod memory;
 mod module;
 mod program;
 mod stmt;
+mod unwind;
 
 pub use foreign::Bitcode;
 use rtrace_lang::bundle::Bundle;

@@ -10,6 +10,7 @@ use crate::llvm::di::Scope;
 use crate::llvm::ir::{Block, Ir, Ptr};
 use crate::memory::{Mem, Pool};
 use crate::module::Unit;
+use crate::unwind::Unwinder;
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::diag::Result;
 use rtrace_lang::source::Span;
@@ -48,6 +49,8 @@ pub struct Lower<'u, 'm, 'c> {
     pub frame: Option<Ptr<'c>>,
     /// How many such functions are around this place.
     pub depth: u32,
+    /// What walks user stacks by tables, if the program does.
+    pub unwinder: Option<Unwinder<'c>>,
     pub exit: Block<'c>,
     pub scope: Scope,
 }
@@ -160,9 +163,11 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         plan: Plan::new(routine, unit.options),
         frame: None,
         depth: 0,
+        unwinder: None,
         exit,
         scope,
     };
+    lower.build_unwinder()?;
     lower.build_functions()?;
     lower.make_frame()?;
     lower.declare_locals()?;

@@ -204,6 +204,9 @@ pub static SETTINGS: &[Setting] = &[
         one_of(v, &["dwarf", "symbol_table"]).map(|_| ())
     }),
     row("unstable_addr", "enable", "error, warn or enable: the operator &", |o, v| unstable(o, "unstable_addr", v)),
+    row("unstable_dw_ustack", "enable", "error, warn or enable: dw_ustack", |o, v| {
+        unstable(o, "unstable_dw_ustack", v)
+    }),
     row("unstable_import", "enable", "error, warn or enable: import", |o, v| unstable(o, "unstable_import", v)),
     row("unstable_macro", "enable", "error, warn or enable: macros", |o, v| unstable(o, "unstable_macro", v)),
     row("unstable_map_decl", "enable", "error, warn or enable: declarations of maps", |o, v| {

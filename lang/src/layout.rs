@@ -3,7 +3,7 @@
 
 use crate::bundle::{
     Action, EnumDef, Globals, MapDef, MapObject, PACKETS_SYMBOL, RINGBUF_SYMBOL, RecordDef, RecordField, STACKS_SYMBOL,
-    Storage,
+    Storage, UNWIND_SYMBOL, WANTED_SYMBOL, unwind,
 };
 use crate::check::{Checked, MapInfo};
 use crate::codes::Code;
@@ -25,6 +25,7 @@ mod map_type {
     pub const PERCPU_ARRAY: u32 = 6;
     pub const LRU_HASH: u32 = 9;
     pub const LRU_PERCPU_HASH: u32 = 10;
+    pub const HASH_OF_MAPS: u32 = 13;
     pub const RINGBUF: u32 = 27;
 }
 
@@ -52,6 +53,9 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     }
     if checked.maps.iter().any(|m| matches!(m.value, Some(Type::Agg(Agg::Tseries { .. })))) {
         globals.wall = Some(take(&mut globals, 8, 8));
+    }
+    if checked.unwinds {
+        globals.unready = Some(take(&mut globals, 8, 8));
     }
     let mut typed = Typed::default();
     for info in &checked.maps {
@@ -122,6 +126,16 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     }
     if depth > 0 {
         typed.map_objects.push(object(STACKS_SYMBOL, map_type::HASH, 8, 8 + depth * 8, STACKS));
+    }
+    if checked.unwinds {
+        typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS, unwind::KEY, 4, unwind::FILES));
+        typed.map_objects.push(object(
+            WANTED_SYMBOL,
+            map_type::HASH,
+            unwind::KEY,
+            unwind::WANTED,
+            unwind::WANTED_FILES,
+        ));
     }
     for ty in &all_types {
         walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));

@@ -104,6 +104,7 @@ pub struct Child {
     pid: u32,
     pidfd: OwnedFd,
     program: String,
+    path: PathBuf,
     /// A byte lets the child go; closing it makes the child end.
     gate: Option<PipeWriter>,
     /// The child's errno when its exec fails.
@@ -119,7 +120,7 @@ impl Child {
         let path = find_program(&program)?;
         let start = |source| CommandError::Start { program: program.clone(), source };
         let c_string = |bytes: &[u8]| CString::new(bytes).map_err(|e| start(e.into()));
-        let path = c_string(path.as_os_str().as_bytes())?;
+        let program_path = c_string(path.as_os_str().as_bytes())?;
         let arguments = words.iter().map(|w| c_string(w.as_bytes())).collect::<Result<Vec<_>, _>>()?;
         let mut pointers: Vec<*const libc::c_char> = arguments.iter().map(|a| a.as_ptr()).collect();
         pointers.push(std::ptr::null());
@@ -145,7 +146,7 @@ impl Child {
                     // The tracer gave up before letting us go.
                     libc::_exit(127);
                 }
-                libc::execv(path.as_ptr(), pointers.as_ptr());
+                libc::execv(program_path.as_ptr(), pointers.as_ptr());
                 let errno = *libc::__errno_location();
                 libc::write(failure_write.as_raw_fd(), (&raw const errno).cast(), 4);
                 libc::_exit(127);
@@ -156,11 +157,16 @@ impl Child {
         }
         let pid = pid as u32;
         let pidfd = sys::pidfd_open(pid).map_err(|source| CommandError::Watch { pid, source })?;
-        Ok(Child { pid, pidfd, program, gate: Some(gate), failure: Some(failure), ended: None })
+        Ok(Child { pid, pidfd, program, path, gate: Some(gate), failure: Some(failure), ended: None })
     }
 
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The file that it runs.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Readable when the child has ended.

@@ -14,3 +14,4 @@ pub mod output;
 pub mod pcap;
 pub mod session;
 pub mod sys;
+mod unwind;

@@ -7,6 +7,7 @@ use crate::events::{self, Packets, Ring, Sink};
 use crate::load::{Loaded, MapsError};
 use crate::pcap::Captures;
 use crate::sys::{self, EndSignals, Epoll};
+use crate::unwind::Tables;
 use rtrace_lang::bundle::{Action, Bundle, MissingProbes, Target};
 use rtrace_lang::types::{StackMode, Type};
 use std::io;
@@ -115,6 +116,7 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
         ring: Ring::open(&loaded).map_err(system("open the ring buffer"))?,
         packets: Packets::open(bundle, &loaded).map_err(system("open the packet buffers"))?,
         captures: Captures::default(),
+        tables: Tables::new(&loaded.maps),
         exit: None,
         unwatch: Vec::new(),
         lost_seen: 0,
@@ -124,6 +126,9 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
         let attached = programs.attach(&context)?;
         session.warn_missing(&attached, options)?;
         return Ok(0);
+    }
+    if let Some(tables) = &mut session.tables {
+        tables.prepare(bundle, options.pid, child.as_ref().map(Child::path));
     }
     session.run(&context, &programs, options, child, watched)
 }
@@ -135,6 +140,8 @@ struct Session<'a> {
     ring: Option<Ring>,
     packets: Packets,
     captures: Captures,
+    /// What `dw_ustack` walks stacks by.
+    tables: Option<Tables<'a>>,
     /// The script asked to end, with this status. What comes after in the buffer is not shown.
     exit: Option<i32>,
     /// Addresses that the script no longer watches.
@@ -287,8 +294,10 @@ impl Session<'_> {
             } else if count >= BUSY {
                 control.wait(nap)
             } else {
-                all.wait(looks.wait().as_millis() as i32)
+                let tables = self.tables.as_ref().map_or(LOSS_INTERVAL, Tables::wait);
+                all.wait(looks.wait().min(tables).as_millis() as i32)
             };
+            self.serve_tables()?;
             if let Some(process) = looks.due() {
                 self.sink.remember(self.bundle, process);
             }
@@ -309,6 +318,16 @@ impl Session<'_> {
             self.sink.flush().map_err(RunError::Output)?;
         }
         Ok(())
+    }
+
+    /// Makes the unwind tables that programs missed.
+    fn serve_tables(&mut self) -> Result<(), RunError> {
+        let Some(tables) = &mut self.tables else { return Ok(()) };
+        tables.serve();
+        match tables.failure() {
+            Some(text) => self.sink.warning(&text).map_err(RunError::Output),
+            None => Ok(()),
+        }
     }
 
     /// Says how the child ended, if it did.
@@ -468,6 +487,10 @@ impl Session<'_> {
             }
         };
         count(maps.lost_stacks(), "stacks could not be stored");
+        count(
+            maps.unready_stacks(),
+            "user stacks were taken before the unwind tables of their files were there: frames may be missing",
+        );
         count(misses, "times a probe was hit while a probe ran on the same CPU, and was left out");
         count(self.captures.skipped, "packets that are not IP were left out of the capture files");
         texts.iter().try_for_each(|text| self.sink.warning(text)).map_err(RunError::Output)

@@ -6,13 +6,16 @@ use crate::helpers::*;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
+use crate::unwind;
 use rtrace_lang::bundle::STACKS_SYMBOL;
 use rtrace_lang::diag::Result;
+use rtrace_lang::typed::ExprKind;
 use rtrace_lang::types::{StackType, Type};
 
 pub(super) const ROWS: &[Row] = &[
     ("kstack", How::Both(stack, stack_variable)),
     ("ustack", How::Both(stack, stack_variable)),
+    ("dw_ustack", How::Both(stack, stack_variable)),
     ("usym", How::Memory(usym)),
     ("len", How::Scalar(depth)),
 ];
@@ -28,18 +31,21 @@ fn stack_type(call: &Call<'_>) -> Option<StackType> {
 }
 
 /// Writes frames; returns how many bytes, or an error number.
-fn raw_frames<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType, to: Mem<'c>) -> Val<'c> {
+fn raw_frames<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, stack: StackType, to: Mem<'c>) -> Result<Val<'c>> {
+    if matches!(&call.expr.kind, ExprKind::Call { builtin, .. } if builtin.name == unwind::NAME) {
+        return l.unwound_frames(call.args, u32::from(stack.depth), to);
+    }
     let size = u32::from(stack.depth) * 8;
     let flags = if stack.user { BPF_F_USER_STACK } else { 0 };
     let args = [l.context.into(), to.ptr.into(), l.ir.int(i64::from(size)).into(), l.ir.int(flags).into()];
-    l.ir.helper(GET_STACK, &args, Effect::Any)
+    Ok(l.ir.helper(GET_STACK, &args, Effect::Any))
 }
 
 /// Writes frames; returns how many bytes.
-fn frames<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType, to: Mem<'c>) -> Val<'c> {
-    let result = raw_frames(l, stack, to);
+fn frames<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, stack: StackType, to: Mem<'c>) -> Result<Val<'c>> {
+    let result = raw_frames(l, call, stack, to)?;
     let some = l.ir.icmp(Pred::SGT, result, l.ir.int(0));
-    l.ir.bound(l.ir.select(some, result, l.ir.int(0)), u32::from(stack.depth) * 8)
+    Ok(l.ir.bound(l.ir.select(some, result, l.ir.int(0)), u32::from(stack.depth) * 8))
 }
 
 fn process<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType) -> Val<'c> {
@@ -48,7 +54,7 @@ fn process<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType) -> Val<'c> {
 
 fn stack_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, _: u32) -> Result<(Val<'c>, Val<'c>)> {
     let Some(stack) = stack_type(&call) else { return l.unexpected("this stack") };
-    let len = frames(l, stack, to);
+    let len = frames(l, &call, stack, to)?;
     Ok((len, process(l, stack)))
 }
 
@@ -89,7 +95,7 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     let process = process(l, stack);
     ir.store(to.ptr, ir.int(0), 8, to.align);
     ir.store(l.at(to, 8).ptr, process, 8, to.align.min(8));
-    let result = raw_frames(l, stack, l.at(entry, 8));
+    let result = raw_frames(l, &call, stack, l.at(entry, 8))?;
     let (some, frame, hashed, new, full, done) = (
         ir.block("some"),
         ir.block("frame"),

@@ -19,6 +19,8 @@ pub struct DebugInfo {
     files: Vec<File>,
     /// Type of all programs.
     signature: LLVMMetadataRef,
+    /// Type of functions that are verified by themselves: an `int`, and no arguments.
+    lone: LLVMMetadataRef,
 }
 
 struct File {
@@ -85,12 +87,24 @@ impl DebugInfo {
             let context = LLVMDIBuilderCreatePointerType(builder, std::ptr::null_mut(), 64, 64, 0, std::ptr::null(), 0);
             let mut types = [int, context];
             let signature = LLVMDIBuilderCreateSubroutineType(builder, first, types.as_mut_ptr(), 2, 0);
-            DebugInfo { builder, files, signature }
+            let lone = LLVMDIBuilderCreateSubroutineType(builder, first, types.as_mut_ptr(), 1, 0);
+            DebugInfo { builder, files, signature, lone }
         }
     }
 
     /// Gives a function its subprogram.
     pub fn enter(&self, function: Func<'_>, name: &str, span: Span) -> Scope {
+        // Local, or the kernel would check the types of the arguments.
+        self.subprogram(function, name, span, self.signature, 1)
+    }
+
+    /// The same for a function without arguments that is global to the kernel: the verifier looks at it once, and
+    /// not at each call.
+    pub fn enter_lone(&self, function: Func<'_>, name: &str, span: Span) -> Scope {
+        self.subprogram(function, name, span, self.lone, 0)
+    }
+
+    fn subprogram(&self, function: Func<'_>, name: &str, span: Span, ty: LLVMMetadataRef, local: i32) -> Scope {
         let (index, line, _) = self.place(span.start);
         let node = self.files.get(index).map_or(std::ptr::null_mut(), |f| f.node);
         // SAFETY: as in `new`; the function belongs to the builder's module.
@@ -104,9 +118,8 @@ impl DebugInfo {
                 0,
                 node,
                 line,
-                self.signature,
-                // Local, or the kernel would check the types of the arguments.
-                1,
+                ty,
+                local,
                 1,
                 line,
                 0,

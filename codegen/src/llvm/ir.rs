@@ -159,6 +159,18 @@ impl<'m, 'c> Ir<'m, 'c> {
         function
     }
 
+    /// Adds a function `i64 name()` that stays one, whatever LLVM thinks of it, and starts filling it.
+    pub fn lone_function(&self, name: &str) -> Func<'c> {
+        let function = self.module.add_function(name, self.i64.fn_type(&[], false), None);
+        let noinline = self.context.create_enum_attribute(Attribute::get_named_enum_kind_id("noinline"), 0);
+        function.add_attribute(AttributeLoc::Function, noinline);
+        let entry = self.context.append_basic_block(function, "entry");
+        let body = self.context.append_basic_block(function, "body");
+        self.entry.position_at_end(entry);
+        self.builder.position_at_end(body);
+        function
+    }
+
     /// Where building is, to go on there after another function.
     pub fn suspend(&self) -> Suspended<'c> {
         Suspended { body: self.builder.get_insert_block(), entry: self.entry.get_insert_block() }
@@ -506,6 +518,22 @@ impl<'m, 'c> Ir<'m, 'c> {
                     let _ = i.set_alignment(align.min(bytes)).map_err(|e| self.note(&e.to_string()));
                 }
                 self.widen(v.into_int_value(), signed)
+            }
+            _ => {
+                self.note("load");
+                self.int(0)
+            }
+        }
+    }
+
+    /// Loads a word that was stored before, really: to the verifier it is any number then.
+    pub fn reload(&self, p: Ptr<'c>) -> Val<'c> {
+        match self.builder.build_load(self.i64, p, "") {
+            Ok(v) if v.is_int_value() => {
+                if let Some(i) = v.as_instruction_value() {
+                    let _ = i.set_volatile(true).map_err(|e| self.note(&e.to_string()));
+                }
+                v.into_int_value()
             }
             _ => {
                 self.note("load");

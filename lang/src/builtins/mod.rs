@@ -17,6 +17,7 @@ mod strings;
 mod symbols;
 mod time;
 mod types;
+mod unwind;
 
 static FAMILIES: &[&[Builtin]] = &[
     process::ROWS,

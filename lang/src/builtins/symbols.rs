@@ -36,6 +36,16 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "dw_ustack",
+        signatures: &["dw_ustack", "dw_ustack(limit)", "dw_ustack(mode [, limit])"],
+        doc: "The user stack of the running process, found by the unwind tables of its files (.eh_frame): programs need \
+              no frame pointers. Modes as of ustack; x86-64 only.",
+        example: "profile:hz:99 { @[dw_ustack] = count() }",
+        arity: (0, 2),
+        check: Check::Value(super::unwind::dw_ustack),
+        ..COMMON
+    },
+    Builtin {
         name: "ksym",
         signatures: &["ksym(address)"],
         doc: "The kernel symbol at an address, printed by name.",
@@ -139,6 +149,12 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
+    let ty = stack_type(c, call, user)?;
+    Ok(call.lowered(Vec::new(), Type::Stack(ty)))
+}
+
+/// What the arguments of a stack say: mode and depth.
+pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<StackType> {
     let mut mode = c.options.stack_mode;
     let mut depth = DEPTH;
     for (i, arg) in call.args.iter().enumerate() {
@@ -159,7 +175,7 @@ fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
             Diagnostic::error(Code::BadValue, arg.span, format!("a stack has 1 to 1024 frames, not {n}"))
         })?;
     }
-    Ok(call.lowered(Vec::new(), Type::Stack(StackType { user, mode, depth, stored: false })))
+    Ok(StackType { user, mode, depth, stored: false })
 }
 
 fn mode_of(word: &str) -> Option<StackMode> {

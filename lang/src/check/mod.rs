@@ -67,6 +67,8 @@ pub(crate) struct Checked {
     pub time_formats: Vec<String>,
     /// Some program computes the TAI clock.
     pub tai: bool,
+    /// Some program unwinds user stacks by tables.
+    pub unwinds: bool,
     /// What is odd and no error.
     pub warnings: Vec<Diagnostic>,
 }
@@ -104,6 +106,7 @@ pub(crate) struct Checker<'a> {
     events: Vec<EventDef>,
     pub time_formats: Vec<String>,
     pub tai: bool,
+    pub unwinds: bool,
     locals: Vec<Local>,
     /// Those whose type the script says.
     declared: HashSet<LocalId>,
@@ -214,8 +217,8 @@ pub(crate) fn check(
         }
         return Err(unique);
     }
-    let Checker { maps, events, time_formats, tai, warnings, .. } = checker;
-    Ok(Checked { programs, probes, maps, events, time_formats, tai, warnings })
+    let Checker { maps, events, time_formats, tai, unwinds, warnings, .. } = checker;
+    Ok(Checked { programs, probes, maps, events, time_formats, tai, unwinds, warnings })
 }
 
 impl<'a> Checker<'a> {
@@ -243,6 +246,7 @@ impl<'a> Checker<'a> {
             events: Vec::new(),
             time_formats: Vec::new(),
             tai: false,
+            unwinds: false,
             locals: Vec::new(),
             declared: HashSet::new(),
             scopes: Vec::new(),

@@ -15,7 +15,7 @@ mod os;
 mod renamed;
 mod tracefs;
 mod usdt;
-mod user;
+pub(crate) mod user;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};

@@ -108,7 +108,7 @@ pub(super) fn is_library(file: &str, name: &str) -> bool {
 }
 
 /// A library by name: `libc`, `libc.so` or `libc.so.6`.
-fn library(name: &str) -> Option<PathBuf> {
+pub(crate) fn library(name: &str) -> Option<PathBuf> {
     let matches = |file: &str| is_library(file, name);
     let cache = std::fs::read("/etc/ld.so.cache").unwrap_or_default();
     if let Some(path) = cached_library(&cache, &matches) {
@@ -153,7 +153,7 @@ fn cached_library(cache: &[u8], matches: &dyn Fn(&str) -> bool) -> Option<PathBu
 }
 
 /// Maps an ELF file and hands it to `use_it`.
-pub(super) fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Result<R, KernelError> {
+pub(crate) fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Result<R, KernelError> {
     let fail = |why: String| KernelError { message: format!("cannot read {path}: {why}"), help: None };
     let file = File::open(path).map_err(|e| fail(e.to_string()))?;
     // SAFETY: private and read-only. A file that shrinks while it is read would end us with SIGBUS; executables

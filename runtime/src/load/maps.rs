@@ -195,6 +195,11 @@ impl Maps {
         self.load(self.layout.lost_stacks)
     }
 
+    /// Stacks that led into a file without unwind tables, so far.
+    pub fn unready_stacks(&self) -> u64 {
+        self.layout.unready.map_or(0, |at| self.load(at))
+    }
+
     /// How often a loop was stopped, so far; `counter` is its place in the globals.
     pub fn stopped(&self, counter: u32) -> u64 {
         self.load(counter)

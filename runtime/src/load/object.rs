@@ -7,7 +7,7 @@ use super::maps::Maps;
 use crate::sys;
 use aya::maps::{MapData, MapError};
 use aya_obj::btf::BtfFeatures;
-use rtrace_lang::bundle::{Bundle, MapObject, RINGBUF_SYMBOL};
+use rtrace_lang::bundle::{Bundle, MapObject, RINGBUF_SYMBOL, UNWIND_SYMBOL, unwind};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io;
@@ -131,10 +131,28 @@ fn create_map(object: &aya_obj::Object, def: &MapObject, bundle: &Bundle) -> Res
     if !object.maps.contains_key(&def.symbol) {
         return Err(LoadError::Object(format!("it has no map {}", def.symbol)));
     }
+    if def.symbol == UNWIND_SYMBOL {
+        let fd = create_tables(def).map_err(|source| LoadError::map(&def.symbol, source))?;
+        return MapData::from_fd(fd).map_err(|e| create_error(&def.symbol, e));
+    }
     let entries =
         if def.symbol == RINGBUF_SYMBOL { bundle.config.ringbuf_bytes.max(def.max_entries) } else { def.max_entries };
     let map = aya_obj::Map::new_from_params(def.map_type, def.key_size, def.value_size, entries, def.flags);
     MapData::create(map, &def.symbol, None).map_err(|e| create_error(&def.symbol, e))
+}
+
+/// The map of unwind tables, whose values are maps.
+fn create_tables(def: &MapObject) -> io::Result<OwnedFd> {
+    let inner = crate::unwind::table(1)?;
+    sys::map_create(&sys::MapCreate {
+        map_type: sys::MAP_HASH_OF_MAPS,
+        key_size: unwind::KEY,
+        value_size: 4,
+        max_entries: def.max_entries,
+        flags: 0,
+        inner: Some(inner.as_fd()),
+        name: &def.symbol,
+    })
 }
 
 fn create_error(name: &str, error: MapError) -> LoadError {

@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
 enum Command {
+    MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
     MapDelete = 3,
@@ -21,6 +22,7 @@ enum Command {
     BtfGetFd = 19,
     BtfNextId = 23,
     MapLookupBatch = 24,
+    MapUpdateBatch = 26,
     LinkCreate = 28,
 }
 
@@ -169,6 +171,54 @@ pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
     bpf_fd(Command::BtfLoad, &mut BtfLoadAttr { btf: address(btf), size: btf.len() as u32, ..BtfLoadAttr::default() })
 }
 
+/// `enum bpf_map_type`
+pub const MAP_ARRAY: u32 = 2;
+pub const MAP_HASH_OF_MAPS: u32 = 13;
+/// `BPF_F_INNER_MAP`, Linux 5.10: such arrays in a map of maps may have different sizes.
+pub const MAP_INNER: u32 = 1 << 12;
+
+/// What BPF_MAP_CREATE takes.
+#[derive(Debug)]
+pub struct MapCreate<'a> {
+    pub map_type: u32,
+    pub key_size: u32,
+    pub value_size: u32,
+    pub max_entries: u32,
+    pub flags: u32,
+    /// What the maps in a map of maps are like.
+    pub inner: Option<BorrowedFd<'a>>,
+    pub name: &'a str,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MapCreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
+}
+// SAFETY: the BPF_MAP_CREATE structure up to `map_name`.
+unsafe impl Attr for MapCreateAttr {}
+
+pub fn map_create(map: &MapCreate<'_>) -> io::Result<OwnedFd> {
+    let mut attr = MapCreateAttr {
+        map_type: map.map_type,
+        key_size: map.key_size,
+        value_size: map.value_size,
+        max_entries: map.max_entries,
+        map_flags: map.flags,
+        inner_map_fd: map.inner.map_or(0, |fd| fd.as_raw_fd() as u32),
+        numa_node: 0,
+        map_name: object_name(map.name),
+    };
+    bpf_fd(Command::MapCreate, &mut attr)
+}
+
 #[repr(C)]
 #[derive(Default)]
 struct MapElemAttr {
@@ -256,6 +306,18 @@ pub fn map_lookup_batch(
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok((attr.count, false)),
         Err(e) => Err(e),
     }
+}
+
+/// BPF_MAP_UPDATE_BATCH (Linux 5.6): writes `count` elements, whose keys and values lie one behind the other.
+pub fn map_update_batch(map: BorrowedFd<'_>, keys: &[u8], values: &[u8], count: u32) -> io::Result<()> {
+    let mut attr = BatchAttr {
+        keys: address(keys),
+        values: address(values),
+        count,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttr::default()
+    };
+    bpf(Command::MapUpdateBatch, &mut attr).map(drop)
 }
 
 #[repr(C)]

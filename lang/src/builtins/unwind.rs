@@ -1,0 +1,102 @@
+//! `dw_ustack`: what its program must know of this kernel. The lowering walks the mappings of the process and
+//! its stack by addresses in kernel memory; where things lie there stands in the kernel's types.
+
+use crate::arch::Arch;
+use crate::check::{Call, Checker};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::{TypeKind, Version};
+use crate::source::Span;
+use crate::typed::{Expr, ExprKind};
+use crate::types::{Space, Type};
+
+/// `bpf_task_pt_regs`; before, a program computes where the registers lie.
+const TASK_PT_REGS: Version = Version(5, 15);
+/// `THREAD_SIZE` and `sizeof(struct pt_regs)` of x86-64: a task's user registers lie at the end of its kernel stack.
+const THREAD_SIZE: i64 = 16 << 10;
+const PT_REGS_SIZE: i64 = 168;
+
+/// The members that the lowering asks for: struct and path, in the order of its arguments. The mappings are in a
+/// red-black tree before Linux 6.1, in a maple tree since.
+const MAPPING: &[(&str, &[&str])] = &[
+    ("vm_area_struct", &["vm_start"]),
+    ("vm_area_struct", &["vm_end"]),
+    ("vm_area_struct", &["vm_pgoff"]),
+    ("vm_area_struct", &["vm_flags"]),
+    ("vm_area_struct", &["vm_file"]),
+    ("file", &["f_inode"]),
+    ("inode", &["i_ino"]),
+    ("inode", &["i_sb"]),
+    ("super_block", &["s_dev"]),
+];
+
+/// Arguments of the lowered call: the address of the process's `mm_struct`, that of its user registers (0: ask the
+/// kernel), offsets of instruction pointer, stack pointer and base pointer in them, whether the tree is a maple tree,
+/// the offset of its root in `mm_struct`, the offset of its node in a mapping (of a red-black tree), then [`MAPPING`].
+pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let span = call.span;
+    let ty = super::symbols::stack_type(c, call, true)?;
+    if c.options.arch != Arch::X86_64 {
+        return Err(Diagnostic::error(Code::NotAllowedHere, span, "`dw_ustack` works on x86-64 only")
+            .help("`ustack` works for programs that have frame pointers"));
+    }
+    c.feature("unstable_dw_ustack", "`dw_ustack`", span)?;
+    c.unwinds = true;
+    let int = |n: i64| Expr::int(n, Type::U64, span);
+    let mm = task_member(c, "mm", span)?;
+    let regs = if c.kernel.version() >= TASK_PT_REGS {
+        int(0)
+    } else {
+        let stack = Box::new(task_member(c, "stack", span)?);
+        let end = Box::new(int(THREAD_SIZE - PT_REGS_SIZE));
+        Expr {
+            kind: ExprKind::Arith { op: rtrace_grammar::ast::BinOp::Add, left: stack, right: end },
+            ty: Type::U64,
+            span,
+        }
+    };
+    let mut args = vec![mm, regs];
+    for register in ["ip", "sp", "bp"] {
+        args.push(int(c.options.arch.register(register).map_or(0, i64::from)));
+    }
+    let maple = find(c, "mm_struct", &["mm_mt"], span)?.is_some();
+    let (root, node) = if maple {
+        (member(c, "mm_struct", &["mm_mt", "ma_root"], span)?, 0)
+    } else {
+        (member(c, "mm_struct", &["mm_rb", "rb_node"], span)?, member(c, "vm_area_struct", &["vm_rb"], span)?)
+    };
+    args.extend([i64::from(maple), root, node].map(int));
+    for (record, path) in MAPPING {
+        args.push(int(member(c, record, path, span)?));
+    }
+    Ok(call.lowered(args, Type::Stack(ty)))
+}
+
+/// A pointer that the running task has, as a number.
+fn task_member(c: &mut Checker<'_>, name: &str, span: Span) -> Result<Expr> {
+    let offset = member(c, "task_struct", &[name], span)?;
+    let Some(curtask) = Call::bare("curtask", span) else { return Ok(Expr::int(0, Type::U64, span)) };
+    let ptr = Box::new(c.call(&curtask).and_then(|e| c.coerce(e, &Type::U64))?);
+    let kind = ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: false };
+    Ok(Expr { kind, ty: Type::U64, span })
+}
+
+fn member(c: &Checker<'_>, record: &str, path: &[&str], span: Span) -> Result<i64> {
+    find(c, record, path, span)?.ok_or_else(|| {
+        let message = format!("this kernel's `struct {record}` has no `{}`, which `dw_ustack` needs", path.join("."));
+        Diagnostic::error(Code::KernelLacks, span, message).help("`ustack` works for programs that have frame pointers")
+    })
+}
+
+/// The offset of a member in bytes.
+fn find(c: &Checker<'_>, record: &str, path: &[&str], span: Span) -> Result<Option<i64>> {
+    let mut ty = c.kernel.find_type(TypeKind::Struct, record).map_err(|e| crate::probes::no_facts(e, span))?;
+    let mut offset = 0;
+    for name in path {
+        let Some(Type::Record(r)) = ty else { return Ok(None) };
+        let Some(m) = c.kernel.member(r.id, name) else { return Ok(None) };
+        offset += i64::from(m.bit_offset / 8);
+        ty = Some(m.ty);
+    }
+    Ok(Some(offset))
+}

@@ -1,0 +1,303 @@
+//! The unwind tables of the files that processes run, for `dw_ustack`: made when a program asks for them, and
+//! before a run for the files that it is known to need. Programs find a file by its device and inode, and say
+//! where a process has one mapped whose table is not there.
+
+mod table;
+
+use crate::kernel::user;
+use crate::load::Maps;
+use crate::sys;
+use object::{Object, ObjectSection};
+use rtrace_lang::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long after the start programs are first asked what they want; the time between two times doubles up to
+/// [`LONGEST`] while they want nothing.
+const FIRST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(50);
+/// Rows written with one system call.
+const BATCH: usize = 1 << 14;
+/// Files that one file may lead to: interpreter and libraries.
+const MOST_FILES: usize = 256;
+
+/// An array for a table of so many rows, its head included.
+pub fn table(rows: u32) -> io::Result<OwnedFd> {
+    sys::map_create(&sys::MapCreate {
+        map_type: sys::MAP_ARRAY,
+        key_size: 4,
+        value_size: unwind::ROW,
+        max_entries: rows,
+        flags: sys::MAP_INNER,
+        inner: None,
+        name: "rt_rows",
+    })
+}
+
+/// Device and inode, as programs see them.
+type Key = [u8; unwind::KEY as usize];
+
+fn key(device: u64, inode: u64) -> Key {
+    let mut key = Key::default();
+    let (first, second) = key.split_at_mut(8);
+    first.copy_from_slice(&device.to_le_bytes());
+    second.copy_from_slice(&inode.to_le_bytes());
+    key
+}
+
+/// The kernel's own encoding of a device, `MKDEV` of `linux/kdev_t.h`.
+fn device(major: u64, minor: u64) -> u64 {
+    major << 20 | minor
+}
+
+/// The tables of a run.
+pub struct Tables<'m> {
+    tables: BorrowedFd<'m>,
+    wanted: BorrowedFd<'m>,
+    known: HashSet<Key>,
+    next: Instant,
+    pause: Duration,
+    /// The first failure to hand over a table.
+    failure: Option<String>,
+}
+
+/// Code that a process has mapped from a file.
+struct Mapping {
+    start: u64,
+    end: u64,
+    device: u64,
+    inode: u64,
+    path: String,
+}
+
+fn mappings(process: &str) -> Vec<Mapping> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
+    text.lines().filter_map(mapping).collect()
+}
+
+/// A line of `/proc/PID/maps`.
+fn mapping(line: &str) -> Option<Mapping> {
+    let (range, rest) = line.split_once(' ')?;
+    let (flags, rest) = rest.split_once(' ')?;
+    let (_, rest) = rest.split_once(' ')?;
+    let (dev, rest) = rest.split_once(' ')?;
+    let (inode, path) = rest.split_once(' ')?;
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let (start, end) = range.split_once('-')?;
+    let (major, minor) = dev.split_once(':')?;
+    let inode = inode.parse().ok().filter(|n| *n != 0)?;
+    flags.contains('x').then_some(Mapping {
+        start: hex(start)?,
+        end: hex(end)?,
+        device: device(hex(major)?, hex(minor)?),
+        inode,
+        path: path.trim_start().to_owned(),
+    })
+}
+
+impl<'m> Tables<'m> {
+    /// Nothing, if no program of the run unwinds.
+    pub fn new(maps: &'m Maps) -> Option<Tables<'m>> {
+        let (tables, wanted) = (maps.object_fd(UNWIND_SYMBOL)?, maps.object_fd(WANTED_SYMBOL)?);
+        let now = Instant::now();
+        Some(Tables { tables, wanted, known: HashSet::new(), next: now + FIRST, pause: FIRST, failure: None })
+    }
+
+    /// Makes the tables that a run will need first: those of a process, of a program that is to be started, of the
+    /// files with probes and of the libraries that all programs use.
+    pub fn prepare(&mut self, bundle: &Bundle, process: Option<u32>, program: Option<&Path>) {
+        for mapping in mappings("self").iter().filter(|m| m.path.contains(".so")) {
+            self.mapped("self", mapping);
+        }
+        if let Some(process) = process {
+            let process = process.to_string();
+            mappings(&process).iter().for_each(|m| self.mapped(&process, m));
+        }
+        let targets = bundle.programs.iter().flat_map(|p| &p.attach).filter_map(|a| match &a.target {
+            Target::Uprobe { path, .. } => Some(path.as_str()),
+            _ => None,
+        });
+        let mut paths: Vec<PathBuf> = targets.map(PathBuf::from).collect();
+        paths.sort();
+        paths.dedup();
+        paths.extend(program.map(Path::to_owned));
+        self.loaded(paths);
+    }
+
+    /// How long to wait at most before [`Tables::serve`].
+    pub fn wait(&self) -> Duration {
+        // At least a millisecond, or the wait would not be one.
+        self.next.saturating_duration_since(Instant::now()).max(FIRST)
+    }
+
+    /// Makes the tables that programs missed since the last time, when it is time.
+    pub fn serve(&mut self) {
+        if Instant::now() < self.next {
+            return;
+        }
+        let mut served = 0;
+        let mut position = Key::default();
+        // Deleting what was found first, the first one is always the next.
+        while served < unwind::WANTED_FILES && sys::map_next_key(self.wanted, None, &mut position).unwrap_or(false) {
+            let mut value = [0; unwind::WANTED as usize];
+            if sys::map_lookup(self.wanted, &position, &mut value).unwrap_or(false) {
+                self.ask(position, &value);
+            }
+            if sys::map_delete(self.wanted, &position).is_err() {
+                break;
+            }
+            served += 1;
+        }
+        self.pause = if served > 0 { FIRST } else { (self.pause * 2).min(LONGEST) };
+        self.next = Instant::now() + self.pause;
+    }
+
+    /// Why a table could not be handed over, once.
+    pub fn failure(&mut self) -> Option<String> {
+        self.failure.take()
+    }
+
+    /// One wanted file: the process has it mapped at an address.
+    fn ask(&mut self, file: Key, value: &[u8]) {
+        let word = |at: usize| value.get(at..).and_then(|v| v.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+        let (process, address) = (word(0).to_string(), word(8));
+        // A process that is gone is asked for again by the next one that runs the file.
+        if let Some(mapping) = mappings(&process).iter().find(|m| (m.start..m.end).contains(&address)) {
+            self.add(file, &open(&process, mapping));
+        }
+    }
+
+    fn mapped(&mut self, process: &str, mapping: &Mapping) {
+        self.add(key(mapping.device, mapping.inode), &open(process, mapping));
+    }
+
+    /// Files and what they need to run.
+    fn loaded(&mut self, mut paths: Vec<PathBuf>) {
+        let mut at = 0;
+        while let Some(path) = paths.get(at).cloned().filter(|_| at < MOST_FILES) {
+            at += 1;
+            let Ok(file) = std::fs::metadata(&path) else { continue };
+            let device = device(u64::from(libc::major(file.dev())), u64::from(libc::minor(file.dev())));
+            self.add(key(device, file.ino()), &path);
+            for needed in needs(&path) {
+                if !paths.contains(&needed) {
+                    paths.push(needed);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, file: Key, path: &Path) {
+        if !self.known.insert(file) {
+            return;
+        }
+        // What cannot be read, or is no ELF file, has no rows: programs need not ask again.
+        let rows = user::with_elf(&path.to_string_lossy(), table::rows).unwrap_or_default();
+        if let Err(e) = self.hand_over(&file, &table::bytes(&rows)) {
+            self.known.remove(&file);
+            self.failure.get_or_insert_with(|| format!("the unwind table of {} cannot be used: {e}", path.display()));
+        }
+    }
+
+    fn hand_over(&self, file: &Key, bytes: &[u8]) -> io::Result<()> {
+        let size = unwind::ROW as usize;
+        let array = table((bytes.len() / size) as u32)?;
+        let mut index = 0u32;
+        for part in bytes.chunks(BATCH * size) {
+            let count = (part.len() / size) as u32;
+            let keys: Vec<u8> = (index..index + count).flat_map(u32::to_ne_bytes).collect();
+            sys::map_update_batch(array.as_fd(), &keys, part, count)?;
+            index += count;
+        }
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&array);
+        sys::map_update(self.tables, file, &fd.to_ne_bytes())
+    }
+}
+
+/// A path under which a mapped file can be opened, even if it was deleted or the process sees other files.
+fn open(process: &str, mapping: &Mapping) -> PathBuf {
+    let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+    if link.exists() { link } else { PathBuf::from(format!("/proc/{process}/root{}", mapping.path)) }
+}
+
+/// The interpreter and the libraries that a file names.
+fn needs(path: &Path) -> Vec<PathBuf> {
+    const DT_NULL: u64 = 0;
+    const DT_NEEDED: u64 = 1;
+    const DT_RPATH: u64 = 15;
+    const DT_RUNPATH: u64 = 29;
+    let found = user::with_elf(&path.to_string_lossy(), |elf| {
+        let data = |name| elf.section_by_name(name).and_then(|s| s.uncompressed_data().ok()).unwrap_or_default();
+        let (dynamic, names, interpreter) = (data(".dynamic"), data(".dynstr"), data(".interp"));
+        let text = |bytes: &[u8]| {
+            let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+            String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+        };
+        let word =
+            |entry: &[u8], at| entry.get(at..).and_then(|b| b.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
+        let entries = dynamic.chunks_exact(16).map(|e| (word(e, 0), word(e, 8)));
+        let entries: Vec<(u64, String)> = entries
+            .take_while(|e| e.0 != DT_NULL)
+            .filter(|e| [DT_NEEDED, DT_RPATH, DT_RUNPATH].contains(&e.0))
+            .map(|e| (e.0, text(names.get(e.1 as usize..).unwrap_or_default())))
+            .collect();
+        (entries, text(&interpreter))
+    });
+    let Ok((entries, interpreter)) = found else { return script_interpreter(path).into_iter().collect() };
+    let origin = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
+    let folders: Vec<PathBuf> = entries
+        .iter()
+        .filter(|e| e.0 != DT_NEEDED)
+        .flat_map(|e| e.1.split(':'))
+        .map(|f| PathBuf::from(f.replace("$ORIGIN", &origin).replace("${ORIGIN}", &origin)))
+        .collect();
+    let library = |name: &str| {
+        let near = folders.iter().map(|f| f.join(name)).find(|p| p.is_file());
+        near.or_else(|| user::library(name))
+    };
+    let needed = entries.iter().filter(|e| e.0 == DT_NEEDED).filter_map(|e| library(&e.1));
+    let interpreter = Some(PathBuf::from(interpreter)).filter(|p| p.is_file());
+    interpreter.into_iter().chain(needed).collect()
+}
+
+/// The program that runs a script.
+fn script_interpreter(path: &Path) -> Option<PathBuf> {
+    use std::io::Read;
+    let mut head = Vec::new();
+    std::fs::File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let line = String::from_utf8_lossy(&head).into_owned();
+    let mut words = line.strip_prefix("#!")?.lines().next()?.split_whitespace();
+    let first = words.next()?;
+    let path = match (first.ends_with("/env"), words.next()) {
+        (true, Some(name)) => user::executables(name).into_iter().next()?,
+        _ => first.to_owned(),
+    };
+    Some(PathBuf::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_of_code() {
+        let line = "7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /usr/lib/x86_64-linux-gnu/libc.so.6";
+        let m = mapping(line).unwrap();
+        assert_eq!((m.start, m.end, m.device, m.inode), (0x7f0c_1a02_8000, 0x7f0c_1a17_d000, 0xfe0_0001, 1835));
+        assert_eq!(m.path, "/usr/lib/x86_64-linux-gnu/libc.so.6");
+        assert!(mapping("7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]").is_none());
+        assert!(mapping("7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0  [vdso]").is_none());
+    }
+
+    #[test]
+    fn libraries_of_a_program() {
+        let needed = needs(&std::env::current_exe().unwrap());
+        assert!(needed.iter().any(|p| p.to_string_lossy().contains("libc.so")), "{needed:?}");
+        assert!(needed.iter().any(|p| p.to_string_lossy().contains("ld-linux")), "{needed:?}");
+        assert_eq!(needs(Path::new("/nowhere")), [] as [PathBuf; 0]);
+    }
+}
