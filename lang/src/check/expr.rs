@@ -491,10 +491,14 @@ impl Checker<'_> {
             BinOp::Sub => Type::I64,
             _ => common(&l, &r),
         };
-        if let (Some(a), Some(b)) = (l.constant(), r.constant())
-            && let Some(value) = fold(op, a, b, ty.is_signed())
-        {
-            return Ok(Expr::int(value, ty, span));
+        if let (Some(a), Some(b)) = (l.constant(), r.constant()) {
+            if b == 0 && matches!(op, BinOp::Div | BinOp::Rem) {
+                return Err(Diagnostic::error(Code::BadValue, r.span, "this divides by zero"));
+            }
+            if let Some(value) = fold(op, a, b, ty.is_signed()) {
+                let ty = if outgrows(op, a, b, &ty) { Type::U64 } else { ty };
+                return Ok(Expr::int(value, ty, span));
+            }
         }
         let left = Box::new(signed_as(l, &ty));
         let right = Box::new(signed_as(r, &ty));
@@ -713,7 +717,22 @@ pub(super) fn common(l: &Expr, r: &Expr) -> Type {
     if adopts(signed) && !adopts(unsigned) { Type::U64 } else { Type::I64 }
 }
 
-/// Arithmetic on constants; `None` for what has no value (division by zero is left to run time).
+/// Whether two numbers that are not negative give one that only an unsigned type holds.
+fn outgrows(op: BinOp, a: i64, b: i64, ty: &Type) -> bool {
+    if *ty != Type::I64 || a < 0 || b < 0 {
+        return false;
+    }
+    let (a, b) = (i128::from(a), i128::from(b));
+    let exact = match op {
+        BinOp::Add => a + b,
+        BinOp::Mul => a * b,
+        BinOp::Shl if b < 64 => a << b,
+        _ => return false,
+    };
+    (i128::from(i64::MAX) + 1..=i128::from(u64::MAX)).contains(&exact)
+}
+
+/// Arithmetic on constants; `None` for what has no value.
 fn fold(op: BinOp, a: i64, b: i64, signed: bool) -> Option<i64> {
     let (x, y) = (a as u64, b as u64);
     Some(match op {
