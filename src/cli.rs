@@ -44,9 +44,9 @@ pub struct Cli {
     #[arg(short = 'f', value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
-    /// Accepted for compatibility: output is written whenever there is nothing more to add
-    #[arg(short = 'B', value_name = "MODE", hide = true)]
-    pub buffering: Option<Buffering>,
+    /// When output is written: with nothing more to add, when a buffer is full, or with each event
+    #[arg(short = 'B', value_name = "MODE", default_value = "line")]
+    pub buffering: Buffering,
 
     /// Print only what the script prints
     #[arg(short = 'q', long)]

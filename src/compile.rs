@@ -18,7 +18,8 @@ use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump, parameters};
 use rtrace_runtime::kernel::LiveKernel;
-use std::io::{IsTerminal, Read};
+use rtrace_runtime::launch::coloured;
+use std::io::Read;
 use std::path::Path;
 
 /// A script as read.
@@ -170,7 +171,7 @@ fn analyse(program: ast::Program, script: &mut Script, cli: &Cli, kernel: &LiveK
         }
     }
     if !cli.no_warnings && !options.warnings.is_empty() {
-        eprint!("{}", render(&options.warnings, &script.sources, std::io::stderr().is_terminal()));
+        eprint!("{}", render(&options.warnings, &script.sources, coloured()));
     }
     typed.map_err(|d| failed(&d, &script.sources))
 }
@@ -257,5 +258,5 @@ fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Opti
 }
 
 pub fn failed(diagnostics: &[Diagnostic], sources: &SourceMap) -> Failure {
-    Failure(render(diagnostics, sources, std::io::stderr().is_terminal()))
+    Failure(render(diagnostics, sources, coloured()))
 }

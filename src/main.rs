@@ -139,7 +139,11 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
     };
     let mut out = std::io::stdout();
     match rtrace_runtime::list::list(kernel, pattern, cli.verbose > 0, &mut out) {
-        Ok(0) => Err(Failure::plain(rtrace_runtime::list::nothing_found(kernel, pattern), None)),
+        // No failure, as for the reference: an empty list may be what a script wants to know.
+        Ok(0) => {
+            eprintln!("{}", rtrace_runtime::list::nothing_found(kernel, pattern));
+            Ok(0)
+        }
         Ok(_) => Ok(0),
         Err(e) => Err(Failure::plain(&e, e.help().as_deref())),
     }

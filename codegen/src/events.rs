@@ -5,10 +5,10 @@
 
 use crate::analysis::has_effect;
 use crate::helpers;
-use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
+use crate::llvm::ir::{AtomicOp, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
-use rtrace_lang::bundle::{EventDef, RINGBUF_SYMBOL, STACKS_SYMBOL};
+use rtrace_lang::bundle::{Action, EventDef, RINGBUF_SYMBOL, STACKS_SYMBOL};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{EventId, Expr, ExprKind};
 use rtrace_lang::types::{Space, Type};
@@ -24,21 +24,27 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     fn fixed_event(&mut self, id: EventId, def: &EventDef, args: &[Expr]) -> Result<()> {
         let Some(ringbuf) = self.unit.object_named(RINGBUF_SYMBOL) else { return self.unexpected("this event") };
-        // What changes something must happen even if there is no room for the event.
+        // What changes something must happen even if there is no room for the event; a status is kept then.
         let mut early = vec![None; args.len()];
-        if args.iter().any(has_effect) {
+        if def.action == Action::Exit || args.iter().any(has_effect) {
             for (value, arg) in early.iter_mut().zip(args).filter(|(_, a)| a.ty.is_scalar()) {
                 *value = Some(self.scalar(arg)?);
             }
         }
         let span = self.span;
         let ir = self.ir;
+        let (full, room, done) = (ir.block("full"), ir.block("room"), ir.block("sent"));
+        if let Some(kept) = self.kept_flag(def) {
+            // Not before others that wait: `print(@m); clear(@m)` has an order.
+            let free = ir.block("free");
+            ir.cond_br(ir.icmp(Pred::EQ, ir.load(kept, 8, 8, false), ir.int(0)), free, full);
+            ir.at(free);
+        }
         let size = ir.int(i64::from(def.layout.fixed_size));
         let record = ir.helper_ptr(helpers::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
-        let (full, room, done) = (ir.block("full"), ir.block("room"), ir.block("sent"));
         ir.cond_br(ir.is_null(record), full, room);
         ir.at(full);
-        self.count_lost_event();
+        self.no_room(def, early.first().copied().flatten());
         ir.br(done);
         ir.at(room);
         self.sometimes(|s| -> Result<()> {
@@ -90,15 +96,29 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let (full, done) = (ir.block("full"), ir.block("sent"));
         ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, full);
         ir.at(full);
-        self.count_lost_event();
+        self.no_room(def, None);
         ir.br(done);
         ir.at(done);
         Ok(())
     }
 
-    fn count_lost_event(&self) {
-        let lost = self.unit.global(self.unit.typed.globals.lost_events);
-        self.ir.atomic(AtomicOp::Add, lost, self.ir.int(1), 8);
+    /// What says that actions wait outside of the ring buffer, for those that may.
+    fn kept_flag(&self, def: &EventDef) -> Option<Ptr<'c>> {
+        let kept = self.unit.typed.globals.kept.filter(|_| def.action.is_kept())?;
+        Some(self.unit.global(kept))
+    }
+
+    /// Counts an event that found no room, or keeps it; `status` is that of `exit`.
+    fn no_room(&self, def: &EventDef, status: Option<Val<'c>>) {
+        let ir = self.ir;
+        let lost = self.unit.global(def.lost);
+        match status.filter(|_| def.action == Action::Exit) {
+            Some(status) => ir.store(lost, ir.or(ir.and(status, ir.int(0xff)), ir.int(0x100)), 8, 8),
+            None => ir.atomic(AtomicOp::Add, lost, ir.int(1), 8),
+        }
+        if let Some(kept) = self.kept_flag(def) {
+            ir.store(kept, ir.int(1), 8, 8);
+        }
     }
 
     /// A field in place. Strings end at their NUL there: nobody compares what follows it.

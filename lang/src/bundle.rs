@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 8;
+pub const FORMAT_VERSION: u32 = 9;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -320,8 +320,8 @@ pub struct Globals {
     pub size: u32,
     /// `u64` written by the loader before anything is attached: `CLOCK_MONOTONIC` nanoseconds, for `elapsed`.
     pub start_time: u32,
-    /// `u64` count of events that found no room.
-    pub lost_events: u32,
+    /// `u64`, not zero while an action waits outside of the ring buffer ([`Action::is_kept`]).
+    pub kept: Option<u32>,
     /// `u64` count of stacks that could not be stored.
     pub lost_stacks: u32,
     /// `u64` written by the loader: the process that `-c` started, 0 for none.
@@ -354,6 +354,9 @@ pub struct EventDef {
     pub action: Action,
     pub fields: Vec<Type>,
     pub layout: EventLayout,
+    /// Offset in [`Globals`] of a `u64` for records that found no room: how many there were, or for an
+    /// [`Action::Exit`] its status and 256.
+    pub lost: u32,
     /// The call in the sources.
     pub span: (u32, u32),
 }
@@ -463,6 +466,15 @@ pub enum Action {
         path: String,
         offset: u32,
     },
+}
+
+impl Action {
+    /// Whether this happens even if there is no room for its record. Then the word [`EventDef::lost`] says that it is
+    /// to be done, and so that nothing overtakes it, all such actions go that way until the runtime has taken
+    /// them. What comes more than once before is done once.
+    pub fn is_kept(&self) -> bool {
+        matches!(self, Action::Exit | Action::Clear { .. } | Action::Zero { .. } | Action::PrintMap { .. })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,10 +44,9 @@ const SHARED_WORDS: u32 = 512;
 const OLD_KEY_LIMIT: u32 = 512;
 
 /// Lays everything out.
-pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
+pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
     let mut errors = Vec::new();
-    let mut globals =
-        Globals { size: 40, start_time: 0, lost_events: 8, lost_stacks: 16, cpid: 24, ncpus: 32, ..Globals::default() };
+    let mut globals = Globals { size: 32, start_time: 0, lost_stacks: 8, cpid: 16, ncpus: 24, ..Globals::default() };
     if checked.tai {
         globals.tai = Some(take(&mut globals, 8, 8));
     }
@@ -56,6 +55,12 @@ pub(crate) fn layout(checked: Checked, options: &Options, kernel: &dyn Kernel) -
     }
     if checked.unwinds {
         globals.unready = Some(take(&mut globals, 8, 8));
+    }
+    if checked.events.iter().any(|e| e.action.is_kept()) {
+        globals.kept = Some(take(&mut globals, 8, 8));
+    }
+    for event in &mut checked.events {
+        event.lost = take(&mut globals, 8, 8);
     }
     let mut typed = Typed::default();
     for info in &checked.maps {

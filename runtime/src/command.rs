@@ -97,6 +97,9 @@ pub enum Ended {
     Signal(i32),
 }
 
+/// Milliseconds that a child which was asked to end has for it before it gets a SIGTERM.
+const GRACE: i32 = 200;
+
 /// The child of `-c`. Until [`Child::release`] it waits before its exec. Dropping a child that still runs
 /// asks it to end.
 #[derive(Debug)]
@@ -110,6 +113,8 @@ pub struct Child {
     /// The child's errno when its exec fails.
     failure: Option<io::PipeReader>,
     ended: Option<Ended>,
+    /// It was asked to end, by us or by whoever asked us.
+    asked: bool,
 }
 
 impl Child {
@@ -128,11 +133,13 @@ impl Child {
         // Close-on-exec, both ends of both.
         let (gate_read, gate) = io::pipe().map_err(start)?;
         let (failure, failure_write) = io::pipe().map_err(start)?;
+        let parent = std::process::id();
         // SAFETY: the child calls only async-signal-safe functions, on data made before the fork, and never
         // returns from the block.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             sys::unblock_all_signals();
+            let parent_lives = sys::end_with(parent);
             let mut byte = 0u8;
             // SAFETY: as above; the buffers are live, the argument list ends with a null pointer.
             unsafe {
@@ -142,7 +149,7 @@ impl Child {
                         libc::_exit(127);
                     }
                 }
-                if byte == 0 {
+                if byte == 0 || !parent_lives {
                     // The tracer gave up before letting us go.
                     libc::_exit(127);
                 }
@@ -157,7 +164,7 @@ impl Child {
         }
         let pid = pid as u32;
         let pidfd = sys::pidfd_open(pid).map_err(|source| CommandError::Watch { pid, source })?;
-        Ok(Child { pid, pidfd, program, path, gate: Some(gate), failure: Some(failure), ended: None })
+        Ok(Child { pid, pidfd, program, path, gate: Some(gate), failure: Some(failure), ended: None, asked: false })
     }
 
     pub fn pid(&self) -> u32 {
@@ -179,6 +186,15 @@ impl Child {
     pub fn release(&mut self) -> Result<(), CommandError> {
         let Some(mut gate) = self.gate.take() else { return Ok(()) };
         gate.write_all(&[1]).map_err(|source| CommandError::Start { program: self.program.clone(), source })
+    }
+
+    /// We are asked to end by this signal; `pass` it on unless the child got it as well.
+    pub fn interrupt(&mut self, signal: i32, pass: bool) {
+        self.asked = true;
+        if pass && self.ended().is_none() {
+            // It may have ended this moment; then there is nothing to do.
+            let _ = sys::kill(self.pid, signal);
+        }
     }
 
     /// Why the program could not be run, of a child that has ended.
@@ -219,10 +235,14 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if self.gate.take().is_none() && self.ended().is_none() {
-            // It may have ended this moment; then there is nothing to do.
-            let _ = sys::kill(self.pid, libc::SIGTERM);
+        if self.gate.take().is_some() || self.ended().is_some() {
+            return;
         }
+        if self.asked && sys::readable_within(self.pidfd.as_fd(), GRACE) {
+            return;
+        }
+        // It may have ended this moment; then there is nothing to do.
+        let _ = sys::kill(self.pid, libc::SIGTERM);
     }
 }
 

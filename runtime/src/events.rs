@@ -5,6 +5,7 @@
 //! and skipped.
 
 use crate::load::{Loaded, Maps};
+use crate::losses::Loss;
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
 use rtrace_lang::bundle::{Action, Bundle, EventDef, PACKETS_SYMBOL, RINGBUF_SYMBOL};
@@ -30,10 +31,14 @@ pub trait Sink {
     fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()>;
     /// Something was lost since the last call: that many events found no room.
     fn lost_events(&mut self, events: u64) -> io::Result<()>;
+    /// What was lost in all, at the end of the run.
+    fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()>;
     /// A process whose addresses may be printed after it has ended, as it is now.
     fn remember(&mut self, bundle: &Bundle, process: u32);
     /// Something that the user should know, in a sentence.
     fn warning(&mut self, text: &str) -> io::Result<()>;
+    /// Nothing more is to be handed over for now.
+    fn pause(&mut self) -> io::Result<()>;
     /// Everything handed over so far must become visible.
     fn flush(&mut self) -> io::Result<()>;
 }
@@ -163,7 +168,7 @@ mod tests {
     use rtrace_lang::types::Type;
 
     fn event(types: Vec<Type>) -> EventDef {
-        EventDef { action: Action::PrintValue, layout: EventLayout::new(&types), fields: types, span: (0, 0) }
+        EventDef { action: Action::PrintValue, layout: EventLayout::new(&types), fields: types, lost: 0, span: (0, 0) }
     }
 
     #[test]

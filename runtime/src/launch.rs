@@ -3,7 +3,7 @@
 
 use crate::events::Sink;
 use crate::kernel::LiveKernel;
-use crate::output::{Options, Printer};
+use crate::output::{Buffering, Options, Printer};
 use crate::session::{self, RunError, RunOptions};
 use rtrace_lang::bundle::{Bundle, Target};
 use rtrace_lang::codes::Code;
@@ -36,6 +36,19 @@ pub struct Launch {
     pub dry_run: bool,
     /// `--no-warnings`
     pub no_warnings: bool,
+    /// `-B`
+    pub buffering: Buffering,
+}
+
+/// Whether what goes to standard error is coloured: on a terminal, unless `NO_COLOR` is set (to anything), or what
+/// `RTRACE_COLOR` or `BPFTRACE_COLOR` says (`always`, `never`, `auto`).
+pub fn coloured() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    match set("RTRACE_COLOR").or_else(|| set("BPFTRACE_COLOR")).as_deref().and_then(|v| v.to_str()) {
+        Some("always") => true,
+        Some("never") => false,
+        _ => set("NO_COLOR").is_none() && io::stderr().is_terminal(),
+    }
 }
 
 /// Runs the bundle. The error is ready to print, and empty when there is nothing to say (a closed pipe).
@@ -47,8 +60,13 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
         dry_run: wishes.dry_run,
         notify: std::env::var_os(NOTIFY).map(|_| NOTIFY.to_owned()),
     };
-    let show =
-        |terminal: bool| Options { json: wishes.json, terminal, quiet: wishes.quiet, no_warnings: wishes.no_warnings };
+    let show = |terminal: bool| Options {
+        json: wishes.json,
+        terminal,
+        quiet: wishes.quiet,
+        no_warnings: wishes.no_warnings,
+        buffering: wishes.buffering,
+    };
     let result = match &wishes.output {
         Some(path) => {
             let file = File::create(path).map_err(|e| format!("error: cannot write {}: {e}\n", path.display()))?;
@@ -99,7 +117,7 @@ fn message(bundle: &Bundle, error: &RunError, verbose: bool) -> String {
             } else if let Some(name) = meant(bundle, start) {
                 d = d.help(format!("on this kernel there is `{name}`"));
             }
-            render(&[*d], &bundle.sources, io::stderr().is_terminal())
+            render(&[*d], &bundle.sources, coloured())
         }
         None => {
             let help = error.advice().map(|a| format!("\n  = help: {a}")).unwrap_or_default();

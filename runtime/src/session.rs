@@ -3,13 +3,16 @@
 
 use crate::attach::{self, AttachError, Attached, Context, Programs};
 use crate::command::{self, Child, CommandError, Ended};
-use crate::events::{self, Packets, Ring, Sink};
+use crate::events::{self, FieldBytes, Packets, Ring, Sink};
 use crate::load::{Loaded, MapsError};
+use crate::losses::{self, Loss, Of};
+use crate::notify;
 use crate::pcap::Captures;
+use crate::privileges;
 use crate::sys::{self, EndSignals, Epoll};
 use crate::unwind::Tables;
-use rtrace_lang::bundle::{Action, Bundle, MissingProbes, Target};
-use rtrace_lang::types::{StackMode, Type};
+use rtrace_lang::bundle::{Action, Bundle, EventDef, MissingProbes, Target};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -121,6 +124,9 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
         unwatch: Vec::new(),
         lost_seen: 0,
         lost_checked: Instant::now(),
+        lost_packets: 0,
+        merged: BTreeMap::new(),
+        before_kept: None,
     };
     if options.dry_run {
         let attached = programs.attach(&context)?;
@@ -148,6 +154,11 @@ struct Session<'a> {
     unwatch: Vec<u64>,
     lost_seen: u64,
     lost_checked: Instant,
+    lost_packets: u64,
+    /// Prints of maps that were done once for several times.
+    merged: BTreeMap<(u32, u32), u64>,
+    /// Bytes of records to be read before what is kept elsewhere is done ([`Session::do_kept`]).
+    before_kept: Option<usize>,
 }
 
 /// When to look at the mappings of the child: programs load libraries for a while, and once the child is gone
@@ -161,10 +172,7 @@ struct Looks {
 impl Looks {
     /// Never, where no address of a program is printed.
     fn new(bundle: &Bundle, child: Option<&Child>) -> Looks {
-        let types = bundle.events.iter().flat_map(|e| e.fields.iter());
-        let types = types.chain(bundle.maps.iter().flat_map(|m| m.key.iter().chain([&m.value])));
-        let asked = types.into_iter().any(names_user_addresses);
-        let process = child.map(Child::pid).filter(|_| asked);
+        let process = child.map(Child::pid).filter(|_| privileges::names_user_addresses(bundle));
         Looks { process, next: Instant::now() + FIRST_LOOK, pause: FIRST_LOOK }
     }
 
@@ -190,16 +198,6 @@ impl Looks {
     }
 }
 
-fn names_user_addresses(ty: &Type) -> bool {
-    match ty {
-        Type::Stack(s) => s.user && s.mode != StackMode::Raw,
-        Type::Usym => true,
-        Type::Tuple(list) => list.iter().any(names_user_addresses),
-        Type::NamedTuple(list) => list.iter().any(|(_, t)| names_user_addresses(t)),
-        _ => false,
-    }
-}
-
 /// What woke the loop.
 mod token {
     pub const SIGNAL: u64 = 0;
@@ -220,19 +218,22 @@ impl Session<'_> {
         // What BEGIN prints comes after the line that says how many probes are attached, which is known later.
         programs.run_special(context, &Target::Begin)?;
         let begin = self.take_records();
-        let mut attached =
-            if self.exits(&begin) { Attached::uncalled(self.bundle) } else { programs.attach(context)? };
+        // Even if BEGIN called exit(): that a script could be attached is what some of them are there to tell.
+        let mut attached = programs.attach(context)?;
         // From here on Ctrl-C means the end of the script, not of the process.
-        let signals = EndSignals::new(&[libc::SIGINT, libc::SIGTERM]).map_err(system("take signals"))?;
+        let signals = EndSignals::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map_err(system("take signals"))?;
+        privileges::drop_others(self.bundle, options).map_err(system("drop capabilities"))?;
         self.warn_missing(&attached, options)?;
         self.sink.attached(attached.count).map_err(RunError::Output)?;
         if let Some(line) = &options.notify {
             self.sink.flush().map_err(RunError::Output)?;
             println_flushed(line).map_err(RunError::Output)?;
         }
+        notify::ready(attached.count);
         for record in &begin {
             self.record(record)?;
         }
+        self.do_kept()?;
         if self.exit.is_none() {
             if let Some(child) = &mut child {
                 // What BEGIN says comes before what the command says.
@@ -242,6 +243,7 @@ impl Session<'_> {
             self.events(&signals, &mut child, watched.as_ref(), &mut attached)?;
         }
 
+        notify::stopping();
         attached.stop();
         if let Some(child) = &mut child {
             self.child_ended(child, options)?;
@@ -252,7 +254,7 @@ impl Session<'_> {
         programs.run_special(context, &Target::End)?;
         self.drain_all()?;
         let status = status.or(self.exit).unwrap_or(0);
-        self.report_losses(programs.misses() + attached.misses())?;
+        self.report_losses(&attach::misses(self.bundle, programs, &attached))?;
         self.sink
             .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit)
             .and_then(|()| self.sink.flush())
@@ -303,7 +305,14 @@ impl Session<'_> {
             }
             for token in woken.map_err(system("wait for events"))? {
                 match token {
-                    token::SIGNAL | token::PROCESS => return Ok(()),
+                    token::SIGNAL => {
+                        let (signal, sent) = signals.last();
+                        if let Some(child) = child {
+                            child.interrupt(signal, sent);
+                        }
+                        return Ok(());
+                    }
+                    token::PROCESS => return Ok(()),
                     token::CHILD if child.as_mut().is_some_and(|c| c.ended().is_some()) => return Ok(()),
                     _ => {}
                 }
@@ -315,7 +324,7 @@ impl Session<'_> {
             // A full batch means that the reader is behind; many records, that it may sleep longer.
             nap = if count > 8 * BUSY { LONG_NAP } else { NAP };
             self.report_lost_events(false)?;
-            self.sink.flush().map_err(RunError::Output)?;
+            self.sink.pause().map_err(RunError::Output)?;
         }
         Ok(())
     }
@@ -345,13 +354,26 @@ impl Session<'_> {
 
     /// Reads what is in the buffers, at most a batch. Returns the number of records.
     fn drain(&mut self) -> Result<usize, RunError> {
+        // What is kept comes after what was in the buffer by now.
+        if self.before_kept.is_none() && self.keeps() {
+            self.before_kept = Some(self.bundle.config.ringbuf_bytes as usize);
+        }
         let mut ring = self.ring.take();
         let result = match &mut ring {
-            Some(ring) => ring.drain(BATCH, |record| self.record(record)),
+            Some(ring) => ring.drain(BATCH, |record| {
+                if let Some(bytes) = &mut self.before_kept {
+                    *bytes = bytes.saturating_sub(record.len());
+                }
+                self.record(record)
+            }),
             None => Ok(0),
         };
         self.ring = ring;
-        Ok(result? + self.drain_packets()?)
+        let count = result?;
+        if self.before_kept.is_some_and(|bytes| bytes == 0 || count < BATCH) {
+            self.do_kept()?;
+        }
+        Ok(count + self.drain_packets()?)
     }
 
     /// Reads until the buffers are empty. Some links are still there ([`Attached::stop`]), so they may never
@@ -379,11 +401,7 @@ impl Session<'_> {
                 .flush()
                 .map_err(|source| RunError::Capture { path: "the capture file".to_owned(), source })?;
         }
-        if lost > 0 {
-            self.sink
-                .warning(&format!("{lost} packets found no room in the packet buffers"))
-                .map_err(RunError::Output)?;
-        }
+        self.lost_packets += lost;
         Ok(packets.len())
     }
 
@@ -402,9 +420,30 @@ impl Session<'_> {
         records
     }
 
-    /// Whether the script ends in one of these records.
-    fn exits(&self, records: &[Vec<u8>]) -> bool {
-        records.iter().any(|r| events::event_of(self.bundle, r).is_some_and(|e| e.action == Action::Exit))
+    /// Whether actions wait that found no room in the buffer.
+    fn keeps(&self) -> bool {
+        self.bundle.globals.kept.is_some_and(|flag| self.loaded.maps.counter(flag) != 0)
+    }
+
+    /// Does what found no room in the buffer and must happen nevertheless, in the order of the script.
+    fn do_kept(&mut self) -> Result<(), RunError> {
+        self.before_kept = None;
+        let (bundle, maps) = (self.bundle, &self.loaded.maps);
+        let Some(flag) = bundle.globals.kept else { return Ok(()) };
+        // First the flag: what is kept from now on sets it again.
+        if maps.take(flag) == 0 {
+            return Ok(());
+        }
+        for event in bundle.events.iter().filter(|e| e.action.is_kept()) {
+            let word = maps.take(event.lost);
+            if word > 1 && matches!(event.action, Action::PrintMap { .. }) {
+                *self.merged.entry(event.span).or_insert(0) += word - 1;
+            }
+            if word > 0 {
+                self.act(event, &[], Some(word))?;
+            }
+        }
+        Ok(())
     }
 
     /// One record of the ring buffer.
@@ -417,14 +456,25 @@ impl Session<'_> {
         let Some((event, fields)) = decoded else {
             return self.sink.warning("an event from the kernel is damaged and was skipped").map_err(RunError::Output);
         };
-        let maps = &self.loaded.maps;
+        self.act(event, &fields, None)
+    }
+
+    /// What an event asks for; `kept` is what was written where there was no room for its record.
+    fn act(&mut self, event: &EventDef, fields: &[FieldBytes<'_>], kept: Option<u64>) -> Result<(), RunError> {
+        if self.exit.is_some() {
+            return Ok(());
+        }
+        let (bundle, maps) = (self.bundle, &self.loaded.maps);
         match &event.action {
-            Action::Exit => self.exit = Some(fields.first().map_or(0, |f| exit_status(f.data))),
+            Action::Exit => {
+                let status = || fields.first().map_or(0, |f| exit_status(f.data));
+                self.exit = Some(kept.map_or_else(status, |word| exit_status(&word.to_le_bytes())));
+            }
             Action::Unwatch => self.unwatch.extend(fields.first().map(|f| word(f.data))),
             Action::Clear { map } => maps.clear(*map as usize)?,
             Action::Zero { map } => maps.zero(*map as usize)?,
             Action::Packet { .. } => {}
-            _ => self.sink.event(bundle, event, &fields, maps).map_err(RunError::Output)?,
+            _ => self.sink.event(bundle, event, fields, maps).map_err(RunError::Output)?,
         }
         Ok(())
     }
@@ -449,7 +499,7 @@ impl Session<'_> {
             return Ok(());
         }
         self.lost_checked = Instant::now();
-        let lost = self.loaded.maps.lost_events();
+        let lost = self.bundle.events.iter().map(|e| losses::lost_events(&self.loaded.maps, e)).sum();
         if lost > self.lost_seen {
             self.sink.lost_events(lost - self.lost_seen).map_err(RunError::Output)?;
             self.lost_seen = lost;
@@ -457,43 +507,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What else was lost, at the end of a run.
-    fn report_losses(&mut self, misses: u64) -> Result<(), RunError> {
+    /// What was lost, at the end of a run; `runs` are those that the kernel left out, by clause.
+    fn report_losses(&mut self, runs: &[((u32, u32), u64)]) -> Result<(), RunError> {
         self.report_lost_events(true)?;
-        let maps = &self.loaded.maps;
-        let mut texts = Vec::new();
-        for (n, def) in self.bundle.maps.iter().enumerate() {
-            let failed = maps.lost_updates(n);
-            if failed > 0 {
-                let (name, most) = (&def.name, def.max_entries);
-                texts.push(format!(
-                    "{failed} updates of map {name} failed; it holds {most} entries at most (config max_map_keys)"
-                ));
-            }
-        }
-        for l in &self.bundle.loops {
-            let times = maps.stopped(l.stopped);
-            if times > 0 {
-                let word = if l.range { "for" } else { "while" };
-                let place = self.bundle.sources.place(l.span.0);
-                let place = place.map_or_else(|| "?".into(), |p| format!("{}:{}", p.line, p.column));
-                let times = if times == 1 { String::new() } else { format!(" ({times} times)") };
-                texts.push(format!("a {word} loop at {place} was stopped after {} rounds{times}", l.rounds));
-            }
-        }
-        let mut count = |number: u64, what: &str| {
-            if number > 0 {
-                texts.push(format!("{number} {what}"));
-            }
-        };
-        count(maps.lost_stacks(), "stacks could not be stored");
-        count(
-            maps.unready_stacks(),
-            "user stacks were taken before the unwind tables of their files were there: frames may be missing",
-        );
-        count(misses, "times a probe was hit while a probe ran on the same CPU, and was left out");
-        count(self.captures.skipped, "packets that are not IP were left out of the capture files");
-        texts.iter().try_for_each(|text| self.sink.warning(text)).map_err(RunError::Output)
+        let mut losses = losses::collect(self.bundle, &self.loaded.maps);
+        let mut add = |count, of| losses.extend((count > 0).then_some(Loss { count, of }));
+        self.merged.iter().for_each(|(span, count)| add(*count, Of::Merged { span: *span }));
+        runs.iter().for_each(|(span, count)| add(*count, Of::Run { span: *span }));
+        add(self.lost_packets, Of::Packet);
+        add(self.captures.skipped, Of::Foreign);
+        self.sink.losses(self.bundle, &losses).map_err(RunError::Output)
     }
 }
 

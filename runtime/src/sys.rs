@@ -1,9 +1,11 @@
 //! The system calls that have no safe wrapper elsewhere: [`bpf`] holds bpf(2), [`os`] perf_event_open(2) and its
-//! ioctls, pidfds, signals, epoll, shared memory. Every function takes and returns safe types; all knowledge
+//! ioctls, pidfds, signals, epoll, shared memory, [`caps`] capabilities. Every function takes and returns safe types; all knowledge
 //! about the layout of kernel structures is here.
 
 mod bpf;
+mod caps;
 mod os;
 
 pub use bpf::*;
+pub use caps::*;
 pub use os::*;

@@ -629,7 +629,8 @@ impl Checker<'_> {
     /// The number of an event, one for each call and combination of types.
     pub(crate) fn event(&mut self, action: Action, fields: Vec<Type>, span: Span) -> EventId {
         let layout = EventLayout::new(&fields);
-        let event = EventDef { action, fields, layout, span: (span.start, span.end) };
+        // Where it is counted is for the layout pass to say.
+        let event = EventDef { action, fields, layout, lost: 0, span: (span.start, span.end) };
         if let Some(i) = self.events.iter().position(|e| *e == event) {
             return i as EventId;
         }

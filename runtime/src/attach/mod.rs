@@ -133,8 +133,8 @@ pub struct Missing {
 #[derive(Debug, Default)]
 pub struct Attached {
     links: Vec<Link>,
-    /// Copies of programs that were loaded while attaching.
-    copies: Vec<OwnedFd>,
+    /// Copies of programs (indices) that were loaded while attaching.
+    copies: Vec<(usize, OwnedFd)>,
     /// Attach points as written of which something works.
     spans: HashSet<(u32, u32)>,
     /// Attach points that work.
@@ -143,16 +143,6 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Of a run that ended in BEGIN: its probes count, though none had to be attached.
-    pub fn uncalled(bundle: &Bundle) -> Attached {
-        Attached { count: bundle.programs.iter().map(|p| p.attach.len()).sum(), ..Attached::default() }
-    }
-
-    /// See [`Programs::misses`].
-    pub fn misses(&self) -> u64 {
-        misses(self.copies.iter().map(OwnedFd::as_fd))
-    }
-
     /// Removes the watchpoints of an address. Returns whether there were any.
     pub fn unwatch(&mut self, address: u64) -> bool {
         let before = self.links.len();
@@ -338,9 +328,19 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     }
 }
 
-/// Runs that were left out because a program was running on the CPU already.
-fn misses<'a>(programs: impl Iterator<Item = BorrowedFd<'a>>) -> u64 {
-    programs.filter_map(|fd| sys::missed_runs(fd).ok()).sum()
+/// Runs that the kernel left out because a program was running on the CPU already, by clause.
+pub fn misses(bundle: &Bundle, programs: &Programs, attached: &Attached) -> Vec<((u32, u32), u64)> {
+    let mut found: Vec<((u32, u32), u64)> = Vec::new();
+    let loaded =
+        programs.instances.iter().map(|i| (i.program, &i.fd)).chain(attached.copies.iter().map(|(p, f)| (*p, f)));
+    for (program, fd) in loaded {
+        let (Some(def), Ok(missed)) = (bundle.programs.get(program), sys::missed_runs(fd.as_fd())) else { continue };
+        match found.iter_mut().find(|(span, _)| *span == def.span) {
+            Some((_, count)) => *count += missed,
+            None => found.push((def.span, missed)),
+        }
+    }
+    found
 }
 
 /// As many trampolines are taken out before the results are shown; 0.02 to 0.2 s each.
@@ -350,11 +350,6 @@ const FEW: usize = 4;
 const MANY: usize = 200;
 
 impl Programs {
-    /// Runs that the kernel left out because a program was running on the CPU already.
-    pub fn misses(&self) -> u64 {
-        misses(self.instances.iter().map(|i| i.fd.as_fd()))
-    }
-
     /// Runs the programs of `BEGIN` or `END`. Returns how many there were.
     pub fn run_special(&self, context: &Context<'_>, which: &Target) -> Result<usize, AttachError> {
         let mut count = 0;
@@ -404,7 +399,7 @@ impl Programs {
                     Err(reason) => return Err(context.error(point, reason)),
                 }
             }
-            attached.copies.extend(plain);
+            attached.copies.extend(plain.map(|fd| (instance.program, fd)));
         }
         let specials = |p: &&AttachPoint| matches!(p.target, Target::Begin | Target::End);
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();

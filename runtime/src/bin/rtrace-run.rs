@@ -3,6 +3,7 @@
 
 use rtrace_lang::bundle::Bundle;
 use rtrace_runtime::launch::{Launch, launch};
+use rtrace_runtime::output::Buffering;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ Usage: rtrace-run [OPTIONS] FILE
   -p PID       trace until this process ends (build the bundle with -p to trace nothing else)
   -o FILE      write the output to this file
   -f FORMAT    output format: text or json
+  -B MODE      when output is written: line (with nothing more to add), full or none
   -q           print only what the script prints
   -v           say more: verifier logs, how commands end
   --dry-run    load and attach, then end
@@ -67,6 +69,14 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
                 "json" => arguments.launch.json = true,
                 other => return Err(format!("-f {other}: text or json")),
             },
+            "-B" => {
+                arguments.launch.buffering = match string(value()?)?.as_str() {
+                    "line" => Buffering::Line,
+                    "full" => Buffering::Full,
+                    "none" => Buffering::None,
+                    other => return Err(format!("-B {other}: line, full or none")),
+                }
+            }
             "-q" | "--quiet" if attached.is_none() => arguments.launch.quiet = true,
             "-v" | "--verbose" if attached.is_none() => arguments.launch.verbose = true,
             "--dry-run" => arguments.launch.dry_run = true,

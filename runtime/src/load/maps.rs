@@ -185,9 +185,14 @@ impl Maps {
         Ok(Some(frames.chunks_exact(8).take(bytes / 8).map(word).collect()))
     }
 
-    /// Events that found no room in the ring buffer, so far.
-    pub fn lost_events(&self) -> u64 {
-        self.load(self.layout.lost_events)
+    /// A word of the globals by its offset; 0 where there is none.
+    pub fn counter(&self, offset: u32) -> u64 {
+        self.load(offset)
+    }
+
+    /// The same, which is set to zero.
+    pub(crate) fn take(&self, offset: u32) -> u64 {
+        self.memory.word(offset as usize).map_or(0, |w| w.swap(0, Ordering::AcqRel))
     }
 
     /// Stacks that could not be stored, so far.
@@ -198,11 +203,6 @@ impl Maps {
     /// Stacks that led into a file without unwind tables, so far.
     pub fn unready_stacks(&self) -> u64 {
         self.layout.unready.map_or(0, |at| self.load(at))
-    }
-
-    /// How often a loop was stopped, so far; `counter` is its place in the globals.
-    pub fn stopped(&self, counter: u32) -> u64 {
-        self.load(counter)
     }
 
     /// Updates of a map that failed, so far.

@@ -7,7 +7,8 @@ use super::maps::Entry;
 use super::number::{self, Int};
 use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
 use super::{quantiles, series};
-use rtrace_lang::bundle::MapDef;
+use crate::losses::{Loss, Of};
+use rtrace_lang::bundle::{Bundle, MapDef};
 use rtrace_lang::types::{Agg, Type};
 
 const MAX_DEPTH: u32 = 32;
@@ -74,14 +75,52 @@ pub fn count_line(out: &mut Vec<u8>, kind: &str, unit: &str, count: u64) {
     );
 }
 
+/// Appends the line of what was lost: by kind, lists of objects with a count and what is known of the place.
+pub fn losses_line(out: &mut Vec<u8>, bundle: &Bundle, losses: &[Loss]) {
+    begin(out, "losses");
+    out.push(b'{');
+    for (i, group) in losses.chunk_by(|a, b| a.kind() == b.kind()).enumerate() {
+        if i > 0 {
+            out.extend_from_slice(b", ");
+        }
+        field(out, group.first().map_or("", Loss::kind));
+        out.push(b'[');
+        for (i, loss) in group.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(format!("{{\"count\": {}", loss.count).as_bytes());
+            if let Some((key, name)) = loss.name(bundle) {
+                out.extend_from_slice(b", ");
+                field(out, key);
+                quoted(out, name.as_bytes());
+            }
+            if let Of::Loop { rounds, .. } = loss.of {
+                out.extend_from_slice(format!(", \"rounds\": {rounds}").as_bytes());
+            }
+            if let Some(place) = loss.span().and_then(|at| bundle.sources.place(at.0)) {
+                source(out, (&place.file, place.line, place.column));
+            }
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}}\n");
+}
+
+/// Appends a place in the script to an open object.
+fn source(out: &mut Vec<u8>, (file, line, column): (&str, u32, u32)) {
+    out.extend_from_slice(b", \"filename\": ");
+    quoted(out, file.as_bytes());
+    out.extend_from_slice(format!(", \"line\": {line}, \"col\": {column}").as_bytes());
+}
+
 /// Appends a message with the place in the script that it comes from.
 pub fn message_line(out: &mut Vec<u8>, kind: &str, text: &[u8], place: Option<(&str, u32, u32)>) {
     out.extend_from_slice(format!("{{\"type\": \"{kind}\", \"msg\": ").as_bytes());
     quoted(out, text);
-    if let Some((file, line, column)) = place {
-        out.extend_from_slice(b", \"filename\": ");
-        quoted(out, file.as_bytes());
-        out.extend_from_slice(format!(", \"line\": {line}, \"col\": {column}").as_bytes());
+    if let Some(place) = place {
+        source(out, place);
     }
     out.extend_from_slice(b"}\n");
 }

@@ -26,6 +26,7 @@ mod value;
 pub use maps::Entry;
 
 use crate::events::FieldBytes;
+use crate::losses::Loss;
 use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
 use rtrace_lang::types::{Agg, Type};
 use std::collections::HashMap;
@@ -52,6 +53,19 @@ pub struct Options {
     pub quiet: bool,
     /// Leave out warnings, those of `warnf` included.
     pub no_warnings: bool,
+    pub buffering: Buffering,
+}
+
+/// When output becomes visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Buffering {
+    /// Whenever nothing more waits to be printed.
+    #[default]
+    Line,
+    /// When a buffer of 64 KiB is full, and at the end.
+    Full,
+    /// With each event.
+    None,
 }
 
 /// The buffer is written when it holds this much.
@@ -166,7 +180,7 @@ impl<W: Write> Printer<W> {
             }
             Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Unwatch | Action::Packet { .. } => {}
         }
-        self.write_if_full()
+        if self.options.buffering == Buffering::None { self.flush() } else { self.write_if_full() }
     }
 
     /// Two empty lines, as the reference has them between what ran and what remains.
@@ -194,7 +208,7 @@ impl<W: Write> Printer<W> {
         }
         if self.options.json {
             json::count_line(&mut self.buffer, "attached_probes", "probes", probes as u64);
-            return self.flush();
+            return self.pause();
         }
         self.say(&format!("Attached {probes} probe{}", if probes == 1 { "" } else { "s" }))
     }
@@ -206,6 +220,17 @@ impl<W: Write> Printer<W> {
             return self.write_if_full();
         }
         self.say(&format!("Lost {events} events"))
+    }
+
+    /// What was lost in all; nothing for nothing.
+    pub fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()> {
+        if !self.options.json {
+            return losses.iter().try_for_each(|loss| self.warning(&loss.text(bundle)));
+        }
+        if !losses.is_empty() {
+            json::losses_line(&mut self.buffer, bundle, losses);
+        }
+        self.write_if_full()
     }
 
     pub fn warning(&mut self, text: &str) -> io::Result<()> {
@@ -221,6 +246,11 @@ impl<W: Write> Printer<W> {
     pub fn flush(&mut self) -> io::Result<()> {
         self.write()?;
         self.out.flush()
+    }
+
+    /// Nothing more waits: what there is becomes visible, unless only full buffers are wanted.
+    pub fn pause(&mut self) -> io::Result<()> {
+        if self.options.buffering == Buffering::Full { self.write_if_full() } else { self.flush() }
     }
 
     fn write_if_full(&mut self) -> io::Result<()> {

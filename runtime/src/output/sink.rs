@@ -3,6 +3,7 @@
 use super::{Entry, MapSource, Printer};
 use crate::events::{FieldBytes, Sink};
 use crate::load::Maps;
+use crate::losses::Loss;
 use rtrace_lang::bundle::{Bundle, EventDef};
 use std::io::{self, Write};
 
@@ -41,12 +42,20 @@ impl<W: Write> Sink for Printer<W> {
         Printer::lost_events(self, events)
     }
 
+    fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()> {
+        Printer::losses(self, bundle, losses)
+    }
+
     fn remember(&mut self, bundle: &Bundle, process: u32) {
         self.remember_process(bundle, process);
     }
 
     fn warning(&mut self, text: &str) -> io::Result<()> {
         Printer::warning(self, text)
+    }
+
+    fn pause(&mut self) -> io::Result<()> {
+        Printer::pause(self)
     }
 
     fn flush(&mut self) -> io::Result<()> {

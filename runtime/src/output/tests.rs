@@ -105,7 +105,7 @@ fn array(elem: Type, len: u32) -> Type {
 }
 
 fn event(action: Action, fields: Vec<Type>) -> EventDef {
-    EventDef { action, layout: EventLayout::new(&fields), fields, span: (8, 27) }
+    EventDef { action, layout: EventLayout::new(&fields), fields, lost: 0, span: (8, 27) }
 }
 
 fn printf_event(format: &str, fields: Vec<Type>) -> EventDef {
@@ -124,7 +124,8 @@ fn shown(options: Options, run: impl FnOnce(&mut Printer<&mut Vec<u8>>)) -> (Str
     (String::from_utf8_lossy(&out).into_owned(), String::from_utf8(errors).unwrap())
 }
 
-const TEXT: Options = Options { json: false, terminal: false, quiet: false, no_warnings: false };
+const TEXT: Options =
+    Options { json: false, terminal: false, quiet: false, no_warnings: false, buffering: Buffering::Line };
 const JSON: Options = Options { json: true, ..TEXT };
 
 fn printed(options: Options, event: &EventDef, fields: &[&[u8]], maps: &Fake) -> String {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// `struct perf_event_attr` of 112 bytes (PERF_ATTR_SIZE_VER5, Linux 4.1).
 #[repr(C)]
@@ -111,11 +111,18 @@ pub fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 
 /// The eventfd that the signal handler writes to.
 static SIGNALLED: AtomicI32 = AtomicI32::new(-1);
+/// The last signal that came, and whether a process sent it.
+static LAST: AtomicI32 = AtomicI32::new(0);
+static SENT: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn on_signal(_signal: libc::c_int) {
+extern "C" fn on_signal(signal: libc::c_int, info: *const libc::siginfo_t, _context: *const libc::c_void) {
     let one = 1u64;
-    // SAFETY: write(2) is async-signal-safe and reads 8 live bytes; errno is put back for the code interrupted.
+    // SAFETY: the kernel hands over a siginfo (SA_SIGINFO). write(2) is async-signal-safe and reads 8 live bytes;
+    // errno is put back for the code interrupted.
     unsafe {
+        LAST.store(signal, Ordering::Relaxed);
+        // Codes of what processes send are not positive; a terminal's signals have SI_KERNEL.
+        SENT.store((*info).si_code <= 0, Ordering::Relaxed);
         let errno = *libc::__errno_location();
         libc::write(SIGNALLED.load(Ordering::Relaxed), (&raw const one).cast(), 8);
         *libc::__errno_location() = errno;
@@ -138,11 +145,17 @@ impl EndSignals {
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = on_signal as *const () as usize;
-                action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART;
+                action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART | libc::SA_SIGINFO;
                 check(libc::sigaction(*signal, &raw const action, std::ptr::null_mut()))?;
             }
         }
         Ok(EndSignals(fd))
+    }
+
+    /// The last signal, and whether a process sent it: then we alone got it. From a terminal, the whole group of
+    /// processes did.
+    pub fn last(&self) -> (i32, bool) {
+        (LAST.load(Ordering::Relaxed), SENT.load(Ordering::Relaxed))
     }
 }
 
@@ -281,6 +294,23 @@ impl Drop for SharedWords {
     fn drop(&mut self) {
         // SAFETY: unmaps what `map` mapped; no reference outlives `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.words * 8) };
+    }
+}
+
+/// Whether a descriptor becomes readable within so many milliseconds.
+pub fn readable_within(fd: BorrowedFd<'_>, milliseconds: i32) -> bool {
+    let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live entry, as the second argument says.
+    unsafe { libc::poll(&raw mut entry, 1, milliseconds) == 1 }
+}
+
+/// In a forked child: SIGTERM when the process that forked it is gone, even by SIGKILL. `parent` is that process: when
+/// it is gone already, returns false. Async-signal-safe.
+pub fn end_with(parent: u32) -> bool {
+    // SAFETY: both take integers at most, and are async-signal-safe.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+        libc::getppid() as u32 == parent
     }
 }
 

@@ -1,0 +1,144 @@
+//! What a run lost, by place and cause, and how that is said. Nothing is left out in silence: whatever the programs
+//! counted comes out of [`collect`], what the kernel or the run did is added there.
+
+use crate::load::Maps;
+use rtrace_lang::bundle::{Bundle, EventDef};
+use rtrace_lang::source::Span;
+
+/// So many of something were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub count: u64,
+    pub of: Of,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Events that found no room in the ring buffer, of the call at this place.
+    Event { span: (u32, u32) },
+    /// Prints of a map that were done together with an earlier one: its record had found no room.
+    Merged { span: (u32, u32) },
+    /// Updates of a map (index) that failed: it was full.
+    Update { map: usize },
+    /// Stacks that found no room.
+    Stack,
+    /// User stacks that led into files whose unwind tables were not there yet.
+    Unready,
+    /// A loop that was stopped after so many rounds.
+    Loop { span: (u32, u32), range: bool, rounds: u32 },
+    /// Runs of a clause that the kernel left out, since a program was running on the CPU already.
+    Run { span: (u32, u32) },
+    /// Packets that found no room in their buffers.
+    Packet,
+    /// Packets that have no place in a capture file of IP packets.
+    Foreign,
+}
+
+impl Loss {
+    /// What it is called in JSON.
+    pub fn kind(&self) -> &'static str {
+        match self.of {
+            Of::Event { .. } => "events",
+            Of::Merged { .. } => "merged",
+            Of::Update { .. } => "updates",
+            Of::Stack => "stacks",
+            Of::Unready => "unready_stacks",
+            Of::Loop { .. } => "loops",
+            Of::Run { .. } => "runs",
+            Of::Packet => "packets",
+            Of::Foreign => "not_ip",
+        }
+    }
+
+    /// The place in the script.
+    pub fn span(&self) -> Option<(u32, u32)> {
+        match self.of {
+            Of::Event { span } | Of::Merged { span } | Of::Loop { span, .. } | Of::Run { span } => Some(span),
+            Of::Update { .. } | Of::Stack | Of::Unready | Of::Packet | Of::Foreign => None,
+        }
+    }
+
+    /// What it has a name by: the map, the probes of the clause.
+    pub fn name<'b>(&self, bundle: &'b Bundle) -> Option<(&'static str, &'b str)> {
+        match self.of {
+            Of::Update { map } => bundle.maps.get(map).map(|m| ("map", m.name.as_str())),
+            Of::Run { span } => Some(("probe", probes_of(bundle, span))),
+            _ => None,
+        }
+    }
+
+    /// A sentence.
+    pub fn text(&self, bundle: &Bundle) -> String {
+        let count = self.count;
+        let name = self.name(bundle).map_or("", |(_, name)| name);
+        let place = self.span().and_then(|at| bundle.sources.place(at.0));
+        let place = place.map_or_else(|| "?".into(), |p| format!("{}:{}", p.line, p.column));
+        match self.of {
+            Of::Event { span } => {
+                let call = bundle.sources.text(Span { start: span.0, end: span.1 });
+                let call = call.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+                format!("{count} events of {call} at {place} found no room in the buffer (config perf_rb_pages)")
+            }
+            Of::Merged { .. } => {
+                let times = if count == 1 { "time" } else { "times" };
+                format!(
+                    "{count} {times} the print at {place} found no room in the buffer and was done with the one before"
+                )
+            }
+            Of::Update { map } => {
+                let most = bundle.maps.get(map).map_or(0, |m| m.max_entries);
+                format!("{count} updates of map {name} failed; it holds {most} entries at most (config max_map_keys)")
+            }
+            Of::Stack => format!("{count} stacks could not be stored"),
+            Of::Unready => format!(
+                "{count} user stacks were taken before the unwind tables of their files were there: frames may be missing"
+            ),
+            Of::Loop { range, rounds, .. } => {
+                let word = if range { "for" } else { "while" };
+                let times = if count == 1 { String::new() } else { format!(" ({count} times)") };
+                format!("a {word} loop at {place} was stopped after {rounds} rounds{times}")
+            }
+            Of::Run { .. } => {
+                let times = if count == 1 { "time" } else { "times" };
+                format!("{count} {times} {name} was hit while a probe ran on the same CPU, and was left out")
+            }
+            Of::Packet => format!("{count} packets found no room in the packet buffers"),
+            Of::Foreign => format!("{count} packets that are not IP were left out of the capture files"),
+        }
+    }
+}
+
+/// The attach points of a clause as written.
+fn probes_of(bundle: &Bundle, span: (u32, u32)) -> &str {
+    let text = bundle.sources.text(Span { start: span.0, end: span.1 });
+    // A clause goes on with its condition or its block; a path has slashes, too, but no blank before them.
+    let end = text.find('{').into_iter().chain(text.find(" /")).chain(text.find("\n/")).min().unwrap_or(text.len());
+    text.get(..end).unwrap_or(text).trim()
+}
+
+/// Events of one call that found no room and are gone.
+pub fn lost_events(maps: &Maps, event: &EventDef) -> u64 {
+    if event.action.is_kept() { 0 } else { maps.counter(event.lost) }
+}
+
+/// What the programs counted.
+pub fn collect(bundle: &Bundle, maps: &Maps) -> Vec<Loss> {
+    let mut losses = Vec::new();
+    let mut add = |count, of| {
+        if count > 0 {
+            losses.push(Loss { count, of });
+        }
+    };
+    for event in &bundle.events {
+        add(lost_events(maps, event), Of::Event { span: event.span });
+    }
+    for map in 0..bundle.maps.len() {
+        add(maps.lost_updates(map), Of::Update { map });
+    }
+    add(maps.lost_stacks(), Of::Stack);
+    add(maps.unready_stacks(), Of::Unready);
+    for l in &bundle.loops {
+        add(maps.counter(l.stopped), Of::Loop { span: l.span, range: l.range, rounds: l.rounds });
+    }
+    losses
+}

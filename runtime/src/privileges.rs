@@ -1,0 +1,77 @@
+//! Capabilities: what is still needed once everything is attached. All others are given up then, so that a mistake in
+//! what reads the output of strangers' programs is worth less.
+
+use crate::session::RunOptions;
+use crate::sys;
+use rtrace_lang::bundle::{Action, Bundle};
+use rtrace_lang::types::{StackMode, Type};
+use std::io;
+
+/// The numbers of linux/capability.h.
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_DAC_READ_SEARCH: u32 = 2;
+const CAP_KILL: u32 = 5;
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYSLOG: u32 = 34;
+const CAP_BPF: u32 = 39;
+
+/// A capability, and whether a run needs it.
+type Need = (u32, fn(&Bundle, &RunOptions) -> bool);
+
+const NEEDS: &[Need] = &[
+    // Maps are read and changed; kernels before 5.19 ask for it each time.
+    (CAP_BPF, |_, _| true),
+    // The addresses in /proc/kallsyms, which is opened when the first one is printed.
+    (CAP_SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_)))),
+    // Mappings and files of other users' processes, what `cat` is to read.
+    (CAP_SYS_PTRACE, |bundle, _| reads_processes(bundle) || has(bundle, |a| matches!(a, Action::Cat { .. }))),
+    (CAP_DAC_READ_SEARCH, |bundle, _| reads_processes(bundle) || has(bundle, |a| matches!(a, Action::Cat { .. }))),
+    // Capture files are made when their first packet comes.
+    (CAP_DAC_OVERRIDE, |bundle, _| has(bundle, |a| matches!(a, Action::Packet { .. }))),
+    // The command may have become another user.
+    (CAP_KILL, |_, options| options.command.is_some()),
+];
+
+/// Gives up all capabilities that the rest of the run does not need. Commands of `system` run with all that we have, as
+/// their script was promised (`--unsafe`): with them everything stays.
+pub fn drop_others(bundle: &Bundle, options: &RunOptions) -> io::Result<()> {
+    if has(bundle, |a| matches!(a, Action::System { .. })) {
+        return Ok(());
+    }
+    let keep = NEEDS.iter().filter(|(_, needed)| needed(bundle, options)).fold(0, |set, (cap, _)| set | 1u64 << cap);
+    sys::keep_capabilities(keep)
+}
+
+/// Whether addresses of processes are printed by name.
+pub fn names_user_addresses(bundle: &Bundle) -> bool {
+    any_type(bundle, &|t| match t {
+        Type::Stack(s) => s.user && s.mode != StackMode::Raw,
+        Type::Usym => true,
+        _ => false,
+    })
+}
+
+/// Whether mappings and files of processes are read, for names or for unwind tables.
+fn reads_processes(bundle: &Bundle) -> bool {
+    names_user_addresses(bundle) || bundle.globals.unready.is_some()
+}
+
+fn has(bundle: &Bundle, what: fn(&Action) -> bool) -> bool {
+    bundle.events.iter().any(|e| what(&e.action))
+}
+
+fn any_type(bundle: &Bundle, what: &dyn Fn(&Type) -> bool) -> bool {
+    let types = bundle.events.iter().flat_map(|e| e.fields.iter());
+    let mut types = types.chain(bundle.maps.iter().flat_map(|m| m.key.iter().chain([&m.value])));
+    types.any(|ty| within(ty, what))
+}
+
+fn within(ty: &Type, what: &dyn Fn(&Type) -> bool) -> bool {
+    what(ty)
+        || match ty {
+            Type::Tuple(list) => list.iter().any(|t| within(t, what)),
+            Type::NamedTuple(list) => list.iter().any(|(_, t)| within(t, what)),
+            Type::Array { elem, .. } => within(elem, what),
+            _ => false,
+        }
+}
