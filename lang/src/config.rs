@@ -22,6 +22,8 @@ pub struct Options {
     pub pid: Option<u32>,
     /// Functions that change the system are allowed.
     pub unsafe_: bool,
+    /// Functions of programs are looked up in debug information, too: where they are inlined.
+    pub dwarf: bool,
     pub arch: Arch,
     /// Most bytes of a string that has no size of its own.
     pub max_strlen: u32,
@@ -51,6 +53,7 @@ impl Default for Options {
             headers: Headers::default(),
             pid: None,
             unsafe_: false,
+            dwarf: false,
             arch: Arch::X86_64,
             max_strlen: 1024,
             max_probes: 1024,
@@ -200,9 +203,15 @@ pub static SETTINGS: &[Setting] = &[
         };
         Ok(())
     }),
-    row("symbol_source", "symbol_table", "dwarf or symbol_table; accepted: uprobes use the symbol table", |_, v| {
-        one_of(v, &["dwarf", "symbol_table"]).map(|_| ())
-    }),
+    row(
+        "symbol_source",
+        "symbol_table",
+        "dwarf or symbol_table: with dwarf, uprobes are where functions are inlined, too",
+        |o, v| {
+            o.dwarf = one_of(v, &["dwarf", "symbol_table"])? == "dwarf";
+            Ok(())
+        },
+    ),
     row("unstable_addr", "enable", "error, warn or enable: the operator &", |o, v| unstable(o, "unstable_addr", v)),
     row("unstable_dw_ustack", "enable", "error, warn or enable: dw_ustack", |o, v| {
         unstable(o, "unstable_dw_ustack", v)

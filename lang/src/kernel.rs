@@ -151,6 +151,45 @@ pub struct UserSymbol {
     pub size: u64,
 }
 
+/// Where a parameter or variable is at some instruction. Registers are offsets in `struct pt_regs`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    Register(u32),
+    /// Memory at what a register holds, and this.
+    Memory {
+        base: u32,
+        displacement: i64,
+    },
+    /// It is itself what a register holds, and this.
+    Sum {
+        register: u32,
+        plus: i64,
+    },
+    Constant(i64),
+    /// Nowhere that can be read; why, in words.
+    Unknown(String),
+}
+
+/// A parameter of a user function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserParameter {
+    pub name: String,
+    /// `void` when the language has no such type.
+    pub ty: Type,
+    /// As C writes it: `const char*`.
+    pub declared: String,
+    pub place: Place,
+}
+
+/// A user function as debug information describes it at one of its instructions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UserFunction {
+    pub name: String,
+    pub params: Vec<UserParameter>,
+    /// The type of what it returns, as C writes it.
+    pub returns: String,
+}
+
 /// A static probe of an executable or library (USDT), by its note in section `.note.stapsdt`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UsdtProbe {
@@ -240,6 +279,46 @@ pub trait Kernel {
 
     /// The static probes of an executable; one name may have several places.
     fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError>;
+
+    /// The function of an executable that an address is in.
+    fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError>;
+    /// Where instructions of a function begin just before and after an address in the middle of one; `None` for an
+    /// address where one begins.
+    fn instructions(
+        &self,
+        _path: &str,
+        _function: &UserSymbol,
+        _address: u64,
+    ) -> Result<Option<(u64, u64)>, KernelError> {
+        Ok(None)
+    }
+    /// Whether the symbol table was taken out of an executable, and is not to be found apart from it.
+    fn is_stripped(&self, _path: &str) -> bool {
+        false
+    }
+    /// The function of this name around an instruction, which is given by its offset in the file, from debug
+    /// information.
+    fn user_function(&self, _path: &str, _offset: u64, _name: &str) -> Result<Option<UserFunction>, KernelError> {
+        Ok(None)
+    }
+    /// A struct (or union) of an executable, from debug information.
+    fn user_type(&self, _path: &str, _kind: TypeKind, _name: &str) -> Option<Type> {
+        None
+    }
+    /// Where copies of a function begin that the compiler put into others, from debug information.
+    fn inlined(&self, _path: &str, _name: &str) -> Result<Vec<UserSymbol>, KernelError> {
+        Ok(Vec::new())
+    }
+    /// Where the code of a source line begins, from debug information; the error says why it is nowhere.
+    fn source_line(
+        &self,
+        path: &str,
+        _file: &str,
+        _line: u64,
+        _column: Option<u64>,
+    ) -> Result<Vec<UserSymbol>, KernelError> {
+        Err(KernelError { message: format!("{path} has no debug information"), help: None })
+    }
 
     /// Whether programs of this type may call a function of the kernel (a kfunc).
     fn kfunc_allowed(&self, _name: &str, _program: ProgType) -> bool {

@@ -9,8 +9,8 @@ use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserObject,
-    UserSymbol, Version, network_size_of,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserFunction,
+    UserObject, UserSymbol, Version, network_size_of,
 };
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId};
@@ -397,6 +397,24 @@ impl Kernel for WithScript<'_> {
 
     fn user_symbols(&self, path: &str, pattern: &str) -> std::result::Result<Vec<UserSymbol>, KernelError> {
         self.kernel.user_symbols(path, pattern)
+    }
+
+    fn user_symbol_at(&self, path: &str, address: u64) -> std::result::Result<Option<UserSymbol>, KernelError> {
+        self.kernel.user_symbol_at(path, address)
+    }
+
+    fn user_function(
+        &self,
+        path: &str,
+        offset: u64,
+        name: &str,
+    ) -> std::result::Result<Option<UserFunction>, KernelError> {
+        self.kernel.user_function(path, offset, name)
+    }
+
+    /// Types of the script come first.
+    fn user_type(&self, path: &str, kind: TypeKind, name: &str) -> Option<Type> {
+        if self.types.contains_key(&(kind, name.to_owned())) { None } else { self.kernel.user_type(path, kind, name) }
     }
 
     fn usdt_probes(&self, path: &str) -> std::result::Result<Vec<UsdtProbe>, KernelError> {

@@ -500,6 +500,12 @@ impl Kernel for Recorded {
         Ok(program.map(|(_, s)| s.iter().filter(|s| glob(pattern, &s.name)).cloned().collect()).unwrap_or_default())
     }
 
+    fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError> {
+        let program = self.programs.iter().find(|(p, _)| p == path);
+        let inside = |s: &&UserSymbol| (s.address..s.address + s.size).contains(&address);
+        Ok(program.and_then(|(_, s)| s.iter().find(inside)).cloned())
+    }
+
     fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
         Ok(self.usdt.iter().filter(|(p, _)| p == path).map(|(_, probe)| probe.clone()).collect())
     }

@@ -394,7 +394,10 @@ impl Lister<'_> {
 
     fn user_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
         let (file, name) = match target {
-            [] => return Ok(()),
+            [] if self.kernel.executables("")?.is_empty() => return Ok(()),
+            [] => ("", "*"),
+            // Of the program of the process that is traced.
+            [name] if !name.contains('/') && !self.kernel.executables("")?.is_empty() => ("", or_all(name)),
             [file] => (file.as_str(), "*"),
             // A language tag between them says how to demangle.
             [file, .., name] => (file.as_str(), or_all(name)),
@@ -411,6 +414,17 @@ impl Lister<'_> {
             }
             for line in lines.sorted() {
                 self.line(kind, line)?;
+                let name = line.get(path.len() + 1..).unwrap_or_default();
+                if self.verbose
+                    && let Some(s) = symbols.iter().find(|s| s.name.as_bytes() == name)
+                    && let Some(f) = self.kernel.user_function(&path, s.file_offset, &s.name)?
+                {
+                    match kind {
+                        "uretprobe" if f.returns == "void" => {}
+                        "uretprobe" => self.argument(&f.returns, "retval")?,
+                        _ => f.params.iter().try_for_each(|p| self.argument(&p.declared, &p.name))?,
+                    }
+                }
             }
         }
         Ok(())

@@ -69,10 +69,7 @@ impl Checker<'_> {
                 "a kretprobe has no arguments: they are gone when the function returns",
             )
             .help(format!("fexit:{function} has both the arguments and the return value"))),
-            Context::UserEntry | Context::UserReturn => {
-                Err(Diagnostic::error(Code::UnknownField, span, "the arguments of user functions have no names here")
-                    .help("use arg0, arg1, … and cast them"))
-            }
+            Context::UserEntry | Context::UserReturn => self.user_argument(name, span),
             Context::Usdt(_) => {
                 Err(Diagnostic::error(Code::UnknownField, span, "the arguments of static probes have no names")
                     .help(format!("use arg0, arg1, …; rtrace -lv '{}' lists them", self.probe.name)))
@@ -106,6 +103,7 @@ impl Checker<'_> {
                 .function(&function, module.as_deref())
                 .map_err(|e| no_facts(e, span))?
                 .map_or_else(Vec::new, |f| parameters(&f)),
+            Context::UserEntry => self.user_function(span)?.params.into_iter().map(|p| p.name).collect(),
             _ => Vec::new(),
         };
         if names.is_empty() {
@@ -132,7 +130,7 @@ impl Checker<'_> {
         Ok(context_word(words_before(function, n) * 8, ty, span))
     }
 
-    fn no_argument(&self, name: &str, names: &[&str], span: Span) -> Box<Diagnostic> {
+    pub(super) fn no_argument(&self, name: &str, names: &[&str], span: Span) -> Box<Diagnostic> {
         let error =
             Diagnostic::error(Code::UnknownField, span, format!("`{}` has no argument `{name}`", self.probe.name))
                 .note(if names.is_empty() {
@@ -289,14 +287,14 @@ fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
 }
 
 /// What lies in the context itself.
-fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
+pub(super) fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
     let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(ty.clone()), span };
     let kind = ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None, known: false };
     Expr { kind, ty, span }
 }
 
 /// A register's value as the narrower type it was passed as.
-fn narrow(word: Expr, ty: Type) -> Expr {
+pub(super) fn narrow(word: Expr, ty: Type) -> Expr {
     // Structures passed by value in registers keep their words.
     if word.ty == ty || !ty.is_scalar() {
         return word;

@@ -20,6 +20,7 @@ mod stmt;
 mod type_info;
 mod type_names;
 mod usdt;
+mod user;
 
 pub(crate) use call::{AggregateCheck, Call, CallCheck};
 pub(crate) use convert::kept;

@@ -91,13 +91,13 @@ impl Checker<'_> {
     }
 }
 
-fn arithmetic(op: BinOp, left: Expr, right: Expr) -> Expr {
+pub(super) fn arithmetic(op: BinOp, left: Expr, right: Expr) -> Expr {
     let span = left.span;
     Expr { kind: ExprKind::Arith { op, left: Box::new(left), right: Box::new(right) }, ty: Type::U64, span }
 }
 
 /// The program's memory at an address.
-fn load(address: Expr, offset: i64, ty: Type) -> Expr {
+pub(super) fn load(address: Expr, offset: i64, ty: Type) -> Expr {
     let span = address.span;
     let pointer = Expr { ty: Type::Ptr { to: Box::new(ty.clone()), space: Space::User }, ..address };
     let kind = ExprKind::Load { ptr: Box::new(pointer), offset, space: Space::User, bits: None, known: false };

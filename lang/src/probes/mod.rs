@@ -72,6 +72,10 @@ pub struct Spec {
     pub max_probes: u32,
     /// The processor that the script is compiled for.
     pub arch: Arch,
+    /// Probes that may harm what they trace are allowed.
+    pub unsafe_: bool,
+    /// Functions of programs are looked up in debug information, too.
+    pub dwarf: bool,
 }
 
 /// One target that an attach point stands for.
@@ -155,7 +159,8 @@ pub fn resolve(text: &str, span: Span, options: &Options, kernel: &dyn Kernel) -
         });
     };
     let max_probes = options.max_probes;
-    let spec = Spec { kind: kind.name, parts, span, max_probes, arch: options.arch };
+    let (unsafe_, dwarf) = (options.unsafe_, options.dwarf);
+    let spec = Spec { kind: kind.name, parts, span, max_probes, arch: options.arch, unsafe_, dwarf };
     let found = (kind.resolve)(&spec, kernel)?;
     if found.len() > max_probes as usize {
         let message = format!("`{text}` matches {} targets; at most {max_probes} are attached at once", found.len());

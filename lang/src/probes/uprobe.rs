@@ -1,16 +1,19 @@
-//! `uprobe` and `uretprobe`: functions and instructions of programs and libraries.
+//! `uprobe` and `uretprobe`: functions, lines and instructions of programs and libraries.
 
 use super::kprobe::number;
 use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
-use crate::diag::Result;
-use crate::kernel::Kernel;
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::{Kernel, UserSymbol};
 
 pub static UPROBE: ProbeKind = ProbeKind {
     name: "uprobe",
     aliases: &["u"],
-    form: "uprobe:PROGRAM:FUNCTION[+OFFSET] or uprobe:PROGRAM:ADDRESS",
-    doc: "Entry of a function of a program or library, or an instruction in it.",
+    form: "uprobe:PROGRAM:[cpp:]FUNCTION[+OFFSET], uprobe:PROGRAM:ADDRESS or uprobe:PROGRAM@FILE:LINE[:COLUMN]",
+    doc: "Entry of a function of a program or library, or an instruction in it. PROGRAM is a path, a name or a pattern; \
+          `*` is whatever is running, with `-p` whatever that process has mapped. Lines, and functions that are \
+          inlined, need debug information.",
     example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", pid) }",
     prog_type: ProgType::Kprobe,
     resolve,
@@ -19,73 +22,218 @@ pub static UPROBE: ProbeKind = ProbeKind {
 pub static URETPROBE: ProbeKind = ProbeKind {
     name: "uretprobe",
     aliases: &["ur"],
-    form: "uretprobe:PROGRAM:FUNCTION",
+    form: "uretprobe:PROGRAM:[cpp:]FUNCTION",
     doc: "Return of a function of a program or library.",
     example: "uretprobe:/bin/bash:readline { printf(\"%s\\n\", str(retval)) }",
     prog_type: ProgType::Kprobe,
     resolve,
 };
 
+/// Languages that names may be said to be of. Names are found demangled without it, too.
+const LANGUAGES: [&str; 4] = ["cpp", "c++", "rust", "c"];
+
+/// Where in a file.
+enum Place<'s> {
+    Address(u64),
+    Function { name: &'s str, plus: u64 },
+    Line { file: &'s str, line: u64, column: Option<u64> },
+}
+
 fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "uretprobe";
-    let (program, place) = match spec.parts.as_slice() {
-        [p, f] => (p.as_str(), f.as_str()),
-        // A language tag (`cpp`) only says how to demangle; matching tries both spellings anyway.
-        [p, _, f] => (p.as_str(), f.as_str()),
-        _ => return Err(spec.malformed()),
-    };
-    if program.is_empty() || place.is_empty() {
-        return Err(spec.malformed());
+    let (program, place) = parse(spec, kernel)?;
+    if ret && !matches!(place, Place::Function { plus: 0, .. }) {
+        return Err(spec.malformed().note("it runs when a function returns, wherever in it that is"));
     }
     let files = kernel.executables(program).map_err(|e| spec.unknowable(e))?;
     if files.is_empty() {
         return Err(spec.no_program(program));
     }
+    let single = !is_pattern(program) && !program.is_empty();
+    if !single && files.len() > 1 && !matches!(place, Place::Function { plus: 0, .. }) {
+        return Err(spec.malformed().note("an offset, an address or a line is one of one file"));
+    }
     let mut found = Vec::new();
-    for path in files {
-        let mut add = |symbol: String, offset: u64| {
-            let context = if ret { Context::UserReturn } else { Context::UserEntry };
+    for path in &files {
+        let symbols = match &place {
+            Place::Address(address) => at_address(spec, kernel, path, *address)?,
+            Place::Line { file, line, column } => {
+                kernel.source_line(path, file, *line, *column).map_err(|e| match e.help {
+                    Some(help) => spec.missing(e.message).help(help),
+                    None => spec.missing(e.message),
+                })?
+            }
+            Place::Function { name, plus } => match functions(spec, kernel, path, name, *plus, ret) {
+                // Of many files, those that are no executables, or that cannot be read, are passed over.
+                Err(_) if files.len() > 1 => continue,
+                other => other?,
+            },
+        };
+        if symbols.is_empty() && files.len() == 1 {
+            return Err(missing(spec, kernel, path, &place));
+        }
+        for s in symbols {
+            let shown = match &place {
+                Place::Line { file, line, column } => {
+                    format!("{path}@{file}:{line}{}", column.map(|c| format!(":{c}")).unwrap_or_default())
+                }
+                Place::Address(address) => format!("{path}:{address:#x}"),
+                Place::Function { plus: 0, .. } => format!("{path}:{}", s.name),
+                Place::Function { plus, .. } => format!("{path}:{}+{plus}", s.name),
+            };
             found.push(Resolved {
                 prog_type: ProgType::Kprobe,
-                name: format!("{}:{path}:{symbol}", spec.kind),
-                function: symbol.clone(),
-                target: Target::Uprobe { path: path.clone(), symbol, offset, ret },
-                context,
+                name: format!("{}:{shown}", spec.kind),
+                function: s.name.clone(),
+                target: Target::Uprobe { path: path.clone(), symbol: s.name, offset: s.file_offset, ret },
+                context: if ret { Context::UserReturn } else { Context::UserEntry },
                 multi: false,
-            });
-        };
-        if let Some(address) = number(place) {
-            let offset = kernel.user_offset(&path, address).map_err(|e| spec.unknowable(e))?;
-            let Some(offset) = offset else {
-                return Err(spec.missing(format!("address {place} is not in the code of {path}")));
-            };
-            add(place.to_owned(), offset);
-            continue;
-        }
-        let (name, plus) = match place.rsplit_once('+') {
-            Some((f, o)) if number(o).is_some() => (f, number(o).unwrap_or(0)),
-            _ => (place, 0),
-        };
-        let symbols = kernel.user_symbols(&path, name).map_err(|e| spec.unknowable(e))?;
-        for s in &symbols {
-            if plus > 0 && plus >= s.size && s.size > 0 {
-                return Err(
-                    spec.missing(format!("offset {plus} lies outside of `{}`, which has {} bytes", s.name, s.size))
-                );
-            }
-            let shown = if plus > 0 { format!("{}+{plus}", s.name) } else { s.name.clone() };
-            add(shown, s.file_offset + plus);
-        }
-        if symbols.is_empty() && !is_pattern(program) {
-            let error = spec.missing(format!("{path} has no function `{name}`"));
-            return Err(match kernel.nearest_user_symbol(&path, name) {
-                Some(n) => error.help(format!("did you mean `{}:{path}:{n}`?", spec.kind)),
-                None => error.help(format!("rtrace -l 'uprobe:{path}:*' lists its functions")),
             });
         }
     }
     if found.is_empty() {
-        return Err(spec.missing(format!("no program matching `{program}` has a function `{place}`")));
+        let name = spec.parts.last().map_or("", String::as_str);
+        return Err(spec.missing(format!("no program matching `{program}` has a function `{name}`")));
     }
+    let several = found.len() > 1;
+    found.iter_mut().for_each(|r| r.multi = several);
     Ok(found)
+}
+
+/// The program and the place in it, by the forms of the manual.
+fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)> {
+    let parts: Vec<&str> = spec.parts.iter().map(String::as_str).collect();
+    // PROGRAM@FILE:LINE, unless the @ belongs to the name of the program.
+    if let [first, line @ ..] = parts.as_slice()
+        && let Some((program, file)) = first.rsplit_once('@')
+        && !file.is_empty()
+        && let Some(numbers) = line.iter().map(|n| n.parse().ok()).collect::<Option<Vec<u64>>>()
+        && kernel.executables(first).is_ok_and(|files| files.is_empty())
+    {
+        return match numbers.as_slice() {
+            [line] => Ok((program, Place::Line { file, line: *line, column: None })),
+            [line, column] => Ok((program, Place::Line { file, line: *line, column: Some(*column) })),
+            _ => Err(spec.malformed()),
+        };
+    }
+    // Without a program it is that of the process that is traced.
+    let traced = || kernel.executables("").map(|files| !files.is_empty()).map_err(|e| spec.unknowable(e));
+    let (program, name) = match parts.as_slice() {
+        [name] if traced()? => ("", *name),
+        [language, name] if LANGUAGES.contains(language) && traced()? => ("", *name),
+        [program, name] => (*program, *name),
+        [program, language, name] if LANGUAGES.contains(language) => (*program, *name),
+        [_, language, _] => {
+            return Err(spec.malformed().note(format!("`{language}` is no language: {}", LANGUAGES.join(", "))));
+        }
+        _ => return Err(spec.malformed()),
+    };
+    if name.is_empty() || (program.is_empty() && !traced()?) {
+        return Err(spec.malformed());
+    }
+    if let Some(address) = number(name) {
+        return Ok((program, Place::Address(address)));
+    }
+    Ok(match name.rsplit_once('+') {
+        Some((function, plus)) if number(plus).is_some() => {
+            (program, Place::Function { name: function, plus: number(plus).unwrap_or(0) })
+        }
+        _ => (program, Place::Function { name, plus: 0 }),
+    })
+}
+
+/// The functions of a file that a name or pattern means, or the instruction of one.
+fn functions(
+    spec: &Spec,
+    kernel: &dyn Kernel,
+    path: &str,
+    name: &str,
+    plus: u64,
+    ret: bool,
+) -> Result<Vec<UserSymbol>> {
+    if name.is_empty() || (plus > 0 && is_pattern(name)) {
+        return Err(spec.malformed());
+    }
+    let mut symbols = kernel.user_symbols(path, name).map_err(|e| spec.unknowable(e))?;
+    if (symbols.is_empty() || spec.dwarf) && !is_pattern(name) && plus == 0 {
+        // What is in no symbol table may have been inlined.
+        let inlined = kernel.inlined(path, name).map_err(|e| spec.unknowable(e))?;
+        if ret && symbols.is_empty() && !inlined.is_empty() {
+            return Err(spec
+                .missing(format!("`{name}` of {path} is inlined everywhere: it does not return"))
+                .help(format!("where it begins can be traced: uprobe:{path}:{name}")));
+        }
+        if !ret {
+            symbols.extend(inlined);
+        }
+    }
+    if plus > 0 {
+        for s in &mut symbols {
+            if plus >= s.size && s.size > 0 {
+                let message = format!("offset {plus} lies outside of `{}`, which has {} bytes", s.name, s.size);
+                return Err(spec.missing(message));
+            }
+            on_instruction(spec, kernel, path, s, s.address.wrapping_add(plus))?;
+            s.address = s.address.wrapping_add(plus);
+            s.file_offset = s.file_offset.wrapping_add(plus);
+        }
+    }
+    Ok(symbols)
+}
+
+/// The instruction at an address, with the name of the function that it is in.
+fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Result<Vec<UserSymbol>> {
+    let offset = kernel.user_offset(path, address).map_err(|e| spec.unknowable(e))?;
+    let Some(file_offset) = offset else {
+        return Err(spec
+            .missing(format!("address {address:#x} is not in the code of {path}"))
+            .help("addresses are those of its symbol table, as `nm` or `objdump -d` print them"));
+    };
+    let function = kernel.user_symbol_at(path, address).map_err(|e| spec.unknowable(e))?;
+    let name = match &function {
+        Some(f) => {
+            on_instruction(spec, kernel, path, f, address)?;
+            f.name.clone()
+        }
+        None if spec.unsafe_ => format!("{address:#x}"),
+        None => {
+            return Err(spec
+                .missing(format!("address {address:#x} of {path} is in no function that is known"))
+                .note("a probe in the middle of an instruction makes the program do something else")
+                .help("with --unsafe it is attached nevertheless"));
+        }
+    };
+    Ok(vec![UserSymbol { name, address, file_offset, size: 0 }])
+}
+
+/// Refuses what is not the beginning of an instruction: the probe would change the instruction around it.
+fn on_instruction(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSymbol, address: u64) -> Result<()> {
+    if spec.unsafe_ || address == function.address {
+        return Ok(());
+    }
+    let starts = kernel.instructions(path, function, address).map_err(|e| spec.unknowable(e))?;
+    let (before, after) = match starts {
+        None => return Ok(()),
+        Some(neighbours) => neighbours,
+    };
+    let at = |a: u64| format!("{}+{}", function.name, a.wrapping_sub(function.address));
+    Err(Diagnostic::error(Code::NoSuchTarget, spec.span, format!("{} is in the middle of an instruction", at(address)))
+        .note("a probe there makes the program do something else; --unsafe attaches it nevertheless")
+        .help(format!("instructions begin at {} and {}", at(before), at(after))))
+}
+
+fn missing(spec: &Spec, kernel: &dyn Kernel, path: &str, place: &Place<'_>) -> Box<Diagnostic> {
+    let Place::Function { name, .. } = place else {
+        return spec.missing(format!("{path} has no code there"));
+    };
+    let error = spec.missing(format!("{path} has no function `{name}`"));
+    if let Some(near) = kernel.nearest_user_symbol(path, name) {
+        return error.help(format!("did you mean `{}:{path}:{near}`?", spec.kind));
+    }
+    if kernel.is_stripped(path) {
+        return error
+            .note("it is stripped: only the names that it gives to others are left")
+            .help("install its debug symbols, or give an address and --unsafe");
+    }
+    error.help(format!("rtrace -l 'uprobe:{path}:*' lists its functions"))
 }

@@ -1,7 +1,8 @@
 //! The files that processes run: their programs and what they have mapped as code, from /proc.
 //!
 //! A process may see other files under a name than we do (containers): then its files are named through
-//! `/proc/PID/root`, which leads to them from here.
+//! `/proc/PID/root`, which leads to them from here. /proc shows paths from our root, or, of what is mounted for the
+//! process alone, from the root that it has.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -47,10 +48,9 @@ pub fn named(process: u32, name: &str) -> Result<Vec<String>, KernelError> {
     let mapped = files(process)?;
     if name.contains('/') {
         // As the process sees it, which need not have mapped it yet.
-        if elsewhere(process) && name.starts_with('/') && !name.starts_with("/proc/") {
-            return Ok(user::executables(&format!("{root}{name}")));
-        }
-        return Ok(user::executables(name));
+        let inside = name.starts_with('/') && !name.starts_with("/proc/") && has_other_root(process);
+        let found = if inside { user::executables(&format!("{root}{name}")) } else { Vec::new() };
+        return Ok(if found.is_empty() { user::executables(name) } else { found });
     }
     let names = Glob::new(name);
     let fits = |path: &String| {
@@ -61,16 +61,21 @@ pub fn named(process: u32, name: &str) -> Result<Vec<String>, KernelError> {
     Ok(if found.is_empty() { user::executables(name) } else { found })
 }
 
-/// Whether a process has another view of the file system than we have.
+/// Whether a process has mounts of its own.
 fn elsewhere(process: u32) -> bool {
     let namespace = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/mnt")).ok();
+    namespace(&process.to_string()) != namespace("self")
+}
+
+/// Whether paths mean other files to a process than to us.
+fn has_other_root(process: u32) -> bool {
     let root = |who: &str| std::fs::read_link(format!("/proc/{who}/root")).ok();
-    let process = process.to_string();
-    namespace(&process) != namespace("self") || root(&process) != root("self")
+    elsewhere(process) || root(&process.to_string()) != root("self")
 }
 
 fn seen_from_here(process: u32, path: &str, elsewhere: bool) -> String {
-    if elsewhere { format!("/proc/{process}/root{path}") } else { path.to_owned() }
+    let inside = format!("/proc/{process}/root{path}");
+    if elsewhere && Path::new(&inside).exists() { inside } else { path.to_owned() }
 }
 
 /// The files in a list of mappings (proc_pid_maps(5)) that are mapped with the right to execute, each once.

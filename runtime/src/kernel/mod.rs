@@ -6,9 +6,12 @@
 
 mod btf;
 mod cache;
+mod debug_file;
+mod dwarf;
 mod features;
 mod functions;
 mod glob;
+mod instructions;
 mod mapped;
 mod namespace;
 mod os;
@@ -20,11 +23,12 @@ pub(crate) mod user;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserObject,
-    UserSymbol, Version,
+    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserFunction,
+    UserObject, UserSymbol, Version,
 };
 use rtrace_lang::types::{Type, TypeId};
 
@@ -39,6 +43,13 @@ pub struct LiveKernel {
     tracefs: tracefs::Tracefs,
     functions: functions::Functions,
     features: RefCell<HashMap<Feature, bool>>,
+    /// Debug information of executables, once looked for, by path; and those that have some.
+    debug: RefCell<HashMap<String, Option<Rc<dwarf::Debug>>>>,
+    debugged: RefCell<Vec<Rc<dwarf::Debug>>>,
+    user_types: dwarf::Types,
+    /// What was found there: types are inferred in rounds, each of which asks again.
+    user_functions: RefCell<HashMap<(String, u64, String), Option<UserFunction>>>,
+    named_types: RefCell<HashMap<(String, TypeKind, String), Option<Type>>>,
     /// The process that is traced, where it is only one.
     process: Option<u32>,
 }
@@ -81,10 +92,16 @@ impl Kernel for LiveKernel {
     }
 
     fn member(&self, id: TypeId, name: &str) -> Option<Member> {
+        if dwarf::is_handle(id) {
+            return self.user_member(id, name);
+        }
         self.btf.member(id, name)
     }
 
     fn members(&self, id: TypeId) -> Vec<Member> {
+        if dwarf::is_handle(id) {
+            return self.user_members(id);
+        }
         self.btf.members(id)
     }
 
@@ -182,6 +199,63 @@ impl Kernel for LiveKernel {
         }
     }
 
+    fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError> {
+        user::symbol_at(path, address)
+    }
+
+    fn instructions(&self, path: &str, function: &UserSymbol, address: u64) -> Result<Option<(u64, u64)>, KernelError> {
+        instructions::around(path, function, address)
+    }
+
+    fn is_stripped(&self, path: &str) -> bool {
+        user::is_stripped(path)
+    }
+
+    fn user_function(&self, path: &str, offset: u64, name: &str) -> Result<Option<UserFunction>, KernelError> {
+        let key = (path.to_owned(), offset, name.to_owned());
+        if let Some(known) = self.user_functions.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let (Some(debug), Some(address)) = (self.debug(path), user::address(path, offset)?) else { return Ok(None) };
+        let found = debug.function(&self.user_types, address, name);
+        self.user_functions.borrow_mut().insert(key, found.clone());
+        Ok(found)
+    }
+
+    fn user_type(&self, path: &str, kind: TypeKind, name: &str) -> Option<Type> {
+        let union = match kind {
+            TypeKind::Struct => false,
+            TypeKind::Union => true,
+            TypeKind::Enum | TypeKind::Typedef => return None,
+        };
+        let debug = self.debug(path)?;
+        let mut known = self.named_types.borrow_mut();
+        let key = (path.to_owned(), kind, name.to_owned());
+        known.entry(key).or_insert_with(|| debug.named(&self.user_types, union, name)).clone()
+    }
+
+    fn inlined(&self, path: &str, name: &str) -> Result<Vec<UserSymbol>, KernelError> {
+        let found = self.debug(path).map(|d| d.inlined(name)).unwrap_or_default();
+        user::places(path, found)
+    }
+
+    fn source_line(
+        &self,
+        path: &str,
+        file: &str,
+        line: u64,
+        column: Option<u64>,
+    ) -> Result<Vec<UserSymbol>, KernelError> {
+        let Some(debug) = self.debug(path) else {
+            return Err(KernelError::new(
+                format!("{path} has no debug information, and none was found apart from it"),
+                "lines are known of what is compiled with -g, or where its package of debug symbols is installed",
+            ));
+        };
+        let found = debug.line(file, line, column).map_err(|why| why.explain(path, file, line))?;
+        user::places(path, found)
+    }
+
     fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
         usdt::probes(path)
     }
@@ -218,6 +292,39 @@ impl Kernel for LiveKernel {
 
     fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String> {
         user::nearest(path, name)
+    }
+}
+
+/// Debug information of executables.
+impl LiveKernel {
+    fn debug(&self, path: &str) -> Option<Rc<dwarf::Debug>> {
+        if let Some(known) = self.debug.borrow().get(path) {
+            return known.clone();
+        }
+        let mut all = self.debugged.borrow_mut();
+        let debug = dwarf::Debug::open(path, all.len()).map(Rc::new);
+        all.extend(debug.clone());
+        self.debug.borrow_mut().insert(path.to_owned(), debug.clone());
+        debug
+    }
+
+    fn user_members(&self, id: TypeId) -> Vec<Member> {
+        let file = self.user_types.file(id);
+        let debug = file.and_then(|n| self.debugged.borrow().get(n).cloned());
+        debug.map(|d| self.user_types.members_of(&d, id)).unwrap_or_default()
+    }
+
+    fn user_member(&self, id: TypeId, name: &str) -> Option<Member> {
+        let members = self.user_members(id);
+        if let Some(m) = members.iter().find(|m| m.name == name) {
+            return Some(m.clone());
+        }
+        // Through members without a name, and what a class inherits.
+        members.iter().filter(|m| m.name.is_empty()).find_map(|outer| {
+            let Type::Record(inner) = &outer.ty else { return None };
+            let found = self.user_member(inner.id, name)?;
+            Some(Member { bit_offset: outer.bit_offset.saturating_add(found.bit_offset), ..found })
+        })
     }
 }
 

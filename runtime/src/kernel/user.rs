@@ -12,6 +12,8 @@ use object::elf::STT_GNU_IFUNC;
 use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, SegmentFlags, SymbolFlags, SymbolKind};
 use rtrace_lang::kernel::{Image, KernelError, UserObject, UserSymbol};
 
+use super::debug_file;
+use super::dwarf::Beginning;
 use super::glob::{self, Glob};
 
 const LIBRARY_FOLDERS: [&str; 10] = [
@@ -174,8 +176,23 @@ pub(super) fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
     })
 }
 
-/// Calls `each` with the name of every defined function and the symbol; names come once per table.
-fn each_function<'d>(elf: &'d object::File<'_>, each: &mut dyn FnMut(&'d str, &dyn Fn() -> UserSymbol)) {
+/// Calls `each` with the name of every defined function and the symbol; names come once per table. The symbol table
+/// of a stripped executable may be apart from it.
+fn each_function(path: &str, elf: &object::File<'_>, each: &mut dyn FnMut(&str, &dyn Fn() -> UserSymbol)) {
+    functions_of(elf, elf, each);
+    if elf.symbol_table().is_none()
+        && let Some(other) = debug_file::separate(path, elf).and_then(|p| debug_file::open(&p))
+    {
+        functions_of(&other, elf, each);
+    }
+}
+
+/// The functions of the symbol tables of `elf`; where they lie says the executable.
+fn functions_of(
+    elf: &object::File<'_>,
+    executable: &object::File<'_>,
+    each: &mut dyn FnMut(&str, &dyn Fn() -> UserSymbol),
+) {
     for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
         // Indirect functions (memcpy and its like in libc) name the code that chooses one.
         let indirect = matches!(symbol.flags(), SymbolFlags::Elf { st_info, .. } if st_info & 0xf == STT_GNU_IFUNC);
@@ -186,7 +203,7 @@ fn each_function<'d>(elf: &'d object::File<'_>, each: &mut dyn FnMut(&'d str, &d
         each(name, &|| UserSymbol {
             name: name.to_owned(),
             address: symbol.address(),
-            file_offset: file_offset(elf, symbol.address()).unwrap_or(symbol.address()),
+            file_offset: file_offset(executable, symbol.address()).unwrap_or(symbol.address()),
             size: symbol.size(),
         });
     }
@@ -207,12 +224,16 @@ fn demangled(name: &str) -> Option<String> {
     is_cpp.then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok()).flatten()
 }
 
+/// A demangled name without its parameters; those of `operator()` are the second pair.
+fn bare_name(full: &str) -> &str {
+    let from = full.find("operator()").map_or(0, |at| at + "operator()".len());
+    let end = full.get(from..).and_then(|rest| rest.find('(')).map_or(full.len(), |at| at + from);
+    full.get(..end).unwrap_or(full)
+}
+
 /// Whether a pattern names a demangled function: whole (`a::f(int)`), or without parameters (`a::f`).
 fn matches_demangled(names: &Glob<'_>, name: &str) -> bool {
-    demangled(name).is_some_and(|full| {
-        let bare = full.split_once('(').map_or(full.as_str(), |(front, _)| front);
-        names.matches(full.as_bytes()) || names.matches(bare.as_bytes())
-    })
+    demangled(name).is_some_and(|full| names.matches(full.as_bytes()) || names.matches(bare_name(&full).as_bytes()))
 }
 
 /// See [`rtrace_lang::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address. Names are
@@ -230,12 +251,12 @@ fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSy
     with_elf(path, |elf| {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
-        each_function(elf, &mut |name, make| {
+        each_function(path, elf, &mut |name, make| {
             let name = unversioned(name);
             if wanted(name) {
                 let mut symbol = make();
                 name.clone_into(&mut symbol.name);
-                if seen.insert((name, symbol.address)) {
+                if seen.insert((name.to_owned(), symbol.address)) {
                     found.push(symbol);
                 }
             }
@@ -243,6 +264,42 @@ fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSy
         found.sort_by(|a, b| (&a.name, a.address).cmp(&(&b.name, b.address)));
         found
     })
+}
+
+/// See [`rtrace_lang::kernel::Kernel::user_symbol_at`]: the innermost where they overlap.
+pub fn symbol_at(path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError> {
+    with_elf(path, |elf| {
+        let mut best: Option<UserSymbol> = None;
+        each_function(path, elf, &mut |name, make| {
+            let symbol = make();
+            let inside = symbol.address <= address && address - symbol.address < symbol.size.max(1);
+            if inside && best.as_ref().is_none_or(|b| b.address < symbol.address) {
+                best = Some(UserSymbol { name: unversioned(name).to_owned(), ..symbol });
+            }
+        });
+        best
+    })
+}
+
+/// See [`rtrace_lang::kernel::Kernel::is_stripped`].
+pub fn is_stripped(path: &str) -> bool {
+    with_elf(path, |elf| elf.symbol_table().is_none() && debug_file::separate(path, elf).is_none()).unwrap_or(false)
+}
+
+/// Beginnings of functions, by address, as symbols.
+pub fn places(path: &str, found: Vec<Beginning>) -> Result<Vec<UserSymbol>, KernelError> {
+    with_elf(path, |elf| {
+        let symbol = |b: Beginning| {
+            let file_offset = file_offset(elf, b.address)?;
+            Some(UserSymbol { name: b.function, address: b.address, file_offset, size: 0 })
+        };
+        found.into_iter().filter_map(symbol).collect()
+    })
+}
+
+/// Whether a name, whole or without parameters, is that of a symbol.
+pub(super) fn is_name(name: &str, symbol: &str) -> bool {
+    name == symbol || demangled(symbol).is_some_and(|full| full == name || bare_name(&full) == name)
 }
 
 /// See [`rtrace_lang::kernel::Kernel::user_offset`].
@@ -289,7 +346,7 @@ pub fn address(path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
 pub fn nearest(path: &str, name: &str) -> Option<String> {
     with_elf(path, |elf| {
         let mut best = super::Nearest::new(name);
-        each_function(elf, &mut |candidate, _| best.offer(unversioned(candidate).as_bytes()));
+        each_function(path, elf, &mut |candidate, _| best.offer(unversioned(candidate).as_bytes()));
         best.take()
     })
     .ok()

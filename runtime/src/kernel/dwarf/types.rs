@@ -1,0 +1,312 @@
+//! Types of debug information as types of the language, and as C writes them.
+
+use std::cell::RefCell;
+
+use gimli::{AttributeValue, constants as dw};
+use rtrace_lang::kernel::Member;
+use rtrace_lang::types::{Record, Space, Type, TypeId};
+
+use super::{At, Debug, Die};
+
+/// Handles from here up, below those of the script's own types, are records of executables; BTF's are below.
+pub const FIRST: u32 = 0x7000_0000;
+
+/// Deeper types are cut off: they go round in circles.
+const DEEPEST: u32 = 32;
+
+/// The records that have handles, of all executables.
+#[derive(Default)]
+pub struct Types {
+    records: RefCell<Vec<Known>>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    /// Number of the executable.
+    file: usize,
+    at: At,
+    record: Record,
+}
+
+/// Whether a handle is one of [`Types`].
+pub fn is_handle(id: TypeId) -> bool {
+    (FIRST..TypeId::SCRIPT).contains(&id.0)
+}
+
+impl Types {
+    fn known(&self, id: TypeId) -> Option<Known> {
+        self.records.borrow().get(id.0.checked_sub(FIRST)? as usize).cloned()
+    }
+
+    /// The number of the executable that a handle is of.
+    pub fn file(&self, id: TypeId) -> Option<usize> {
+        self.known(id).map(|k| k.file)
+    }
+
+    /// The members of a handle of this executable.
+    pub fn members_of(&self, debug: &Debug, id: TypeId) -> Vec<Member> {
+        self.known(id).map(|k| self.members(debug, k.at)).unwrap_or_default()
+    }
+
+    /// A type of the language; `void` for what it has none for.
+    pub(super) fn convert(&self, debug: &Debug, ty: Option<At>) -> Type {
+        self.converted(debug, ty, 0)
+    }
+
+    fn converted(&self, debug: &Debug, ty: Option<At>, depth: u32) -> Type {
+        let Some((at, die)) = bare(debug, ty) else { return Type::Void };
+        if depth > DEEPEST {
+            return Type::Void;
+        }
+        let size = number(&die, dw::DW_AT_byte_size).unwrap_or(0);
+        match die.tag() {
+            dw::DW_TAG_base_type => base(&die, size),
+            dw::DW_TAG_pointer_type | dw::DW_TAG_reference_type | dw::DW_TAG_rvalue_reference_type => {
+                let to = self.converted(debug, debug.type_of(at), depth + 1);
+                Type::Ptr { to: Box::new(to), space: Space::User }
+            }
+            dw::DW_TAG_enumeration_type => {
+                let under = bare(debug, debug.type_of(at)).map(|(_, d)| base(&d, size));
+                under.unwrap_or(Type::Int { bits: bits(size), signed: false })
+            }
+            dw::DW_TAG_structure_type | dw::DW_TAG_class_type | dw::DW_TAG_union_type => {
+                self.record(debug, at, &die).map_or(Type::Void, Type::Record)
+            }
+            dw::DW_TAG_array_type => self.array(debug, at, depth),
+            _ => Type::Void,
+        }
+    }
+
+    fn array(&self, debug: &Debug, at: At, depth: u32) -> Type {
+        let elem = self.converted(debug, debug.type_of(at), depth + 1);
+        let dimensions = debug.children(at).into_iter().filter(|(_, d)| d.tag() == dw::DW_TAG_subrange_type);
+        let lengths: Vec<u32> = dimensions
+            .map(|(_, d)| {
+                let bound = number(&d, dw::DW_AT_upper_bound).map(|n| n.wrapping_add(1));
+                number(&d, dw::DW_AT_count).or(bound).and_then(|n| u32::try_from(n).ok()).unwrap_or(0)
+            })
+            .collect();
+        lengths.into_iter().rev().fold(elem, |elem, len| match elem {
+            // As everywhere, text.
+            Type::Int { bits: 8, signed: true } => Type::String { cap: len },
+            elem => Type::Array { elem: Box::new(elem), len },
+        })
+    }
+
+    fn record(&self, debug: &Debug, at: At, die: &Die) -> Option<Record> {
+        let (at, die) = if die.has_attr(dw::DW_AT_declaration) {
+            let name = debug.name(at)?;
+            let found = debug.definition(&name)?;
+            (found, debug.die(found)?)
+        } else {
+            (at, die.clone())
+        };
+        let keyword = keyword(&die);
+        let name = debug.name(at).map_or_else(|| format!("{keyword} (anonymous)"), |name| format!("{keyword} {name}"));
+        let size = u32::try_from(number(&die, dw::DW_AT_byte_size)?).ok()?;
+        let mut records = self.records.borrow_mut();
+        // Units that include the same header each describe its records: to the language they are one.
+        let same = |k: &&Known| {
+            k.file == debug.number
+                && (k.at == at || (!k.record.name.ends_with(')') && k.record.name == name && k.record.size == size))
+        };
+        if let Some(known) = records.iter().find(same) {
+            return Some(known.record.clone());
+        }
+        let id = TypeId(FIRST.checked_add(u32::try_from(records.len()).ok()?)?);
+        let record = Record { name, id, size };
+        records.push(Known { file: debug.number, at, record: record.clone() });
+        Some(record)
+    }
+
+    fn members(&self, debug: &Debug, at: At) -> Vec<Member> {
+        let mut found = Vec::new();
+        for (child, die) in debug.children(at) {
+            // What it inherits from is a member without a name: its members are found through it.
+            let inherited = die.tag() == dw::DW_TAG_inheritance;
+            if die.tag() != dw::DW_TAG_member && !inherited {
+                continue;
+            }
+            // Static members are elsewhere.
+            if die.has_attr(dw::DW_AT_external) || die.has_attr(dw::DW_AT_declaration) {
+                continue;
+            }
+            let ty = self.convert(debug, debug.type_of(child));
+            let start = number(&die, dw::DW_AT_data_member_location).unwrap_or(0).wrapping_mul(8);
+            let width = number(&die, dw::DW_AT_bit_size);
+            let bit_offset = match (number(&die, dw::DW_AT_data_bit_offset), number(&die, dw::DW_AT_bit_offset), width)
+            {
+                (Some(offset), ..) => offset,
+                // Up to DWARF 3: from the high end of the unit that holds it.
+                (None, Some(offset), Some(width)) => {
+                    let unit = number(&die, dw::DW_AT_byte_size).unwrap_or(u64::from(ty.size())).wrapping_mul(8);
+                    start.wrapping_add(unit.wrapping_sub(offset).wrapping_sub(width))
+                }
+                _ => start,
+            };
+            let Ok(bit_offset) = u32::try_from(bit_offset) else { continue };
+            found.push(Member {
+                name: if inherited { String::new() } else { debug.name(child).unwrap_or_default() },
+                ty,
+                bit_offset,
+                bits: width.and_then(|w| u8::try_from(w).ok()),
+                big_endian: false,
+            });
+        }
+        found
+    }
+
+    /// A type as C writes it: `const char*`, `struct node*`, `void`.
+    pub(super) fn text_of(&self, debug: &Debug, ty: Option<At>) -> String {
+        text(debug, ty, 0)
+    }
+
+    /// The record or base type of this name.
+    pub(super) fn named(&self, debug: &Debug, union: bool, name: &str) -> Option<Type> {
+        let at = debug.definition(name)?;
+        let die = debug.die(at)?;
+        ((die.tag() == dw::DW_TAG_union_type) == union).then(|| self.convert(debug, Some(at)))
+    }
+
+    pub(super) fn is_float(&self, debug: &Debug, ty: Option<At>) -> bool {
+        bare(debug, ty).is_some_and(|(_, die)| {
+            die.tag() == dw::DW_TAG_base_type
+                && matches!(encoding(&die), Some(dw::DW_ATE_float))
+                && number(&die, dw::DW_AT_byte_size).is_some_and(|size| size <= 8)
+        })
+    }
+
+    /// Whether a record is passed by its address: C++ classes that are not copied like memory.
+    pub(super) fn by_reference(&self, debug: &Debug, ty: Option<At>) -> bool {
+        bare(debug, ty).is_some_and(|(_, die)| {
+            matches!(
+                die.attr_value(dw::DW_AT_calling_convention),
+                Some(AttributeValue::CallingConvention(dw::DW_CC_pass_by_reference))
+            )
+        })
+    }
+
+    fn fields(&self, debug: &Debug, ty: Option<At>) -> Vec<Option<At>> {
+        let Some((at, _)) = bare(debug, ty) else { return Vec::new() };
+        let members = debug.children(at).into_iter();
+        let members = members.filter(|(_, d)| matches!(d.tag(), dw::DW_TAG_member | dw::DW_TAG_inheritance));
+        members.map(|(child, _)| debug.type_of(child)).collect()
+    }
+
+    pub(super) fn has_floats(&self, debug: &Debug, ty: Option<At>, depth: u32) -> bool {
+        depth < 8
+            && self
+                .fields(debug, ty)
+                .into_iter()
+                .any(|f| self.is_float(debug, f) || self.has_floats(debug, f, depth + 1))
+    }
+
+    pub(super) fn only_floats(&self, debug: &Debug, ty: Option<At>) -> bool {
+        self.fields(debug, ty).into_iter().all(|f| self.is_float(debug, f))
+    }
+}
+
+impl Debug {
+    /// The definition of the struct, class or union of this name, wherever it is.
+    fn definition(&self, name: &str) -> Option<At> {
+        const RECORDS: [gimli::DwTag; 3] = [dw::DW_TAG_structure_type, dw::DW_TAG_class_type, dw::DW_TAG_union_type];
+        let mut found = None;
+        for unit in 0..self.headers.len() {
+            self.each(unit, &RECORDS, &mut |at, die| {
+                if found.is_none() && !die.has_attr(dw::DW_AT_declaration) && self.name(at).is_some_and(|n| n == name) {
+                    found = Some(at);
+                }
+            });
+            if found.is_some() {
+                break;
+            }
+        }
+        found
+    }
+}
+
+/// A type without typedefs and qualifiers.
+fn bare(debug: &Debug, ty: Option<At>) -> Option<(At, Die)> {
+    let mut at = ty?;
+    for _ in 0..DEEPEST {
+        let die = debug.die(at)?;
+        match die.tag() {
+            dw::DW_TAG_typedef
+            | dw::DW_TAG_const_type
+            | dw::DW_TAG_volatile_type
+            | dw::DW_TAG_restrict_type
+            | dw::DW_TAG_atomic_type => at = debug.type_of(at)?,
+            _ => return Some((at, die)),
+        }
+    }
+    None
+}
+
+fn number(die: &Die, name: gimli::DwAt) -> Option<u64> {
+    die.attr_value(name)?.udata_value()
+}
+
+fn encoding(die: &Die) -> Option<gimli::DwAte> {
+    match die.attr_value(dw::DW_AT_encoding)? {
+        AttributeValue::Encoding(encoding) => Some(encoding),
+        _ => None,
+    }
+}
+
+fn bits(bytes: u64) -> u8 {
+    match bytes {
+        1 | 2 | 4 => (bytes * 8) as u8,
+        _ => 64,
+    }
+}
+
+/// A number; what is none that BPF can compute with is its bytes.
+fn base(die: &Die, size: u64) -> Type {
+    let signed = match encoding(die) {
+        Some(dw::DW_ATE_boolean) if size == 1 => return Type::Bool,
+        Some(dw::DW_ATE_signed | dw::DW_ATE_signed_char) => true,
+        Some(dw::DW_ATE_unsigned | dw::DW_ATE_unsigned_char | dw::DW_ATE_boolean | dw::DW_ATE_UTF) => false,
+        _ => return Type::Array { elem: Box::new(Type::U8), len: size as u32 },
+    };
+    match size {
+        1 | 2 | 4 | 8 => Type::Int { bits: bits(size), signed },
+        _ => Type::Array { elem: Box::new(Type::U8), len: size as u32 },
+    }
+}
+
+fn keyword(die: &Die) -> &'static str {
+    match die.tag() {
+        dw::DW_TAG_union_type => "union",
+        dw::DW_TAG_enumeration_type => "enum",
+        _ => "struct",
+    }
+}
+
+fn text(debug: &Debug, ty: Option<At>, depth: u32) -> String {
+    let Some((at, die)) = ty.and_then(|at| Some((at, debug.die(at)?))) else { return "void".to_owned() };
+    if depth > DEEPEST {
+        return "…".to_owned();
+    }
+    let inner = || text(debug, debug.type_of(at), depth + 1);
+    match die.tag() {
+        dw::DW_TAG_base_type | dw::DW_TAG_typedef | dw::DW_TAG_unspecified_type => debug.name(at).unwrap_or_default(),
+        dw::DW_TAG_pointer_type => inner() + "*",
+        dw::DW_TAG_reference_type => inner() + "&",
+        dw::DW_TAG_rvalue_reference_type => inner() + "&&",
+        dw::DW_TAG_const_type => {
+            let inner = inner();
+            if inner.ends_with('*') { inner + " const" } else { format!("const {inner}") }
+        }
+        dw::DW_TAG_volatile_type => format!("volatile {}", inner()),
+        dw::DW_TAG_restrict_type => inner() + " restrict",
+        dw::DW_TAG_structure_type | dw::DW_TAG_class_type | dw::DW_TAG_union_type | dw::DW_TAG_enumeration_type => {
+            match debug.name(at) {
+                Some(name) => format!("{} {name}", keyword(&die)),
+                None => format!("{} <anonymous>", keyword(&die)),
+            }
+        }
+        dw::DW_TAG_array_type => inner() + "[]",
+        dw::DW_TAG_subroutine_type => inner() + " ()",
+        _ => "<unknown type>".to_owned(),
+    }
+}

@@ -1,0 +1,32 @@
+// Names of Rust: modules, methods, generic functions.
+// BUILD rustc --edition 2021 -O -g $SRC -o names-rust
+// BUILD rustc --edition 2021 -O -g -C symbol-mangling-version=v0 $SRC -o names-rust-v0
+use std::hint::black_box;
+
+mod shop {
+    use std::hint::black_box;
+
+    pub struct Item {
+        pub price: u32,
+    }
+
+    impl Item {
+        #[inline(never)]
+        pub fn total(&self, count: u32) -> u32 {
+            black_box(self.price) * count
+        }
+    }
+
+    #[inline(never)]
+    pub fn sell<T: std::fmt::Debug>(what: T, count: u32) -> u32 {
+        black_box(what);
+        black_box(count)
+    }
+}
+
+fn main() {
+    let item = shop::Item { price: black_box(3) };
+    black_box(item.total(black_box(4)));
+    black_box(shop::sell("text", 5));
+    black_box(shop::sell(7u64, 6));
+}
