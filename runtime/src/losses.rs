@@ -26,8 +26,9 @@ pub enum Of {
     Unready,
     /// A loop that was stopped after so many rounds.
     Loop { span: (u32, u32), range: bool, rounds: u32 },
-    /// Runs of a clause that the kernel left out, since a program was running on the CPU already.
-    Run { span: (u32, u32) },
+    /// Runs of a clause, or of one probe of it (index), that the kernel left out, since a program was running on the CPU
+    /// already or a return probe followed as many calls as it can.
+    Run { span: (u32, u32), probe: Option<u32> },
     /// Packets that found no room in their buffers.
     Packet,
     /// Packets that have no place in a capture file of IP packets.
@@ -53,7 +54,7 @@ impl Loss {
     /// The place in the script.
     pub fn span(&self) -> Option<(u32, u32)> {
         match self.of {
-            Of::Event { span } | Of::Merged { span } | Of::Loop { span, .. } | Of::Run { span } => Some(span),
+            Of::Event { span } | Of::Merged { span } | Of::Loop { span, .. } | Of::Run { span, .. } => Some(span),
             Of::Update { .. } | Of::Stack | Of::Unready | Of::Packet | Of::Foreign => None,
         }
     }
@@ -62,7 +63,10 @@ impl Loss {
     pub fn name<'b>(&self, bundle: &'b Bundle) -> Option<(&'static str, &'b str)> {
         match self.of {
             Of::Update { map } => bundle.maps.get(map).map(|m| ("map", m.name.as_str())),
-            Of::Run { span } => Some(("probe", probes_of(bundle, span))),
+            Of::Run { span, probe } => {
+                let probe = probe.and_then(|p| bundle.probes.get(p as usize)).map(|p| p.name.as_str());
+                Some(("probe", probe.unwrap_or_else(|| probes_of(bundle, span))))
+            }
             _ => None,
         }
     }
@@ -100,7 +104,8 @@ impl Loss {
             }
             Of::Run { .. } => {
                 let times = if count == 1 { "time" } else { "times" };
-                format!("{count} {times} {name} was hit while a probe ran on the same CPU, and was left out")
+                let or = if name.starts_with("kr") { " or too many calls were open" } else { "" };
+                format!("{count} {times} {name} was hit while a probe ran on the same CPU{or}, and was left out")
             }
             Of::Packet => format!("{count} packets found no room in the packet buffers"),
             Of::Foreign => format!("{count} packets that are not IP were left out of the capture files"),

@@ -1,7 +1,7 @@
 //! A run from beginning to end: load, `BEGIN`, attach, events, detach, `END`, maps, what was lost. Everything
 //! attached belongs to values in [`run`]; however it returns, nothing stays attached.
 
-use crate::attach::{self, AttachError, Attached, Context, Programs};
+use crate::attach::{self, AttachError, Attached, Context, Missed, Programs};
 use crate::command::{self, Child, CommandError, Ended};
 use crate::events::{self, FieldBytes, Packets, Ring, Sink};
 use crate::load::{Loaded, MapsError};
@@ -254,7 +254,7 @@ impl Session<'_> {
         programs.run_special(context, &Target::End)?;
         self.drain_all()?;
         let status = status.or(self.exit).unwrap_or(0);
-        self.report_losses(&attach::misses(self.bundle, programs, &attached))?;
+        self.report_losses(&programs.missed(self.bundle, &mut attached))?;
         self.sink
             .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit)
             .and_then(|()| self.sink.flush())
@@ -507,13 +507,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// What was lost, at the end of a run; `runs` are those that the kernel left out, by clause.
-    fn report_losses(&mut self, runs: &[((u32, u32), u64)]) -> Result<(), RunError> {
+    /// What was lost, at the end of a run; `runs` are those that the kernel left out.
+    fn report_losses(&mut self, runs: &BTreeMap<Missed, u64>) -> Result<(), RunError> {
         self.report_lost_events(true)?;
         let mut losses = losses::collect(self.bundle, &self.loaded.maps);
         let mut add = |count, of| losses.extend((count > 0).then_some(Loss { count, of }));
         self.merged.iter().for_each(|(span, count)| add(*count, Of::Merged { span: *span }));
-        runs.iter().for_each(|(span, count)| add(*count, Of::Run { span: *span }));
+        runs.iter().for_each(|((span, probe), count)| add(*count, Of::Run { span: *span, probe: *probe }));
         add(self.lost_packets, Of::Packet);
         add(self.captures.skipped, Of::Foreign);
         self.sink.losses(self.bundle, &losses).map_err(RunError::Output)

@@ -149,6 +149,7 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
+    c.probe.kernel_frames |= !user;
     let ty = stack_type(c, call, user)?;
     Ok(call.lowered(Vec::new(), Type::Stack(ty)))
 }

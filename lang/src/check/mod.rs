@@ -74,6 +74,9 @@ pub(crate) struct Checked {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// From so many tracepoints of system calls on, one link to their functions is worth it.
+const MANY_CALLS: usize = 8;
+
 /// The attach point that a body is being checked for.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeState {
@@ -86,6 +89,8 @@ pub(crate) struct ProbeState {
     pub function: String,
     /// The result depends on which attach point this is.
     pub specific: bool,
+    /// It depends on how the kernel came to the attach point.
+    pub kernel_frames: bool,
     /// How often the body asks which attach point fired.
     pub id_uses: u32,
     /// The clause, for mended lines.
@@ -232,6 +237,7 @@ impl<'a> Checker<'a> {
             name: String::new(),
             function: String::new(),
             specific: false,
+            kernel_frames: false,
             id_uses: 0,
             clause: None,
         };
@@ -336,6 +342,7 @@ impl Checker<'_> {
             name: target.name.clone(),
             function: target.function.clone(),
             specific: false,
+            kernel_frames: false,
             id_uses: 0,
             clause: Some(clause.probe.clone()),
         };
@@ -374,6 +381,7 @@ impl Checker<'_> {
             locals: std::mem::take(&mut self.locals),
             functions: std::mem::take(&mut self.called).into_iter().map(|(_, f)| f).collect(),
             specific: self.probe.specific,
+            kernel_frames: self.probe.kernel_frames,
             uses_id: self.probe.id_uses > 0,
             targets: vec![(target, span)],
         }
@@ -419,7 +427,14 @@ impl Checker<'_> {
             (true, true) => ProbeIdSource::Cookie,
             (true, false) => ProbeIdSource::Patch,
         };
-        let multi = many && draft.targets.iter().all(|(t, _)| t.multi) && probe_id != ProbeIdSource::Patch;
+        let mut multi = many && draft.targets.iter().all(|(t, _)| t.multi) && probe_id != ProbeIdSource::Patch;
+        if prog_type == ProgType::Tracepoint {
+            // Functions of system calls stand for their tracepoints only where nothing can tell them apart.
+            multi &= draft.targets.len() >= MANY_CALLS
+                && !draft.specific
+                && !draft.kernel_frames
+                && self.kernel.has(Feature::KprobeMulti);
+        }
         let attach = draft
             .targets
             .iter()
@@ -678,6 +693,7 @@ struct Draft<'c> {
     locals: Vec<Local>,
     functions: Vec<Function>,
     specific: bool,
+    kernel_frames: bool,
     uses_id: bool,
     targets: Vec<(&'c Resolved, Span)>,
 }

@@ -53,7 +53,6 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     } else {
         vec![FunctionName { name: function.into(), module: module.map(String::from) }]
     };
-    let several = names.len() > 1;
     Ok(names
         .into_iter()
         .map(|f| {
@@ -74,7 +73,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 function: f.name.clone(),
                 target: Target::Kprobe { function: f.name, module: f.module, offset, ret },
                 context,
-                multi: several,
+                multi: offset == 0,
             }
         })
         .collect())

@@ -33,9 +33,11 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             prog_type: ProgType::Tracepoint,
             name: format!("tracepoint:{category}:{name}"),
             function: String::new(),
+            // Entries of system calls can be reached through their functions; returns cannot, for a call that waits
+            // occupies a return probe, of which there are not enough.
+            multi: category == "syscalls" && name.starts_with("sys_enter_"),
             target: Target::Tracepoint { category, name },
             context: Context::Tracepoint(Rc::new(tracepoint)),
-            multi: false,
         });
     }
     if found.is_empty() {

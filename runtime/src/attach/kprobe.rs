@@ -1,12 +1,15 @@
 //! kprobe and kretprobe: one perf event per function through the kernel's kprobe PMU (Linux 4.17), or one
 //! multi link for many functions where the kernel has it (5.18 with CONFIG_FPROBE).
 
+use super::hurry::{self, Hurry};
 use super::{Link, Reason};
+use crate::kernel::text;
 use crate::sys::{self, PerfAttr};
 use rtrace_lang::bundle::{AttachPoint, Target};
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 /// Failed multi links before the rest is attached singly.
@@ -37,44 +40,103 @@ fn pmu() -> Result<ProbePmu, Reason> {
         .ok_or_else(|| Reason("this kernel has no kprobes (CONFIG_KPROBE_EVENTS), or /sys is not mounted".to_owned()))
 }
 
+/// Where a probe goes in a function.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'p> {
+    pub function: &'p str,
+    pub module: Option<&'p str>,
+    pub offset: u64,
+    pub ret: bool,
+}
+
+/// The addresses of functions, by name and module.
+type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
+
+/// The addresses of many functions, found in one go: the kernel takes milliseconds to find one by name.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    addresses: Addresses,
+    /// The kernel's code, where entries may be probed behind the place that ftrace has there.
+    code: Option<text::KernelText>,
+    _hurry: Option<Hurry>,
+}
+
+impl Places {
+    /// For what is to be attached one by one; nothing is looked up for a few.
+    pub fn of(points: &[&AttachPoint]) -> Places {
+        let name = |p: &&AttachPoint| match &p.target {
+            Target::Kprobe { function, module, .. } => Some((function.clone(), module.clone())),
+            _ => None,
+        };
+        let mut addresses: Addresses = points.iter().filter_map(name).map(|n| (n, Vec::new())).collect();
+        if addresses.len() < hurry::MANY {
+            return Places::default();
+        }
+        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut addresses);
+        // Each kprobe on a place of ftrace makes the kernel walk all such places several times; one on the
+        // instruction behind is a breakpoint, and later a jump.
+        let code = cfg!(target_arch = "x86_64").then(text::KernelText::open).flatten();
+        let hurry = code.is_some().then(|| Hurry::start(&[hurry::JUMPS])).flatten();
+        Places { addresses, code, _hurry: hurry }
+    }
+
+    fn find(&self, place: Place<'_>) -> &[u64] {
+        let key = (place.function.to_owned(), place.module.map(str::to_owned));
+        self.addresses.get(&key).map_or(&[], Vec::as_slice)
+    }
+}
+
 /// Attaches to one function by name. A name that several functions have, or a function of a module, is
 /// resolved to addresses; every function of that name gets the probe.
 pub(super) fn attach(
     program: BorrowedFd<'_>,
-    function: &str,
-    module: Option<&str>,
-    offset: u64,
-    ret: bool,
+    place: Place<'_>,
+    places: &Places,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     let pmu = pmu()?;
-    let symbol = CString::new(function).map_err(|_| Reason("its name holds a NUL".to_owned()))?;
+    let Place { function, module, offset, ret } = place;
     let config = if ret { pmu.ret } else { 0 };
-    let named =
-        PerfAttr { kind: pmu.kind, config, config1: symbol.as_ptr() as u64, config2: offset, ..PerfAttr::default() };
+    let attr = PerfAttr { kind: pmu.kind, config, ..PerfAttr::default() };
+    let at = |address: u64| open(&PerfAttr { config2: address, ..attr }, program, cookie);
+    let known = places.find(place);
+    if !known.is_empty() {
+        let each = known.iter().map(|address| {
+            let behind = places.code.as_ref().filter(|_| offset == 0 && !ret).and_then(|c| c.behind_entry(*address));
+            match behind.map(at) {
+                Some(Ok(link)) => Ok(link),
+                _ => at(address.wrapping_add(offset)),
+            }
+        });
+        return each.collect::<io::Result<Vec<Link>>>().map_err(|e| reason(&e, offset));
+    }
+    let symbol = match module {
+        Some(module) if module != "vmlinux" => format!("{module}:{function}"),
+        _ => function.to_owned(),
+    };
+    let symbol = CString::new(symbol).map_err(|_| Reason("its name holds a NUL".to_owned()))?;
+    let named = PerfAttr { config1: symbol.as_ptr() as u64, config2: offset, ..attr };
     let error = match open(&named, program, cookie) {
         Ok(link) => return Ok(vec![link]),
         Err(e) => e,
     };
     // ENOENT: perhaps a module's; EADDRNOTAVAIL: not unique (since Linux 6.6).
     if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EADDRNOTAVAIL)) {
-        let mut links = Vec::new();
-        for address in addresses(function, module) {
-            let at = PerfAttr { config1: 0, config2: address.wrapping_add(offset), ..named };
-            match open(&at, program, cookie) {
-                Ok(link) => links.push(link),
-                Err(e) => return Err(reason(&e, offset)),
-            }
-        }
-        if !links.is_empty() {
-            return Ok(links);
+        let key = (function.to_owned(), module.map(str::to_owned));
+        let mut wanted = HashMap::from([(key, Vec::new())]);
+        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut wanted);
+        let links: io::Result<Vec<Link>> =
+            wanted.into_values().flatten().map(|address| at(address.wrapping_add(offset))).collect();
+        match links {
+            Ok(links) if links.is_empty() => {}
+            links => return links.map_err(|e| reason(&e, offset)),
         }
     }
     Err(reason(&error, offset))
 }
 
 fn open(attr: &PerfAttr, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
-    Link::event(sys::perf_event_open(attr, -1, 0)?, program, cookie)
+    Link::event(sys::perf_event_open(attr, -1, 0)?, program, cookie).map(Link::waiting)
 }
 
 fn reason(error: &io::Error, offset: u64) -> Reason {
@@ -97,27 +159,33 @@ fn reason(error: &io::Error, offset: u64) -> Reason {
     )
 }
 
-/// All addresses of a function, from /proc/kallsyms.
-fn addresses(function: &str, module: Option<&str>) -> Vec<u64> {
-    let text = std::fs::read("/proc/kallsyms").unwrap_or_default();
-    parse_kallsyms(&text, function, module)
+/// Adds all addresses that kallsyms has of functions, given by name and module; the module `vmlinux` is the kernel
+/// itself, none is any.
+fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
+    type Of<'w> = (Option<&'w [u8]>, &'w mut Vec<u64>);
+    let mut by_name: HashMap<&[u8], Vec<Of<'_>>> = HashMap::new();
+    for ((name, module), found) in wanted.iter_mut() {
+        by_name.entry(name.as_bytes()).or_default().push((module.as_deref().map(str::as_bytes), found));
+    }
+    for line in kallsyms.split(|b| *b == b'\n') {
+        let mut words = line.split(|b| matches!(b, b' ' | b'\t')).filter(|w| !w.is_empty());
+        let (Some(address), Some([b't' | b'T' | b'w' | b'W']), Some(name)) = (words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        let Some(found) = by_name.get_mut(name) else { continue };
+        let of = words.next().map_or(b"vmlinux".as_slice(), |m| m.trim_ascii_start().strip_prefix(b"[").unwrap_or(m));
+        let of = of.strip_suffix(b"]").unwrap_or(of);
+        let address = std::str::from_utf8(address).ok().and_then(|a| u64::from_str_radix(a, 16).ok());
+        for (_, list) in found.iter_mut().filter(|(module, _)| module.is_none_or(|m| m == of)) {
+            list.extend(address.filter(|a| *a != 0));
+        }
+    }
 }
 
-fn parse_kallsyms(text: &[u8], function: &str, module: Option<&str>) -> Vec<u64> {
-    let lines = text.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-    let matching = lines.filter_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        let (address, kind, name) = (words.next()?, words.next()?, words.next()?);
-        let of = words.next().map(|m| m.trim_matches(['[', ']']));
-        let fits = name == function && matches!(kind, "t" | "T" | "w" | "W") && (module.is_none() || of == module);
-        fits.then(|| u64::from_str_radix(address, 16).ok()).flatten().filter(|a| *a != 0)
-    });
-    matching.collect()
-}
-
-/// Attaches points with multi links, one for entries and one for returns. When the kernel refuses a set, its
-/// halves are tried, so that one bad function does not spoil a wildcard. Returns the links, and the points
-/// that must be tried singly.
+/// Attaches points with multi links, one for entries and one for returns; functions of modules by address, since a name
+/// may stand for another function too. When the kernel refuses a set, its halves are tried, so that one bad function
+/// does not spoil a wildcard. Returns the links, and the points that must be tried singly.
 pub(super) fn attach_multi<'p>(
     program: BorrowedFd<'_>,
     points: &[&'p AttachPoint],
@@ -125,43 +193,106 @@ pub(super) fn attach_multi<'p>(
 ) -> (Vec<Link>, Vec<&'p AttachPoint>) {
     let mut links = Vec::new();
     let mut left = Vec::new();
-    for want_ret in [false, true] {
-        let mut named: Vec<(CString, &AttachPoint)> = Vec::new();
-        for point in points.iter().copied() {
-            match &point.target {
-                Target::Kprobe { ret, .. } if *ret != want_ret => {}
-                Target::Kprobe { function, offset: 0, .. } => match CString::new(function.as_str()) {
-                    Ok(symbol) => named.push((symbol, point)),
-                    Err(_) => left.push(point),
-                },
-                _ if want_ret => {}
-                _ => left.push(point),
+    let mut named: [Vec<(CString, &AttachPoint)>; 2] = Default::default();
+    let mut placed: [Vec<(u64, &AttachPoint)>; 2] = Default::default();
+    let modules = addresses_in_modules(points);
+    for point in points.iter().copied() {
+        let known = match &point.target {
+            Target::Kprobe { function, module: Some(module), offset: 0, ret } => {
+                let key = (function.clone(), Some(module.clone()));
+                modules
+                    .get(&key)
+                    .and_then(|a| a.first())
+                    .map(|address| placed_in(&mut placed, *ret).push((*address, point)))
             }
+            target => symbol(target)
+                .and_then(|(name, ret)| Some((CString::new(name).ok()?, ret)))
+                .map(|(name, ret)| placed_in(&mut named, ret).push((name, point))),
+        };
+        if known.is_none() {
+            left.push(point);
         }
-        let mut sets: Vec<&[(CString, &'p AttachPoint)]> = vec![&named];
-        let mut failures = 0;
-        while let Some(set) = sets.pop() {
-            if set.is_empty() {
-                continue;
-            }
+    }
+    let cookie = |p: &AttachPoint| u64::from(p.probe);
+    for ((ret, named), placed) in [false, true].into_iter().zip(&named).zip(&placed) {
+        let open_named = |set: &[(CString, &'p AttachPoint)]| {
             let symbols: Vec<&CStr> = set.iter().map(|(symbol, _)| symbol.as_c_str()).collect();
-            let cookies: Vec<u64> =
-                if with_cookies { set.iter().map(|(_, p)| u64::from(p.probe)).collect() } else { Vec::new() };
-            match sys::kprobe_multi(program, &symbols, want_ret, &cookies) {
-                Ok(fd) => links.push(Link::whole(fd)),
-                Err(error) => {
-                    failures += 1;
-                    // EOPNOTSUPP: a kernel without CONFIG_FPROBE, Debian's 6.1 for one.
-                    let hopeless = error.raw_os_error() == Some(libc::EOPNOTSUPP) || failures > MOST_FAILURES;
-                    match set.split_at_checked(set.len() / 2) {
-                        Some((low, high)) if !hopeless && !low.is_empty() => sets.extend([high, low]),
-                        _ => left.extend(set.iter().map(|(_, point)| *point)),
-                    }
+            let cookies: Vec<u64> = set.iter().map(|(_, p)| cookie(p)).filter(|_| with_cookies).collect();
+            sys::kprobe_multi(program, sys::Functions::Names(&symbols), ret, &cookies)
+        };
+        let open_placed = |set: &[(u64, &'p AttachPoint)]| {
+            let addresses: Vec<u64> = set.iter().map(|(address, _)| *address).collect();
+            let cookies: Vec<u64> = set.iter().map(|(_, p)| cookie(p)).filter(|_| with_cookies).collect();
+            sys::kprobe_multi(program, sys::Functions::Addresses(&addresses), ret, &cookies)
+        };
+        attach_sets(named, open_named, &mut links, &mut left);
+        attach_sets(placed, open_placed, &mut links, &mut left);
+    }
+    (links, left)
+}
+
+/// Of entries or of returns.
+fn placed_in<T>(of: &mut [T; 2], ret: bool) -> &mut T {
+    let [entries, returns] = of;
+    if ret { returns } else { entries }
+}
+
+fn addresses_in_modules(points: &[&AttachPoint]) -> Addresses {
+    let of_module = |p: &&AttachPoint| match &p.target {
+        Target::Kprobe { function, module: Some(module), offset: 0, .. } => {
+            Some(((function.clone(), Some(module.clone())), Vec::new()))
+        }
+        _ => None,
+    };
+    let mut wanted: HashMap<_, _> = points.iter().filter_map(of_module).collect();
+    if !wanted.is_empty() {
+        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut wanted);
+    }
+    wanted
+}
+
+/// Opens a link for a set, or for its halves.
+fn attach_sets<'p, T>(
+    all: &[(T, &'p AttachPoint)],
+    open: impl Fn(&[(T, &'p AttachPoint)]) -> io::Result<OwnedFd>,
+    links: &mut Vec<Link>,
+    left: &mut Vec<&'p AttachPoint>,
+) {
+    let mut sets = vec![all];
+    let mut failures = 0;
+    while let Some(set) = sets.pop() {
+        if set.is_empty() {
+            continue;
+        }
+        match open(set) {
+            Ok(fd) => links.push(Link::whole(fd)),
+            Err(error) => {
+                failures += 1;
+                // EOPNOTSUPP: a kernel without CONFIG_FPROBE, Debian's 6.1 for one.
+                let hopeless = error.raw_os_error() == Some(libc::EOPNOTSUPP) || failures > MOST_FAILURES;
+                match set.split_at_checked(set.len() / 2) {
+                    Some((low, high)) if !hopeless && !low.is_empty() => sets.extend([high, low]),
+                    _ => left.extend(set.iter().map(|(_, point)| *point)),
                 }
             }
         }
     }
-    (links, left)
+}
+
+/// The function that a multi link may have for a target, and whether at its return.
+///
+/// The tracepoint of a system call's entry is reached through its function, where the program does not ask what it was given (the
+/// compiler says so by asking for a multi link): one link for all of them instead of a perf event for each, whose
+/// closing takes the kernel 25 ms. The functions have the tracepoints' names (SYSCALL_DEFINE).
+fn symbol(target: &Target) -> Option<(String, bool)> {
+    match target {
+        Target::Kprobe { function, module: None, offset: 0, ret } => Some((function.clone(), *ret)),
+        Target::Tracepoint { category, name } if category == "syscalls" => {
+            let prefix = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
+            Some((format!("{prefix}{}", name.strip_prefix("sys_enter_")?), false))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -171,11 +302,25 @@ mod tests {
     #[test]
     fn kallsyms_lines() {
         let text = b"ffffffff81000010 T vfs_read\nffffffff81000020 t vfs_read\nffffffffc0000030 t vfs_read\t[dummy]\n\
-            0000000000000000 t vfs_read\nffffffff81000040 D vfs_read\nffffffff81000050 t vfs_reads\n";
-        assert_eq!(
-            parse_kallsyms(text, "vfs_read", None),
-            [0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_c000_0030]
-        );
-        assert_eq!(parse_kallsyms(text, "vfs_read", Some("dummy")), [0xffff_ffff_c000_0030]);
+            0000000000000000 t vfs_read\nffffffff81000040 D vfs_read\nffffffff81000050 t vfs_reads\nnonsense\n";
+        let key = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
+        let keys = [
+            key("vfs_read", None),
+            key("vfs_read", Some("dummy")),
+            key("vfs_read", Some("vmlinux")),
+            key("vfs_readv", None),
+        ];
+        let mut wanted: HashMap<_, _> = keys.iter().cloned().map(|k| (k, Vec::new())).collect();
+        find_addresses(text, &mut wanted);
+        let found = keys.map(|k| wanted.remove(&k).unwrap());
+        let all = vec![0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_c000_0030];
+        assert_eq!(found, [all.clone(), all[2..].to_vec(), all[..2].to_vec(), vec![]]);
+    }
+
+    #[test]
+    fn system_calls_are_functions() {
+        let target = |name: &str| Target::Tracepoint { category: "syscalls".into(), name: name.into() };
+        assert!(symbol(&target("sys_enter_newstat")).is_some_and(|(name, ret)| name.ends_with("_sys_newstat") && !ret));
+        assert_eq!(symbol(&target("sys_exit_read")), None);
     }
 }

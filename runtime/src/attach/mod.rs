@@ -2,7 +2,9 @@
 //! wants it; this one decides which copies of a program are loaded, what happens when a point fails, and
 //! holds everything attached so that dropping it detaches everything.
 
+mod hurry;
 pub mod kprobe;
+mod link;
 pub mod perf;
 pub mod raw_tracepoint;
 pub mod special;
@@ -12,13 +14,15 @@ pub mod uprobe;
 pub mod watchpoint;
 
 use crate::load::{self, LoadError, Loaded, Multi, Variant, program};
-use crate::sys::{self, PerfControl};
+use crate::sys;
+use kprobe::{Place, Places};
+pub use link::Link;
+use link::Links;
 use rtrace_lang::bundle::{AttachPoint, Bundle, MissingProbes, ProbeIdSource, ProgType, ProgramDef, Target};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -64,47 +68,6 @@ impl Reason {
     }
 }
 
-/// One attachment; dropping it detaches.
-#[derive(Debug)]
-pub struct Link {
-    /// Closed before the event.
-    link: Option<OwnedFd>,
-    event: Option<OwnedFd>,
-    /// fentry or fexit, slow to detach.
-    trampoline: bool,
-    /// The address of a watchpoint.
-    watches: Option<u64>,
-}
-
-impl Link {
-    fn whole(fd: OwnedFd) -> Link {
-        Link { link: Some(fd), event: None, trampoline: false, watches: None }
-    }
-
-    /// Ties a program to an opened perf event and starts it. With a link where the kernel has them (5.15):
-    /// closing the link takes the program off without taking the probe out, which is slow.
-    fn event(event: OwnedFd, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
-        static NO_LINKS: AtomicBool = AtomicBool::new(false);
-        let link = match cookie {
-            Some(cookie) => Some(sys::perf_link(program, event.as_fd(), cookie)?),
-            None if NO_LINKS.load(Ordering::Relaxed) => None,
-            None => match sys::perf_link(program, event.as_fd(), 0) {
-                Ok(link) => Some(link),
-                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-                    NO_LINKS.store(true, Ordering::Relaxed);
-                    None
-                }
-                Err(e) => return Err(e),
-            },
-        };
-        if link.is_none() {
-            sys::perf_control(event.as_fd(), PerfControl::SetProgram(program))?;
-        }
-        sys::perf_control(event.as_fd(), PerfControl::Enable)?;
-        Ok(Link { link, event: Some(event), trampoline: false, watches: None })
-    }
-}
-
 /// A copy of a program in the kernel, with the attach points (indices) that it serves.
 #[derive(Debug)]
 struct Instance {
@@ -129,11 +92,14 @@ pub struct Missing {
     span: (u32, u32),
 }
 
+/// Where hits were missed: the clause in the sources, and the probe (index) if it is known.
+pub type Missed = ((u32, u32), Option<u32>);
+
 /// What is attached.
 #[derive(Debug, Default)]
 pub struct Attached {
-    links: Vec<Link>,
-    /// Copies of programs (indices) that were loaded while attaching.
+    links: Links,
+    /// Copies of programs that were loaded while attaching, with the program's index.
     copies: Vec<(usize, OwnedFd)>,
     /// Attach points as written of which something works.
     spans: HashSet<(u32, u32)>,
@@ -145,29 +111,12 @@ pub struct Attached {
 impl Attached {
     /// Removes the watchpoints of an address. Returns whether there were any.
     pub fn unwatch(&mut self, address: u64) -> bool {
-        let before = self.links.len();
-        self.links.retain(|l| l.watches != Some(address));
-        self.links.len() < before
+        self.links.unwatch(address)
     }
 
-    /// Stops the probes as far as that is quick: taking a kprobe or a trampoline out makes the kernel wait each
-    /// time, which is for after the results are shown. A link to a perf event lets go of the program at once;
-    /// timers can be disabled; of the others only a few are taken out here. What remains is released by dropping.
+    /// Stops the probes as far as that is quick; see [`Links::stop`].
     pub fn stop(&mut self) {
-        let slow = |l: &&Link| l.trampoline || l.link.is_none();
-        let few = self.links.iter().filter(slow).count() <= FEW;
-        for link in &mut self.links {
-            match (&link.link, &link.event) {
-                (Some(_), Some(_)) => link.link = None,
-                (Some(_), None) if few || !link.trampoline => link.link = None,
-                (None, Some(_)) if few => link.event = None,
-                (None, Some(event)) => {
-                    // A probe that cannot be disabled is detached by closing; nothing to report.
-                    let _ = sys::perf_control(event.as_fd(), PerfControl::Disable);
-                }
-                _ => {}
-            }
-        }
+        self.links.stop();
     }
 }
 
@@ -181,16 +130,16 @@ pub struct Context<'a> {
     pub child: Option<u32>,
     modules: RefCell<HashMap<String, Option<OwnedFd>>>,
     /// How many attach points each one as written stands for.
-    written: HashMap<(u32, u32), usize>,
+    counts: HashMap<(u32, u32), usize>,
 }
 
 impl<'a> Context<'a> {
     pub fn new(bundle: &'a Bundle, loaded: &'a Loaded, pid: Option<u32>) -> Context<'a> {
-        let mut written = HashMap::new();
+        let mut counts = HashMap::new();
         for point in bundle.programs.iter().flat_map(|p| &p.attach) {
-            *written.entry(point.span).or_insert(0) += 1;
+            *counts.entry(point.span).or_insert(0) += 1;
         }
-        Context { bundle, loaded, pid, child: None, modules: RefCell::default(), written }
+        Context { bundle, loaded, pid, child: None, modules: RefCell::default(), counts }
     }
 
     fn name(&self, point: &AttachPoint) -> String {
@@ -204,7 +153,7 @@ impl<'a> Context<'a> {
     /// Whether an attach point may be left out: one of a wildcard, or any when the script says so.
     fn tolerates(&self, point: &AttachPoint) -> bool {
         self.bundle.config.missing_probes != MissingProbes::Error
-            || self.written.get(&point.span).is_some_and(|count| *count > 1)
+            || self.counts.get(&point.span).is_some_and(|count| *count > 1)
     }
 
     fn missing(&self, point: &AttachPoint, error: &AttachError) -> Missing {
@@ -278,7 +227,7 @@ fn multi_of(def: &ProgramDef) -> Option<Multi> {
         return None;
     }
     match def.attach.first()?.target {
-        Target::Kprobe { .. } => Some(Multi::Kprobe),
+        Target::Kprobe { .. } | Target::Tracepoint { .. } => Some(Multi::Kprobe),
         Target::Uprobe { .. } | Target::Usdt { .. } => Some(Multi::Uprobe),
         _ => None,
     }
@@ -328,28 +277,32 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     }
 }
 
-/// Runs that the kernel left out because a program was running on the CPU already, by clause.
-pub fn misses(bundle: &Bundle, programs: &Programs, attached: &Attached) -> Vec<((u32, u32), u64)> {
-    let mut found: Vec<((u32, u32), u64)> = Vec::new();
-    let loaded =
-        programs.instances.iter().map(|i| (i.program, &i.fd)).chain(attached.copies.iter().map(|(p, f)| (*p, f)));
-    for (program, fd) in loaded {
-        let (Some(def), Ok(missed)) = (bundle.programs.get(program), sys::missed_runs(fd.as_fd())) else { continue };
-        match found.iter_mut().find(|(span, _)| *span == def.span) {
-            Some((_, count)) => *count += missed,
-            None => found.push((def.span, missed)),
-        }
-    }
-    found
-}
-
-/// As many trampolines are taken out before the results are shown; 0.02 to 0.2 s each.
-const FEW: usize = 4;
-
 /// With more attach points than this, the usual limit of 1024 open files is near.
 const MANY: usize = 200;
 
 impl Programs {
+    /// Hits of probes that ran no program, because a program or a kprobe was running on the CPU already, or because a
+    /// return probe follows only so many open calls: by clause, and by probe where the kernel counts it alone.
+    pub fn missed(&self, bundle: &Bundle, attached: &mut Attached) -> BTreeMap<Missed, u64> {
+        attached.links.count_missed();
+        let loaded = self.instances.iter().map(|i| (i.program, i.points.as_slice(), &i.fd));
+        let copies = attached.copies.iter().map(|(program, fd)| (*program, [].as_slice(), fd));
+        let of_programs = loaded.chain(copies).map(|(program, points, fd)| {
+            let point = match (points, bundle.programs.get(program)) {
+                ([one], Some(def)) => def.attach.get(*one).map(|p| p.probe),
+                _ => None,
+            };
+            (program, point, sys::missed_runs(fd.as_fd()).unwrap_or(0))
+        });
+        let of_links = attached.links.missed();
+        let mut missed = BTreeMap::new();
+        for (program, probe, count) in of_programs.chain(of_links).filter(|(.., count)| *count > 0) {
+            let Some(def) = bundle.programs.get(program) else { continue };
+            *missed.entry((def.span, probe)).or_insert(0) += count;
+        }
+        missed
+    }
+
     /// Runs the programs of `BEGIN` or `END`. Returns how many there were.
     pub fn run_special(&self, context: &Context<'_>, which: &Target) -> Result<usize, AttachError> {
         let mut count = 0;
@@ -365,15 +318,25 @@ impl Programs {
         Ok(count)
     }
 
+    /// The functions that are attached to one by one in any case.
+    fn places(&self, context: &Context<'_>) -> Places {
+        let single = self.instances.iter().filter(|i| i.multi.is_none()).filter_map(|i| {
+            let def = context.bundle.programs.get(i.program)?;
+            Some(i.points.iter().filter_map(|n| def.attach.get(*n)))
+        });
+        Places::of(&single.flatten().collect::<Vec<_>>())
+    }
+
     /// Attaches all programs but those of `BEGIN` and `END`, which only count. On an error everything that
     /// was attached is released again.
     pub fn attach(&self, context: &Context<'_>) -> Result<Attached, AttachError> {
         let mut attached = Attached { missing: self.missing.clone(), ..Attached::default() };
+        let mut places = self.places(context);
         for instance in &self.instances {
             let Some(def) = context.bundle.programs.get(instance.program) else { continue };
             let points: Vec<&AttachPoint> = instance.points.iter().filter_map(|n| def.attach.get(*n)).collect();
             let left = match instance.multi {
-                Some(multi) => attach_multi(context, instance.fd.as_fd(), def, &points, multi, &mut attached),
+                Some(multi) => attach_multi(context, instance, def, &points, multi, &mut attached),
                 None => points,
             };
             if left.is_empty() {
@@ -385,11 +348,16 @@ impl Programs {
             if left.len() > MANY {
                 sys::raise_open_files();
             }
+            // What no multi link would take; a program for each attach point was seen to before.
+            if instance.multi.is_some() {
+                places = Places::of(&left);
+            }
             for point in left {
                 let cookie = (def.probe_id == ProbeIdSource::Cookie).then_some(u64::from(point.probe));
-                match attach_one(context, fd, point, cookie) {
+                match attach_one(context, fd, point, &places, cookie) {
                     Ok(links) => {
-                        attached.links.extend(links);
+                        let known = links.into_iter().map(|l| l.belonging(instance.program, Some(point.probe)));
+                        attached.links.extend(known);
                         attached.count += 1;
                         attached.spans.insert(point.span);
                     }
@@ -421,13 +389,15 @@ fn attach_one(
     context: &Context<'_>,
     program: BorrowedFd<'_>,
     point: &AttachPoint,
+    places: &Places,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     match &point.target {
         // Run by themselves.
         Target::Begin | Target::End => Ok(Vec::new()),
         Target::Kprobe { function, module, offset, ret } => {
-            kprobe::attach(program, function, module.as_deref(), *offset, *ret, cookie)
+            let place = Place { function, module: module.as_deref(), offset: *offset, ret: *ret };
+            kprobe::attach(program, place, places, cookie)
         }
         Target::Trampoline { .. } => trampoline::attach(program),
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, cookie),
@@ -447,18 +417,19 @@ fn attach_one(
 /// Attaches as many points as possible with multi links; returns those left for single links.
 fn attach_multi<'p>(
     context: &Context<'_>,
-    program: BorrowedFd<'_>,
+    instance: &Instance,
     def: &ProgramDef,
     points: &[&'p AttachPoint],
     multi: Multi,
     attached: &mut Attached,
 ) -> Vec<&'p AttachPoint> {
     let with_cookies = def.probe_id == ProbeIdSource::Cookie;
+    let program = instance.fd.as_fd();
     let (links, left) = match multi {
         Multi::Kprobe => kprobe::attach_multi(program, points, with_cookies),
         Multi::Uprobe => uprobe::attach_multi(program, points, with_cookies, context.pid),
     };
-    attached.links.extend(links);
+    attached.links.extend(links.into_iter().map(|l| l.belonging(instance.program, None)));
     attached.count += points.len() - left.len();
     let done = points.iter().filter(|p| !left.iter().any(|l| std::ptr::eq(*l, **p)));
     attached.spans.extend(done.map(|p| p.span));

@@ -19,7 +19,7 @@ pub(super) fn attach(
     let attr = PerfAttr { kind: TRACEPOINT, config: id, sample: 1, ..PerfAttr::default() };
     sys::perf_event_open(&attr, -1, 0)
         .and_then(|event| Link::event(event, program, cookie))
-        .map(|link| vec![link])
+        .map(|link| vec![link.waiting()])
         .map_err(|e| {
             Reason::of(
                 &e,

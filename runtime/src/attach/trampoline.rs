@@ -7,9 +7,7 @@ use std::os::fd::BorrowedFd;
 
 pub(super) fn attach(program: BorrowedFd<'_>) -> Result<Vec<Link>, Reason> {
     // BPF_RAW_TRACEPOINT_OPEN serves all tracing programs, and since Linux 5.5; LINK_CREATE since 5.19.
-    sys::raw_tracepoint_open(program, None)
-        .map(|fd| vec![Link { trampoline: true, ..Link::whole(fd) }])
-        .map_err(|e| reason(&e))
+    sys::raw_tracepoint_open(program, None).map(|fd| vec![Link::trampoline(fd)]).map_err(|e| reason(&e))
 }
 
 /// Why the kernel refuses a function, at load or at attach time.

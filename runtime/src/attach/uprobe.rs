@@ -66,7 +66,7 @@ pub(super) fn attach(
     let (pid, cpu) = pid.map_or((-1, 0), |pid| (pid as i32, -1));
     sys::perf_event_open(&attr, pid, cpu)
         .and_then(|event| Link::event(event, program, cookie))
-        .map(|link| vec![link])
+        .map(|link| vec![link.waiting()])
         .map_err(|e| reason(&e))
 }
 

@@ -36,7 +36,7 @@ pub(super) fn attach(
         config2: if access.execute { size_of::<usize>() as u64 } else { u64::from(length) },
         ..PerfAttr::default()
     };
-    let mut links = everywhere(attr, process, program, cookie).map_err(|error| {
+    let links = everywhere(attr, process, program, cookie).map_err(|error| {
         Reason::of(
             &error,
             &[
@@ -52,8 +52,5 @@ pub(super) fn attach(
             ],
         )
     })?;
-    for link in &mut links {
-        link.watches = Some(address);
-    }
-    Ok(links)
+    Ok(links.into_iter().map(|link| link.watching(address)).collect())
 }

@@ -158,7 +158,7 @@ fn kprobe_multi(by_version: bool) -> Option<bool> {
         Err(e) if not_allowed(&e) => return None,
         Err(_) => return Some(false),
     };
-    match sys::kprobe_multi(program.as_fd(), &[], false, &[]) {
+    match sys::kprobe_multi(program.as_fd(), sys::Functions::Names(&[]), false, &[]) {
         Ok(_) => Some(true),
         Err(e) => Some(e.raw_os_error() == Some(libc::EINVAL)),
     }

@@ -2,7 +2,7 @@
 //!
 //! [`LiveKernel`] reads nothing before it is asked: a script with one probe costs the one file that answers
 //! its question. Each source of facts has its own file here: BTF, tracefs, kernel functions, executables,
-//! features, namespaces.
+//! features, namespaces, the kernel's code.
 
 mod btf;
 mod cache;
@@ -16,6 +16,7 @@ mod mapped;
 mod namespace;
 mod os;
 mod renamed;
+pub(crate) mod text;
 mod tracefs;
 mod usdt;
 pub(crate) mod user;

@@ -39,7 +39,7 @@ const LD_IMM64: u64 = 0x18;
 fn kernel_types(prog_type: ProgType, multi: Option<Multi>) -> (u32, u32) {
     match (prog_type, multi) {
         (ProgType::Kprobe, None) => (2, 0),
-        (ProgType::Kprobe, Some(Multi::Kprobe)) => (2, sys::TRACE_KPROBE_MULTI),
+        (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Kprobe)) => (2, sys::TRACE_KPROBE_MULTI),
         (ProgType::Kprobe, Some(Multi::Uprobe)) => (2, sys::TRACE_UPROBE_MULTI),
         (ProgType::Tracepoint, _) => (5, 0),
         (ProgType::PerfEvent, _) => (7, 0),
