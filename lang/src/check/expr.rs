@@ -1,8 +1,8 @@
 //! Expressions: literals, names, operators. Members and elements are in `access.rs`, calls in `call.rs`.
 
-use super::Checker;
 use super::access::scale;
 use super::convert::{fold as fold_to, signed_as, unify};
+use super::{Checker, MapInfo};
 use crate::builtins;
 use crate::codes::Code;
 use crate::constants;
@@ -412,14 +412,22 @@ impl Checker<'_> {
 
     fn map_get(&mut self, name: &str, key: Option<&ast::Expr>, span: Span) -> Result<Expr> {
         let (map, key) = self.map_place(name, key, span)?;
-        let Some(ty) = self.map(map)?.value.clone() else {
-            let assigned = self.maps.iter().filter(|m| m.value.is_some()).map(|m| m.name.as_str());
-            let help = match super::args::nearest(name, assigned) {
-                Some(n) => format!("did you mean `@{n}`?"),
-                None => "assign to it in some probe".to_owned(),
+        if let Some(m) = self.maps.get_mut(map as usize) {
+            m.read = true;
+        }
+        let MapInfo { value, unset, .. } = self.map(map)?.clone();
+        let message = || format!("{NEVER_ASSIGNED} to `@{name}`");
+        if unset {
+            let assigned = self.maps.iter().filter(|m| !m.unset).map(|m| m.name.as_str());
+            let warning = Diagnostic::warning(Code::Unset, span, message()).label("this is always zero");
+            let warning = match super::args::nearest(name, assigned) {
+                Some(n) => warning.help(format!("did you mean `@{n}`?")),
+                None => warning,
             };
-            return Err(Diagnostic::error(Code::Unset, span, format!("{NEVER_ASSIGNED} to `@{name}`")).help(help));
-        };
+            self.warn(warning);
+        }
+        // Not known yet; the walk that reports finds one.
+        let Some(ty) = value else { return Err(Diagnostic::error(Code::Unset, span, message())) };
         let key = key.map(Box::new);
         Ok(match ty {
             Type::Agg(_) => Expr { kind: ExprKind::AggGet { map, key }, ty, span },

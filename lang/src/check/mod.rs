@@ -51,6 +51,10 @@ pub(crate) struct MapInfo {
     pub value: Option<Type>,
     /// Something is assigned to it, whatever its type.
     pub assigned: bool,
+    /// Its value is asked for somewhere.
+    pub read: bool,
+    /// Nothing is assigned to it, and what is read of it is zero.
+    pub unset: bool,
     /// First use, for messages.
     pub span: Span,
     pub max_entries: Option<u32>,
@@ -200,6 +204,15 @@ pub(crate) fn check(
             map.key.get_or_insert(None);
             map.value = Some(Type::I64);
         }
+        checker.settle(script);
+    }
+    // What is read but nothing is assigned to is zero, too, and a mistake more often than not: a warning.
+    let mut unset = false;
+    for map in checker.maps.iter_mut().filter(|m| m.value.is_none() && m.read) {
+        map.key.get_or_insert(None);
+        (map.value, map.unset, unset) = (Some(Type::I64), true, true);
+    }
+    if unset {
         checker.settle(script);
     }
     let (programs, probes) = checker.walk(script);
@@ -506,6 +519,8 @@ impl Checker<'_> {
             key: None,
             value: None,
             assigned: false,
+            read: false,
+            unset: false,
             span,
             max_entries: None,
             lru: false,
