@@ -1,6 +1,6 @@
 //! Functions on maps: keys, deletion, clearing, size.
 
-use super::{Builtin, COMMON, Check, Side, helper};
+use super::{Builtin, COMMON, Check, Helper, Side, helper};
 use crate::bundle::Action;
 use crate::check::{Call, Checker, kept};
 use crate::codes::Code;
@@ -9,6 +9,9 @@ use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
+
+/// What counts the entries of a map; the frames of a stack are counted without.
+const FOR_EACH: Helper = Helper { name: "bpf_for_each_map_elem", id: 164, since: Version(5, 13) };
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -44,10 +47,9 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "len",
         signatures: &["len(@m)", "len(stack)"],
-        doc: "The number of entries of a map, all of which the kernel walks over; the number of frames of a stack.",
+        doc: "The number of entries of a map, all of which the kernel walks over (Linux 5.13); the number of frames of a stack.",
         example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { printf(\"%d\\n\", len(@)) }",
         arity: (1, 1),
-        helper: helper("bpf_for_each_map_elem", 164, Version(5, 13)),
         check: Check::Value(len),
         ..COMMON
     },
@@ -90,6 +92,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
     }
     let map = c.whole_map(arg, "`len`")?;
+    c.needs(call, FOR_EACH)?;
     let info = c.map(map)?;
     if let Some(None) = info.key {
         let message = format!("`@{}` has no keys to count", info.name);

@@ -3,7 +3,7 @@
 
 use super::Checker;
 use super::mend;
-use crate::builtins::{self, Allowed, Builtin, Check};
+use crate::builtins::{self, Allowed, Builtin, Check, Helper};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::headers;
@@ -208,11 +208,18 @@ impl Checker<'_> {
         {
             return Err(self.not_allowed(call, types));
         }
-        if let Some(h) = b.helper
-            && self.kernel.version() < h.since
-        {
-            let message =
-                format!("`{}` needs Linux {} or later, and this is {}", b.name, h.since, self.kernel.version());
+        b.helper.map_or(Ok(()), |h| self.needs(call, h))
+    }
+
+    /// An error where the kernel lacks the helper.
+    pub(crate) fn needs(&self, call: &Call<'_>, h: Helper) -> Result<()> {
+        if self.kernel.version() < h.since {
+            let message = format!(
+                "`{}` needs Linux {} or later, and this is {}",
+                call.builtin.name,
+                h.since,
+                self.kernel.version()
+            );
             return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
                 .note(format!("it uses the BPF helper {}", h.name)));
         }

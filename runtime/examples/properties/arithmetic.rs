@@ -107,7 +107,13 @@ fn expression(random: &mut Random, operands: &[Operand], depth: u32) -> Expr {
         6 => Expr::Logical(random.one_in(2), sub(random), sub(random)),
         7 => Expr::Choose(sub(random), sub(random), sub(random)),
         8..=10 => Expr::Binary(random.pick(COMPARISONS), sub(random), sub(random)),
-        _ => Expr::Binary(random.pick(ARITHMETIC), sub(random), sub(random)),
+        _ => {
+            let (op, l, r) = (random.pick(ARITHMETIC), sub(random), sub(random));
+            // The compiler refuses to divide a constant by one that is zero.
+            let refused =
+                matches!(op, Op::Div | Op::Rem) && l.value().constant && r.value().constant && r.value().v == 0;
+            Expr::Binary(if refused { Op::Add } else { op }, l, r)
+        }
     }
 }
 

@@ -186,8 +186,15 @@ pub fn binary(op: Op, l: Value, r: Value) -> Value {
         Op::Shl => i128::from((a as u64) << count),
         _ => a >> count,
     };
-    // What divides by zero is left to run time.
-    let constant = constant && !(matches!(op, Op::Div | Op::Rem) && b == 0);
+    // A constant that only the unsigned type holds has that.
+    let exact = match op {
+        Op::Add => a.checked_add(b),
+        Op::Mul => a.checked_mul(b),
+        Op::Shl if (0..64).contains(&b) => a.checked_shl(b as u32),
+        _ => None,
+    };
+    let outgrown = |n: i128| n > i128::from(i64::MAX) && n <= i128::from(u64::MAX);
+    let ty = if constant && ty == I64 && a >= 0 && b >= 0 && exact.is_some_and(outgrown) { U64 } else { ty };
     Value { ty, v: ty.cut(v), constant }
 }
 
