@@ -56,6 +56,14 @@ pub struct Cli {
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
+    /// Run the tests of the script, its probes `test:NAME`
+    #[arg(long, conflicts_with = "bench")]
+    pub test: bool,
+
+    /// Run the benchmarks of the script, its probes `bench:NAME`
+    #[arg(long)]
+    pub bench: bool,
+
     /// Compile, load and attach, then end
     #[arg(long)]
     pub dry_run: bool,

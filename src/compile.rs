@@ -6,7 +6,7 @@ use crate::files::Files;
 use crate::{c, headers};
 use rtrace_codegen::Bitcode;
 use rtrace_lang::arch::Arch;
-use rtrace_lang::bundle::Bundle;
+use rtrace_lang::bundle::{Bundle, Mode};
 use rtrace_lang::codes::Code;
 use rtrace_lang::config::{self, Options};
 use rtrace_lang::diag::{Diagnostic, render};
@@ -107,6 +107,11 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
         unsafe_: cli.unsafe_,
         arch: Arch::HOST,
         ..Options::default()
+    };
+    options.run.mode = match (cli.test, cli.bench) {
+        (true, _) => Mode::Test,
+        (_, true) => Mode::Bench,
+        _ => Mode::Trace,
     };
     config::from_environment(&mut options, std::env::vars()).map_err(|e| Failure::plain(e, None))?;
     Ok(options)

@@ -24,9 +24,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     fn fixed_event(&mut self, id: EventId, def: &EventDef, args: &[Expr]) -> Result<()> {
         let Some(ringbuf) = self.unit.object_named(RINGBUF_SYMBOL) else { return self.unexpected("this event") };
-        // What changes something must happen even if there is no room for the event; a status is kept then.
+        // What changes something must happen even if there is no room for the event; a status or an address is kept then.
         let mut early = vec![None; args.len()];
-        if def.action == Action::Exit || args.iter().any(has_effect) {
+        if matches!(def.action, Action::Exit | Action::Unwatch) || args.iter().any(has_effect) {
             for (value, arg) in early.iter_mut().zip(args).filter(|(_, a)| a.ty.is_scalar()) {
                 *value = Some(self.scalar(arg)?);
             }
@@ -108,13 +108,14 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Some(self.unit.global(kept))
     }
 
-    /// Counts an event that found no room, or keeps it; `status` is that of `exit`.
-    fn no_room(&self, def: &EventDef, status: Option<Val<'c>>) {
+    /// Counts an event that found no room, or keeps it; `value` is the status of `exit`, the address of `unwatch`.
+    fn no_room(&self, def: &EventDef, value: Option<Val<'c>>) {
         let ir = self.ir;
         let lost = self.unit.global(def.lost);
-        match status.filter(|_| def.action == Action::Exit) {
-            Some(status) => ir.store(lost, ir.or(ir.and(status, ir.int(0xff)), ir.int(0x100)), 8, 8),
-            None => ir.atomic(AtomicOp::Add, lost, ir.int(1), 8),
+        match (&def.action, value) {
+            (Action::Exit, Some(status)) => ir.store(lost, ir.or(ir.and(status, ir.int(0xff)), ir.int(0x100)), 8, 8),
+            (Action::Unwatch, Some(address)) => ir.store(lost, address, 8, 8),
+            _ => ir.atomic(AtomicOp::Add, lost, ir.int(1), 8),
         }
         if let Some(kept) = self.kept_flag(def) {
             ir.store(kept, ir.int(1), 8, 8);

@@ -3,15 +3,15 @@
 //! [`Lower`] is the state while a program is built; the files `stmt`, `expr`, `aggregate`, `maps`,
 //! `events` and `builtins/` add the lowering of their part of the language to it.
 
-use crate::capture::{Home, Plan};
+use crate::capture::{Home, Plan, RESULT};
 use crate::function::Built;
 use crate::helpers;
 use crate::llvm::di::Scope;
-use crate::llvm::ir::{Block, Ir, Ptr};
+use crate::llvm::ir::{Block, Ir, Pred, Ptr};
 use crate::memory::{Mem, Pool};
 use crate::module::Unit;
 use crate::unwind::Unwinder;
-use rtrace_lang::bundle::ProgType;
+use rtrace_lang::bundle::{ProgType, Target};
 use rtrace_lang::diag::Result;
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Local, LocalId, Program, Stmt};
@@ -108,7 +108,9 @@ pub struct Routine<'u> {
 
 impl<'u> Routine<'u> {
     fn main(program: &'u Program) -> Routine<'u> {
-        Routine { locals: &program.locals, params: 0, body: &program.body, gives_number: false }
+        // What a test gives says how it went.
+        let gives_number = program.attach.iter().any(|a| matches!(a.target, Target::Test { .. }));
+        Routine { locals: &program.locals, params: 0, body: &program.body, gives_number }
     }
 }
 
@@ -139,10 +141,12 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
     unit.debug.locate(ir, &mut scope, program.span);
     let body = ir.here();
     let exit = ir.block("exit");
-    ir.at(exit);
-    ir.ret(ir.int(0));
-    ir.at(body);
     let routine = Routine::main(program);
+    if !routine.gives_number {
+        ir.at(exit);
+        ir.ret(ir.int(0));
+        ir.at(body);
+    }
     let mut lower = Lower {
         unit,
         ir,
@@ -170,9 +174,21 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
     lower.build_unwinder()?;
     lower.build_functions()?;
     lower.make_frame()?;
+    if routine.gives_number {
+        lower.result = Some(match lower.frame {
+            Some(frame) => ir.offset(frame, i64::from(RESULT)),
+            None => ir.variable(),
+        });
+    }
+    let result = lower.result;
     lower.declare_locals()?;
     lower.block(&program.body)?;
     ir.br(exit);
+    if let Some(result) = result {
+        ir.at(exit);
+        // The kernel hands over 32 bits of it.
+        ir.ret(ir.bit(ir.icmp(Pred::NE, ir.load(result, 8, 8, false), ir.int(0))));
+    }
     ir.finish_entry(function);
     unit.settle_scratch(&program.symbol, lower.pool.scratch_max);
     Ok(lower.pool.scratch_index.map(|_| lower.pool.scratch_max))

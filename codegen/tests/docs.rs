@@ -6,6 +6,7 @@
 
 mod support;
 
+use rtrace_lang::bundle::Mode;
 use rtrace_lang::grammar::ast;
 use rtrace_lang::imports::{Imported, Loader};
 use rtrace_lang::probes::KINDS;
@@ -118,6 +119,8 @@ fn compile(example: &Example) -> Result<(), String> {
     while let Some(word) = words.next() {
         match word {
             "--unsafe" => options.unsafe_ = true,
+            "--test" => options.run.mode = Mode::Test,
+            "--bench" => options.run.mode = Mode::Bench,
             "-c" | "-f" => drop(words.next()),
             "--" | "-q" | "attaches" | "compiles" => {}
             _ if word.starts_with("linux") => {}

@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 9;
+pub const FORMAT_VERSION: u32 = 10;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -184,6 +184,16 @@ pub struct AttachPoint {
 pub enum Target {
     Begin,
     End,
+    /// When this signal comes to the process that traces.
+    Signal {
+        number: i32,
+    },
+    Test {
+        name: String,
+    },
+    Bench {
+        name: String,
+    },
     Kprobe {
         function: String,
         module: Option<String>,
@@ -240,6 +250,14 @@ pub enum Target {
         length: u32,
         access: Access,
     },
+}
+
+impl Target {
+    /// Run by the runtime itself, in its own process: there is nothing to attach to.
+    pub fn is_special(&self) -> bool {
+        use Target::{Begin, Bench, End, Signal, Test};
+        matches!(self, Begin | End | Signal { .. } | Test { .. } | Bench { .. })
+    }
 }
 
 /// What a watchpoint watches.
@@ -473,7 +491,8 @@ impl Action {
     /// to be done, and so that nothing overtakes it, all such actions go that way until the runtime has taken
     /// them. What comes more than once before is done once.
     pub fn is_kept(&self) -> bool {
-        matches!(self, Action::Exit | Action::Clear { .. } | Action::Zero { .. } | Action::PrintMap { .. })
+        use Action::{Clear, Exit, PrintMap, Unwatch, Zero};
+        matches!(self, Exit | Unwatch | Clear { .. } | Zero { .. } | PrintMap { .. })
     }
 }
 
@@ -559,6 +578,17 @@ pub struct Config {
     pub hist_quantiles: bool,
     /// Trace only this process, its threads included (`-p`).
     pub pid: Option<u32>,
+    pub mode: Mode,
+}
+
+/// What a script is run for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Mode {
+    Trace,
+    /// `--test`: its tests, once each.
+    Test,
+    /// `--bench`: its benchmarks, many times each.
+    Bench,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -582,6 +612,7 @@ impl Default for Config {
             max_strlen: 1024,
             hist_quantiles: false,
             pid: None,
+            mode: Mode::Trace,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! sorted by what they are.
 
 use crate::builtins;
-use crate::bundle::{MissingProbes, Target};
+use crate::bundle::{MissingProbes, Mode, Target};
 use crate::codes::Code;
 use crate::config::{self, Options, Value};
 use crate::diag::{Diagnostic, Result, Severity};
@@ -54,6 +54,7 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     // What a setting, which may come later, has a say about.
     let mut used = Vec::new();
     let mut lines = Preprocessor::default();
+    let mut left_out = false;
     for item in program.items {
         if !lines.active() && !matches!(item, Item::Preprocessor { .. }) {
             continue;
@@ -61,7 +62,12 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
         match item {
             // They run only where tests and benchmarks are asked for.
             Item::Probe(mut p) => {
-                p.attach_points.retain(|a| !a.text.starts_with("test:") && !a.text.starts_with("bench:"));
+                let before = p.attach_points.len();
+                p.attach_points.retain(|a| {
+                    let of = |kind, mode| options.run.mode != mode && a.text.starts_with(kind);
+                    !of("test:", Mode::Test) && !of("bench:", Mode::Bench)
+                });
+                left_out |= p.attach_points.len() < before;
                 if !p.attach_points.is_empty() {
                     probes.push(p);
                 }
@@ -94,10 +100,12 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     }
     errors.extend(lines.finish(Span::default()).err().map(|e| *e));
     if probes.is_empty() && errors.is_empty() {
-        errors.push(
-            *Diagnostic::error(Code::EmptyScript, Span::default(), "the script has no probe")
-                .help("a probe is an attach point with a block, for example: begin { printf(\"hello\\n\"); exit() }"),
-        );
+        errors.push(*Diagnostic::error(Code::EmptyScript, Span::default(), "the script has no probe").help(
+            match left_out {
+                true => "its tests run with --test, its benchmarks with --bench",
+                false => "a probe is an attach point with a block, for example: begin { printf(\"hello\\n\"); exit() }",
+            },
+        ));
     }
     script.defines = std::mem::take(&mut lines.defines);
     script.lines = std::mem::take(&mut lines.lines);
@@ -151,6 +159,7 @@ pub(crate) fn resolve(
         script.incomplete |= targets.is_empty() && !wrong;
         script.clauses.push(ResolvedClause { probe, targets });
     }
+    errors.extend(tested_twice(&script.clauses));
     // With a `begin` there is something to run.
     let end = |(t, _): &(Resolved, Span)| matches!(t.target, Target::End);
     if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.iter().all(end)) {
@@ -162,6 +171,21 @@ pub(crate) fn resolve(
         );
     }
     if errors.is_empty() { Ok(script) } else { Err(errors) }
+}
+
+/// Tests, and benchmarks, of the same name.
+fn tested_twice(clauses: &[ResolvedClause]) -> Vec<Diagnostic> {
+    let mut known: HashMap<&str, Span> = HashMap::new();
+    let mut errors = Vec::new();
+    for (target, span) in clauses.iter().flat_map(|c| &c.targets) {
+        if matches!(target.target, Target::Test { .. } | Target::Bench { .. })
+            && let Some(first) = known.insert(&target.name, *span)
+        {
+            let message = format!("there are two `{}`", target.name);
+            errors.push(*Diagnostic::error(Code::NameTaken, *span, message).also(first, "the first"));
+        }
+    }
+    errors
 }
 
 /// Functions whose name is taken.

@@ -11,6 +11,7 @@ use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
 use rtrace_lang::bundle::{Action, Bundle, EventDef, PACKETS_SYMBOL, RINGBUF_SYMBOL};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 /// A field of an event. `data` is the type's inline representation for a fixed field, otherwise the variable
 /// data: a string without its NUL, a buffer's bytes, or a stack's `u64` frames. `extra` is the process of a
@@ -35,6 +36,19 @@ pub trait Sink {
     fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()>;
     /// A process whose addresses may be printed after it has ended, as it is now.
     fn remember(&mut self, bundle: &Bundle, process: u32);
+    /// Output is kept back until [`Sink::release`]: that of a test or benchmark.
+    fn hold(&mut self);
+    /// Shows what was kept back, or drops it.
+    fn release(&mut self, show: bool) -> io::Result<()>;
+    /// So many tests are to be run.
+    fn tests(&mut self, count: usize) -> io::Result<()>;
+    /// A test begins; its output is kept back until it ends.
+    fn test_begins(&mut self, name: &str) -> io::Result<()>;
+    fn test_ends(&mut self, name: &str, passed: bool, took: Duration) -> io::Result<()>;
+    /// All tests were run; these have failed.
+    fn tests_end(&mut self, count: usize, failed: &[&str]) -> io::Result<()>;
+    /// The benchmarks: name, nanoseconds of one run, number of runs.
+    fn benchmarks(&mut self, results: &[(&str, u64, u64)]) -> io::Result<()>;
     /// Something that the user should know, in a sentence.
     fn warning(&mut self, text: &str) -> io::Result<()>;
     /// Nothing more is to be handed over for now.

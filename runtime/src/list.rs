@@ -9,7 +9,7 @@ use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 
 use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
-use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SOFTWARE_EVENTS, usdt_argument_types};
+use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
 
 use crate::kernel::{Glob, LiveKernel, Prototype, format_fields, is_glob, keyword};
 
@@ -225,6 +225,7 @@ impl Lister<'_> {
             "uprobe" | "uretprobe" => self.user_functions(kind, target),
             "usdt" => self.static_probes(target),
             "interval" | "profile" => self.words(kind, &["hz", "ms", "s", "us"], target),
+            "self" => self.own(target),
             "software" => self.perf_events(kind, SOFTWARE_EVENTS, target),
             "hardware" => self.perf_events(kind, HARDWARE_EVENTS, target),
             // Without a target: the kind is all there is.
@@ -473,6 +474,15 @@ impl Lister<'_> {
             self.line(kind, format!("{word}:").as_bytes())?;
         }
         Ok(())
+    }
+
+    fn own(&mut self, target: &[String]) -> Done {
+        let [what, name] = [0, 1].map(|i| Glob::new(target.get(i).map_or("*", |t| or_all(t))));
+        let mut lines: Vec<String> = SIGNALS.iter().map(|(name, _)| format!("signal:{name}")).collect();
+        lines.retain(|l| {
+            l.split_once(':').is_some_and(|(w, n)| what.matches(w.as_bytes()) && name.matches(n.as_bytes()))
+        });
+        lines.iter().try_for_each(|l| self.line("self", l.as_bytes()))
     }
 
     fn perf_events(&mut self, kind: &'static str, events: &[PerfEvent], target: &[String]) -> Done {

@@ -9,9 +9,9 @@ use crate::losses::{self, Loss, Of};
 use crate::notify;
 use crate::pcap::Captures;
 use crate::privileges;
-use crate::sys::{self, EndSignals, Epoll};
+use crate::sys::{self, EndSignals, Epoll, OwnSignals};
 use crate::unwind::Tables;
-use rtrace_lang::bundle::{Action, Bundle, EventDef, MissingProbes, Target};
+use rtrace_lang::bundle::{Action, Bundle, EventDef, MissingProbes, Mode, Target};
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -198,12 +198,22 @@ impl Looks {
     }
 }
 
+mod trials;
+
 /// What woke the loop.
 mod token {
     pub const SIGNAL: u64 = 0;
     pub const CHILD: u64 = 1;
     pub const PROCESS: u64 = 2;
     pub const EVENTS: u64 = 3;
+    pub const OWN_SIGNAL: u64 = 4;
+}
+
+/// What may wake the loop besides events and the child.
+struct Sources<'a> {
+    signals: &'a EndSignals,
+    own: Option<&'a OwnSignals>,
+    watched: Option<&'a OwnedFd>,
 }
 
 impl Session<'_> {
@@ -215,6 +225,7 @@ impl Session<'_> {
         mut child: Option<Child>,
         watched: Option<OwnedFd>,
     ) -> Result<i32, RunError> {
+        let own = self.own_signals()?;
         // What BEGIN prints comes after the line that says how many probes are attached, which is known later.
         programs.run_special(context, &Target::Begin)?;
         let begin = self.take_records();
@@ -222,25 +233,40 @@ impl Session<'_> {
         let mut attached = programs.attach(context)?;
         // From here on Ctrl-C means the end of the script, not of the process.
         let signals = EndSignals::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map_err(system("take signals"))?;
+        let yardstick = trials::Yardstick::new(self.bundle)?;
         privileges::drop_others(self.bundle, options).map_err(system("drop capabilities"))?;
         self.warn_missing(&attached, options)?;
-        self.sink.attached(attached.count).map_err(RunError::Output)?;
+        let mode = self.bundle.config.mode;
+        if mode == Mode::Trace {
+            self.sink.attached(attached.count).map_err(RunError::Output)?;
+        }
         if let Some(line) = &options.notify {
             self.sink.flush().map_err(RunError::Output)?;
             println_flushed(line).map_err(RunError::Output)?;
         }
         notify::ready(attached.count);
-        for record in &begin {
-            self.record(record)?;
+        let tried = match mode {
+            Mode::Trace => None,
+            Mode::Test => Some(self.tests(context, programs, &begin, &signals)?),
+            Mode::Bench => match &yardstick {
+                Some(yardstick) => Some(self.benchmarks(context, programs, &begin, &signals, yardstick)?),
+                None => None,
+            },
+        };
+        if tried.is_none() {
+            for record in &begin {
+                self.record(record)?;
+            }
+            self.do_kept()?;
         }
-        self.do_kept()?;
-        if self.exit.is_none() {
+        if self.exit.is_none() && tried.is_none() {
             if let Some(child) = &mut child {
                 // What BEGIN says comes before what the command says.
                 self.sink.flush().map_err(RunError::Output)?;
                 child.release()?;
             }
-            self.events(&signals, &mut child, watched.as_ref(), &mut attached)?;
+            let sources = Sources { signals: &signals, own: own.as_ref(), watched: watched.as_ref() };
+            self.events(context, programs, &sources, &mut child, &mut attached)?;
         }
 
         notify::stopping();
@@ -253,10 +279,10 @@ impl Session<'_> {
         let status = self.exit.take();
         programs.run_special(context, &Target::End)?;
         self.drain_all()?;
-        let status = status.or(self.exit).unwrap_or(0);
+        let status = tried.or(status).or(self.exit).unwrap_or(0);
         self.report_losses(&programs.missed(self.bundle, &mut attached))?;
         self.sink
-            .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit)
+            .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit && mode == Mode::Trace)
             .and_then(|()| self.sink.flush())
             .map_err(RunError::Output)?;
         Ok(status)
@@ -265,9 +291,10 @@ impl Session<'_> {
     /// The loop: until the script, the user or a process that ends says that it is over.
     fn events(
         &mut self,
-        signals: &EndSignals,
+        context: &Context<'_>,
+        programs: &Programs,
+        sources: &Sources<'_>,
         child: &mut Option<Child>,
-        watched: Option<&OwnedFd>,
         attached: &mut Attached,
     ) -> Result<(), RunError> {
         // One set for naps, which new events must not cut short, and one for waiting.
@@ -275,11 +302,14 @@ impl Session<'_> {
         let all = Epoll::new().map_err(system("wait for events"))?;
         let add = |epoll: &Epoll, fd: BorrowedFd<'_>, token| epoll.add(fd, token).map_err(system("wait for events"));
         for epoll in [&control, &all] {
-            add(epoll, signals.as_fd(), token::SIGNAL)?;
+            add(epoll, sources.signals.as_fd(), token::SIGNAL)?;
+            if let Some(own) = sources.own {
+                add(epoll, own.as_fd(), token::OWN_SIGNAL)?;
+            }
             if let Some(child) = child.as_ref() {
                 add(epoll, child.fd(), token::CHILD)?;
             }
-            if let Some(process) = watched {
+            if let Some(process) = sources.watched {
                 add(epoll, process.as_fd(), token::PROCESS)?;
             }
         }
@@ -306,13 +336,18 @@ impl Session<'_> {
             for token in woken.map_err(system("wait for events"))? {
                 match token {
                     token::SIGNAL => {
-                        let (signal, sent) = signals.last();
+                        let (signal, sent) = sources.signals.last();
                         if let Some(child) = child {
                             child.interrupt(signal, sent);
                         }
                         return Ok(());
                     }
                     token::PROCESS => return Ok(()),
+                    token::OWN_SIGNAL => {
+                        for number in sources.own.map(OwnSignals::take).unwrap_or_default() {
+                            programs.run_special(context, &Target::Signal { number })?;
+                        }
+                    }
                     token::CHILD if child.as_mut().is_some_and(|c| c.ended().is_some()) => return Ok(()),
                     _ => {}
                 }
@@ -337,6 +372,22 @@ impl Session<'_> {
             Some(text) => self.sink.warning(&text).map_err(RunError::Output),
             None => Ok(()),
         }
+    }
+
+    /// The signals that the script waits for, if there are any.
+    fn own_signals(&self) -> Result<Option<OwnSignals>, RunError> {
+        let mut numbers: Vec<i32> = Vec::new();
+        for point in self.bundle.programs.iter().flat_map(|p| &p.attach) {
+            if let Target::Signal { number } = point.target
+                && !numbers.contains(&number)
+            {
+                numbers.push(number);
+            }
+        }
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        OwnSignals::new(numbers).map(Some).map_err(system("take signals"))
     }
 
     /// Says how the child ended, if it did.
@@ -470,7 +521,7 @@ impl Session<'_> {
                 let status = || fields.first().map_or(0, |f| exit_status(f.data));
                 self.exit = Some(kept.map_or_else(status, |word| exit_status(&word.to_le_bytes())));
             }
-            Action::Unwatch => self.unwatch.extend(fields.first().map(|f| word(f.data))),
+            Action::Unwatch => self.unwatch.extend(kept.or_else(|| fields.first().map(|f| word(f.data)))),
             Action::Clear { map } => maps.clear(*map as usize)?,
             Action::Zero { map } => maps.zero(*map as usize)?,
             Action::Packet { .. } => {}

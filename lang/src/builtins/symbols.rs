@@ -113,7 +113,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "probetype",
         signatures: &["probetype"],
-        doc: "The kind of the probe as a string; that of begin and end is `special`.",
+        doc: "The kind of the probe as a string; that of begin, end and self is `special`.",
         example: "kprobe:vfs_read, tracepoint:syscalls:sys_enter_read { @[probetype] = count() }",
         side: Side::Const,
         check: Check::Value(probetype),
@@ -342,7 +342,7 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.probe.specific = true;
     let kind = match c.probe.kind {
-        "begin" | "end" => "special",
+        "begin" | "end" | "self" => "special",
         kind => kind,
     };
     Ok(crate::check::string(kind.as_bytes(), call.span))

@@ -385,7 +385,8 @@ impl Checker<'_> {
             _ => self.block(&clause.probe.body),
         };
         if let Some(pid) = self.options.pid
-            && !matches!(target.target, Target::Begin | Target::End | Target::Interval { .. })
+            && !target.target.is_special()
+            && !matches!(target.target, Target::Interval { .. })
         {
             body = self.only_process(pid, body, clause.probe.span);
         }
@@ -724,7 +725,7 @@ impl Draft<'_> {
             t.prog_type == other.prog_type
                 && t.multi == other.multi
                 && kind_of(&t.target) == kind_of(&other.target)
-                && !matches!(t.target, Target::Begin | Target::End)
+                && !t.target.is_special()
         })
     }
 }
@@ -734,6 +735,9 @@ pub(crate) fn kind_of(target: &Target) -> &'static str {
     match target {
         Target::Begin => "begin",
         Target::End => "end",
+        Target::Signal { .. } => "self",
+        Target::Test { .. } => "test",
+        Target::Bench { .. } => "bench",
         Target::Kprobe { ret: false, .. } => "kprobe",
         Target::Kprobe { .. } => "kretprobe",
         Target::Trampoline { .. } => "fentry",

@@ -146,6 +146,12 @@ impl Checker<'_> {
             ast::StmtKind::Continue => one(StmtKind::Continue),
             ast::StmtKind::Return(value) if !self.inside.is_empty() => self.give(value.as_ref(), span),
             ast::StmtKind::Return(None) => one(StmtKind::Return(None)),
+            // A test says with it how it went.
+            ast::StmtKind::Return(Some(value)) if self.probe.kind == "test" => {
+                let e = self.expr(value)?;
+                let e = self.integer(e, "the result of a test")?;
+                one(StmtKind::Return(Some(self.coerce(e, &Type::I64)?)))
+            }
             ast::StmtKind::Return(Some(value)) => {
                 // A probe's result means nothing to the kernel, but the expression may have effects.
                 let e = self.expr(value)?;

@@ -13,17 +13,20 @@ use crate::source::Span;
 use std::rc::Rc;
 
 mod kprobe;
+mod own;
 mod perf;
 mod raw_tracepoint;
 mod special;
 mod timer;
 mod tracepoint;
 mod trampoline;
+mod trial;
 mod uprobe;
 mod usdt;
 pub(crate) mod usdt_argument;
 mod watchpoint;
 
+pub use own::SIGNALS;
 pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
 pub use usdt_argument::types as usdt_argument_types;
 
@@ -45,6 +48,9 @@ pub struct ProbeKind {
 pub static KINDS: &[&ProbeKind] = &[
     &special::BEGIN,
     &special::END,
+    &own::SELF,
+    &trial::TEST,
+    &trial::BENCH,
     &kprobe::KPROBE,
     &kprobe::KRETPROBE,
     &trampoline::FENTRY,

@@ -5,6 +5,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use rtrace_lang::bundle::Mode;
 use rtrace_lang::config::Options;
 use rtrace_lang::diag::{Diagnostic, render};
 use rtrace_lang::driver;
@@ -55,6 +56,8 @@ pub fn analyse_aloud(name: &str, script: &str, kernel: &Recorded) -> (Result<Typ
                 for option in list.split(", ") {
                     match option.split_once('=') {
                         None if option == "unsafe" => options.unsafe_ = true,
+                        None if option == "test" => options.run.mode = Mode::Test,
+                        None if option == "bench" => options.run.mode = Mode::Bench,
                         Some(("pid", pid)) => options.pid = Some(pid.parse().expect("a process")),
                         _ => panic!("unknown option {option}"),
                     }

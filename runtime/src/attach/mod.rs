@@ -95,6 +95,21 @@ pub struct Missing {
 /// Where hits were missed: the clause in the sources, and the probe (index) if it is known.
 pub type Missed = ((u32, u32), Option<u32>);
 
+/// A test or a benchmark.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial<'a> {
+    pub name: &'a str,
+    pub program: BorrowedFd<'a>,
+    point: &'a AttachPoint,
+}
+
+impl Trial<'_> {
+    /// Runs it once; returns what it gives.
+    pub fn run(&self, context: &Context<'_>) -> Result<u32, AttachError> {
+        special::run(self.program).map_err(|e| context.error(self.point, special::reason(&e)))
+    }
+}
+
 /// What is attached.
 #[derive(Debug, Default)]
 pub struct Attached {
@@ -327,7 +342,21 @@ impl Programs {
         Places::of(&single.flatten().collect::<Vec<_>>())
     }
 
-    /// Attaches all programs but those of `BEGIN` and `END`, which only count. On an error everything that
+    /// The programs of tests or benchmarks with their names, in the script's order.
+    pub fn trials<'s>(&'s self, context: &Context<'s>) -> Vec<Trial<'s>> {
+        let mut found = Vec::new();
+        for instance in &self.instances {
+            let Some(def) = context.bundle.programs.get(instance.program) else { continue };
+            for point in instance.points.iter().filter_map(|n| def.attach.get(*n)) {
+                if let Target::Test { name } | Target::Bench { name } = &point.target {
+                    found.push(Trial { name, program: instance.fd.as_fd(), point });
+                }
+            }
+        }
+        found
+    }
+
+    /// Attaches all programs but the special ones, which only count. On an error everything that
     /// was attached is released again.
     pub fn attach(&self, context: &Context<'_>) -> Result<Attached, AttachError> {
         let mut attached = Attached { missing: self.missing.clone(), ..Attached::default() };
@@ -369,7 +398,7 @@ impl Programs {
             }
             attached.copies.extend(plain.map(|fd| (instance.program, fd)));
         }
-        let specials = |p: &&AttachPoint| matches!(p.target, Target::Begin | Target::End);
+        let specials = |p: &&AttachPoint| p.target.is_special();
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();
         // Nothing to trace is an error whatever is tolerated; usually, so is an attach point as written of which
         // nothing is left.
@@ -394,7 +423,9 @@ fn attach_one(
 ) -> Result<Vec<Link>, Reason> {
     match &point.target {
         // Run by themselves.
-        Target::Begin | Target::End => Ok(Vec::new()),
+        Target::Begin | Target::End | Target::Signal { .. } | Target::Test { .. } | Target::Bench { .. } => {
+            Ok(Vec::new())
+        }
         Target::Kprobe { function, module, offset, ret } => {
             let place = Place { function, module: module.as_deref(), offset: *offset, ret: *ret };
             kprobe::attach(program, place, places, cookie)

@@ -1,4 +1,4 @@
-//! BEGIN and END: raw tracepoint programs that are never attached, run once through BPF_PROG_TEST_RUN. They
+//! BEGIN, END, signals, tests and benchmarks: raw tracepoint programs that are never attached, run through BPF_PROG_TEST_RUN. They
 //! run in our own process, so `pid` and `comm` are ours.
 
 use super::Reason;
@@ -6,7 +6,7 @@ use crate::sys;
 use std::io;
 use std::os::fd::BorrowedFd;
 
-pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
     sys::run_raw_tracepoint(program)
 }
 

@@ -21,6 +21,7 @@ mod sink;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod value;
 
 pub use maps::Entry;
@@ -78,6 +79,8 @@ pub struct Printer<W: Write> {
     options: Options,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
+    /// Output that is kept back, and whether it is JSON when it is not.
+    held: Option<(Vec<u8>, bool)>,
     host: Host,
     /// The widths of columns, by the `print` that shows them.
     widths: HashMap<(u32, u32), Vec<usize>>,
@@ -91,6 +94,7 @@ impl<W: Write> Printer<W> {
             options,
             buffer: Vec::with_capacity(BUFFER + 4096),
             scratch: Vec::new(),
+            held: None,
             host: Host::default(),
             widths: HashMap::new(),
         }
@@ -261,7 +265,13 @@ impl<W: Write> Printer<W> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let result = self.out.write_all(&self.buffer);
+        let result = match &mut self.held {
+            Some((held, _)) => {
+                held.extend_from_slice(&self.buffer);
+                Ok(())
+            }
+            None => self.out.write_all(&self.buffer),
+        };
         // Also on failure: what was written in part must not come twice.
         self.buffer.clear();
         // One huge map must not hold its memory for the rest of the run.

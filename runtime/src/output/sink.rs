@@ -6,6 +6,7 @@ use crate::load::Maps;
 use crate::losses::Loss;
 use rtrace_lang::bundle::{Bundle, EventDef};
 use std::io::{self, Write};
+use std::time::Duration;
 
 impl MapSource for Maps {
     fn entries(&self, map: u32) -> io::Result<Vec<Entry>> {
@@ -48,6 +49,34 @@ impl<W: Write> Sink for Printer<W> {
 
     fn remember(&mut self, bundle: &Bundle, process: u32) {
         self.remember_process(bundle, process);
+    }
+
+    fn hold(&mut self) {
+        Printer::hold(self);
+    }
+
+    fn release(&mut self, show: bool) -> io::Result<()> {
+        Printer::release(self, show)
+    }
+
+    fn tests(&mut self, count: usize) -> io::Result<()> {
+        Printer::tests(self, count)
+    }
+
+    fn test_begins(&mut self, name: &str) -> io::Result<()> {
+        Printer::test_begins(self, name)
+    }
+
+    fn test_ends(&mut self, name: &str, passed: bool, took: Duration) -> io::Result<()> {
+        Printer::test_ends(self, name, passed, took)
+    }
+
+    fn tests_end(&mut self, count: usize, failed: &[&str]) -> io::Result<()> {
+        Printer::tests_end(self, count, failed)
+    }
+
+    fn benchmarks(&mut self, results: &[(&str, u64, u64)]) -> io::Result<()> {
+        Printer::benchmarks(self, results)
     }
 
     fn warning(&mut self, text: &str) -> io::Result<()> {

@@ -24,6 +24,7 @@ enum Command {
     MapLookupBatch = 24,
     MapUpdateBatch = 26,
     LinkCreate = 28,
+    EnableStats = 32,
 }
 
 /// A `union bpf_attr` seen as one of its structures.
@@ -489,8 +490,8 @@ struct TestRunAttr {
 // SAFETY: the `test` structure up to `cpu`.
 unsafe impl Attr for TestRunAttr {}
 
-/// Runs a raw tracepoint program once, in this process (Linux 5.10). Its arguments are zeros.
-pub fn run_raw_tracepoint(program: BorrowedFd<'_>) -> io::Result<()> {
+/// Runs a raw tracepoint program once, in this process (Linux 5.10); its arguments are zeros. Returns what it gives.
+pub fn run_raw_tracepoint(program: BorrowedFd<'_>) -> io::Result<u32> {
     // MAX_BPF_FUNC_ARGS words: as much as any raw tracepoint program may look at.
     let context = [0u64; 12];
     let mut attr = TestRunAttr {
@@ -499,7 +500,23 @@ pub fn run_raw_tracepoint(program: BorrowedFd<'_>) -> io::Result<()> {
         ctx_in: address(&context),
         ..TestRunAttr::default()
     };
-    bpf(Command::ProgTestRun, &mut attr).map(drop)
+    bpf(Command::ProgTestRun, &mut attr).map(|_| attr.retval)
+}
+
+/// Loads a raw tracepoint program that does nothing.
+pub fn empty_raw_tracepoint() -> io::Result<OwnedFd> {
+    // BPF_PROG_TYPE_RAW_TRACEPOINT; `r0 = 0; exit`.
+    let load = ProgLoad {
+        prog_type: 17,
+        expected_attach_type: 0,
+        name: "rt_empty",
+        license: c"GPL",
+        instructions: &[0xb7, 0x95],
+        btf: None,
+        attach_btf_id: 0,
+        attach_btf_module: None,
+    };
+    prog_load(&load, 0, &mut [])
 }
 
 #[repr(C)]
@@ -570,6 +587,31 @@ pub fn module_btf(module: &str) -> io::Result<Option<OwnedFd>> {
 /// Runs of a program that were left out because it, or another one, was running on the CPU already
 /// (Linux 5.12; zero before).
 pub fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
+    let [.., misses] = program_info(program)?;
+    Ok(misses)
+}
+
+/// How long a program ran in all, in nanoseconds, and how often, while [`run_statistics`] were kept.
+pub fn run_time(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let [.., time, count, _] = program_info(program)?;
+    Ok((time, count))
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct StatsAttr {
+    kind: u32,
+}
+// SAFETY: the `enable_stats` structure.
+unsafe impl Attr for StatsAttr {}
+
+/// Lets the kernel measure all programs as long as the descriptor is open (Linux 5.8, CAP_SYS_ADMIN).
+pub fn run_statistics() -> io::Result<OwnedFd> {
+    // BPF_STATS_RUN_TIME
+    bpf_fd(Command::EnableStats, &mut StatsAttr::default())
+}
+
+fn program_info(program: BorrowedFd<'_>) -> io::Result<[u64; 27]> {
     // `struct bpf_prog_info` up to `recursion_misses`, its 27th word.
     let mut info = [0u64; 27];
     let mut attr = InfoAttr {
@@ -578,8 +620,7 @@ pub fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
         info: address_mut(&mut info),
     };
     bpf(Command::ObjGetInfo, &mut attr)?;
-    let [.., misses] = info;
-    Ok(misses)
+    Ok(info)
 }
 
 /// Hits that a link to kprobes missed: because a kprobe was running on the CPU already, or because more calls were open

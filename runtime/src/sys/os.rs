@@ -172,6 +172,73 @@ impl Drop for EndSignals {
     }
 }
 
+/// The pipe that signals for the script are written to.
+static OWN_SIGNALS: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn on_own_signal(signal: libc::c_int) {
+    let number = signal as u8;
+    // SAFETY: as in `on_signal`, with one live byte. When the pipe is full, many of this signal wait already.
+    unsafe {
+        let errno = *libc::__errno_location();
+        libc::write(OWN_SIGNALS.load(Ordering::Relaxed), (&raw const number).cast(), 1);
+        *libc::__errno_location() = errno;
+    }
+}
+
+/// Signals that the script wants to see; the descriptor becomes readable when one comes. Lasts until it is dropped;
+/// a program that is executed gets the usual effects.
+#[derive(Debug)]
+pub struct OwnSignals {
+    read: OwnedFd,
+    _write: OwnedFd,
+    signals: Vec<i32>,
+}
+
+impl OwnSignals {
+    pub fn new(signals: Vec<i32>) -> io::Result<OwnSignals> {
+        let mut ends = [0; 2];
+        // SAFETY: writes two integers.
+        check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
+        // SAFETY: both descriptors are new and nobody else owns them.
+        let [read, write] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        OWN_SIGNALS.store(write.as_raw_fd(), Ordering::Relaxed);
+        for signal in &signals {
+            // SAFETY: all zeros is a valid sigaction; the handler is async-signal-safe.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = on_own_signal as *const () as usize;
+                action.sa_flags = libc::SA_RESTART;
+                check(libc::sigaction(*signal, &raw const action, std::ptr::null_mut()))?;
+            }
+        }
+        Ok(OwnSignals { read, _write: write, signals })
+    }
+
+    /// The signals that came since the last call.
+    pub fn take(&self) -> Vec<i32> {
+        let mut numbers = [0u8; 64];
+        // SAFETY: writes at most as many bytes as the buffer has; never blocks.
+        let count = unsafe { libc::read(self.read.as_raw_fd(), numbers.as_mut_ptr().cast(), numbers.len()) };
+        numbers.iter().take(usize::try_from(count).unwrap_or(0)).map(|n| i32::from(*n)).collect()
+    }
+}
+
+impl AsFd for OwnSignals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+}
+
+impl Drop for OwnSignals {
+    fn drop(&mut self) {
+        for signal in &self.signals {
+            // SAFETY: takes integers. From here on the signal is ignored: it was meant for the script.
+            unsafe { libc::signal(*signal, libc::SIG_IGN) };
+        }
+        OWN_SIGNALS.store(-1, Ordering::Relaxed);
+    }
+}
+
 /// In a forked child: no signal blocked, SIGPIPE as programs expect it. Async-signal-safe.
 pub fn unblock_all_signals() {
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();

@@ -1,0 +1,44 @@
+//! `self`: what happens to rtrace's own process.
+
+use super::{Context, ProbeKind, Resolved, Spec};
+use crate::bundle::{ProgType, Target};
+use crate::codes::Code;
+use crate::diag::{Diagnostic, Result};
+use crate::kernel::Kernel;
+
+pub static SELF: ProbeKind = ProbeKind {
+    name: "self",
+    aliases: &[],
+    form: "self:signal:(SIGUSR1|SIGUSR2)",
+    doc: "When rtrace's own process gets the signal.",
+    example: "self:signal:SIGUSR1 { print(@) } kprobe:vfs_read { @[comm] = count() }",
+    prog_type: ProgType::RawTracepoint,
+    resolve,
+};
+
+/// Signals that mean nothing to rtrace otherwise, with their numbers on x86 and arm64.
+pub static SIGNALS: &[(&str, i32)] = &[("SIGUSR1", 10), ("SIGUSR2", 12)];
+
+fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+    let [what, name] = spec.parts.as_slice() else { return Err(spec.malformed()) };
+    if what != "signal" {
+        return Err(spec.malformed());
+    }
+    let Some((name, number)) = SIGNALS.iter().find(|s| s.0 == name) else {
+        let names: Vec<&str> = SIGNALS.iter().map(|s| s.0).collect();
+        let message = format!("`self` does not wait for the signal `{name}`");
+        let error = Diagnostic::error(Code::BadTarget, spec.span, message);
+        return Err(match name.as_str() {
+            "SIGINT" | "SIGTERM" => error.help("it ends rtrace, which an `end` probe sees"),
+            _ => error.note(format!("signals: {}", names.join(", "))),
+        });
+    };
+    Ok(vec![Resolved {
+        prog_type: ProgType::RawTracepoint,
+        target: Target::Signal { number: *number },
+        name: format!("self:signal:{name}"),
+        function: String::new(),
+        context: Context::Nothing,
+        multi: false,
+    }])
+}
