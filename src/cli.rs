@@ -120,9 +120,9 @@ pub struct Cli {
     #[arg(long)]
     pub no_warnings: bool,
 
-    /// Accepted for compatibility: reads that fail give zero
-    #[arg(short = 'k', hide = true, action = clap::ArgAction::Count)]
-    pub read_errors: u8,
+    /// Warn, with the place in the script, when memory cannot be read or a map has no such entry or no room
+    #[arg(short = 'k', action = clap::ArgAction::Count, conflicts_with = "no_warnings")]
+    pub failures: u8,
 
     /// Accepted for compatibility: what the kernel cannot do is found out when it is needed
     #[arg(long, value_name = "FEATURE,…", value_delimiter = ',', hide = true)]

@@ -105,6 +105,7 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
         params: script.params.clone(),
         pid: cli.pid,
         unsafe_: cli.unsafe_,
+        failures: cli.failures > 0,
         arch: Arch::HOST,
         ..Options::default()
     };

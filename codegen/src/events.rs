@@ -102,6 +102,46 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(())
     }
 
+    /// Says that a helper failed, if it did, and if that is to be said (`-k`): `result` is what it returned.
+    pub fn tell(&self, helper: u32, result: Val<'c>, failed: impl FnOnce() -> Val<'c>) {
+        let Some((id, def)) = self.unit.failure(helper, self.span) else { return };
+        let (Some(ringbuf), Some(field)) = (self.unit.object_named(RINGBUF_SYMBOL), def.layout.fields.first()) else {
+            return;
+        };
+        let ir = self.ir;
+        let (bad, room, full, done) = (ir.block("failed"), ir.block("room"), ir.block("full"), ir.block("told"));
+        ir.cond_br(failed(), bad, done);
+        ir.at(bad);
+        let size = ir.int(i64::from(def.layout.fixed_size));
+        let record = ir.helper_ptr(helpers::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
+        ir.cond_br(ir.is_null(record), full, room);
+        ir.at(full);
+        self.no_room(&def, None);
+        ir.br(done);
+        ir.at(room);
+        ir.store(record, ir.int(i64::from(id)), 4, 8);
+        ir.store(ir.offset(record, i64::from(field.offset)), result, 8, 8);
+        ir.helper(helpers::RINGBUF_SUBMIT, &[record.into(), ir.int(0).into()], Effect::Any);
+        ir.br(done);
+        ir.at(done);
+    }
+
+    /// The same of a read, after the fact.
+    pub fn tell_read(&self, text: bool, space: Space, result: Val<'c>) {
+        let helper = match (space, text) {
+            (Space::Kernel, false) => helpers::PROBE_READ_KERNEL,
+            (Space::User, false) => helpers::PROBE_READ_USER,
+            (Space::Kernel, true) => helpers::PROBE_READ_KERNEL_STR,
+            (Space::User, true) => helpers::PROBE_READ_USER_STR,
+        };
+        self.tell(helper, result, || self.ir.icmp(Pred::SLT, result, self.ir.int(0)));
+    }
+
+    /// The same of a map that has no such entry.
+    pub fn tell_missing(&self, entry: Ptr<'c>) {
+        self.tell(helpers::MAP_LOOKUP_ELEM, self.ir.int(0), || self.ir.is_null(entry));
+    }
+
     /// What says that actions wait outside of the ring buffer, for those that may.
     fn kept_flag(&self, def: &EventDef) -> Option<Ptr<'c>> {
         let kept = self.unit.typed.globals.kept.filter(|_| def.action.is_kept())?;
@@ -134,7 +174,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             (ExprKind::Load { ptr, offset, space, .. }, Type::String { cap }) => {
                 self.locate(e.span);
                 let address = self.address(ptr, *offset)?;
-                self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                self.span = e.span;
+                let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                self.tell_read(true, *space, result);
                 Ok(())
             }
             _ => self.eval_into(e, to),
@@ -159,7 +201,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             (ExprKind::Load { ptr, offset, space, .. }, Type::String { cap }) => {
                 let address = self.address(ptr, *offset)?;
+                self.span = e.span;
                 let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                self.tell_read(true, *space, result);
                 Ok((self.str_len(result, *cap), zero))
             }
             (_, Type::String { cap }) => {

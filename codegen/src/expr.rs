@@ -65,6 +65,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::Load { ptr, offset, known: true, .. } if self.depth == 0 => self.known(ptr, *offset, &e.ty),
             ExprKind::Load { ptr, offset, space, bits, .. } => {
                 let address = self.address(ptr, *offset)?;
+                self.span = e.span;
                 self.load(address, *space, *bits, &e.ty)
             }
             ExprKind::Address { ptr, offset } => self.address(ptr, *offset),
@@ -262,7 +263,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         if !size.is_power_of_two() {
             self.zero(word, 8);
         }
-        self.read(word.ptr, size, address, space);
+        let result = self.read(word.ptr, size, address, space);
+        self.tell_read(false, space, result);
         let v = self.load_part(word, bits, ty);
         self.release(mark);
         Ok(v)
@@ -356,7 +358,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.ir.at(inside);
         let index = self.ir.bound(index, len.saturating_sub(1));
         let from = self.ir.add(start, self.ir.mul(index, self.ir.int(i64::from(ty.size()))));
-        self.read(to.ptr, ty.size(), from, space);
+        let result = self.read(to.ptr, ty.size(), from, space);
+        self.tell_read(false, space, result);
         self.ir.br(done);
         self.ir.at(done);
         Ok(())

@@ -80,10 +80,13 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 Ok(f(self, mem))
             }
             Storage::Map { object, .. } => {
+                let span = self.span;
                 let mark = self.mark();
                 let key = self.key(key)?;
                 let p = self.lookup(object, key)?;
                 self.release(mark);
+                self.span = span;
+                self.tell_missing(p);
                 let (found, done) = (self.ir.block("found"), self.ir.block("done"));
                 let before = self.ir.here();
                 self.ir.cond_br(self.ir.is_null(p), done, found);
@@ -111,10 +114,13 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 Ok(())
             }
             Storage::Map { object, .. } => {
+                let span = self.span;
                 let mark = self.mark();
                 let key = self.key(key)?;
                 let p = self.lookup(object, key)?;
                 self.release(mark);
+                self.span = span;
+                self.tell_missing(p);
                 let (found, missing, done) = (self.ir.block("found"), self.ir.block("missing"), self.ir.block("done"));
                 self.ir.cond_br(self.ir.is_null(p), missing, found);
                 self.ir.at(missing);
@@ -169,6 +175,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let (lost, done) = (self.ir.block("lost"), self.ir.block("done"));
         self.ir.cond_br(self.ir.icmp(Pred::EQ, result, self.ir.int(0)), done, lost);
         self.ir.at(lost);
+        self.tell(helpers::MAP_UPDATE_ELEM, result, || self.ir.icmp(Pred::NE, result, self.ir.int(0)));
         self.count_lost(def);
         self.ir.br(done);
         self.ir.at(done);
@@ -177,6 +184,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     pub fn set_map(&mut self, map: MapId, key: Option<&Expr>, value: &Expr) -> Result<()> {
         let def = self.map_def(map)?;
+        let span = self.span;
         match def.storage {
             Storage::Global { offset, .. } => {
                 let to = Mem { ptr: self.unit.global(offset), align: 8 };
@@ -198,6 +206,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 } else {
                     self.place(value)?
                 };
+                // What may fail is all of it.
+                self.span = span;
                 self.put(def, object, key, value)?;
                 self.mark_written(def);
                 Ok(())

@@ -9,12 +9,13 @@ use crate::{Options, Output, capture, disasm, foreign, helpers, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
 use rtrace_lang::bundle::{
-    Bundle, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, PLACED_SCRATCH_SYMBOL, ProgramDef, SCRATCH_SYMBOL, Storage,
+    Action, Bundle, EventDef, EventLayout, GLOBALS_SYMBOL, Globals, LoopDef, MapObject, PLACED_SCRATCH_SYMBOL,
+    ProgramDef, SCRATCH_SYMBOL, Storage,
 };
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::{SourceMap, Span};
-use rtrace_lang::typed::Typed;
+use rtrace_lang::typed::{EventId, Typed};
 use rtrace_lang::types::Type;
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -40,6 +41,8 @@ pub struct Unit<'m, 'c> {
     pub counting: Cell<Option<Ptr<'c>>>,
     /// Loops that may be stopped; their counters follow what the layout pass put into the globals.
     loops: RefCell<Vec<LoopDef>>,
+    /// Events about helpers that failed; their numbers follow those of the script's.
+    failures: RefCell<Vec<EventDef>>,
     /// Addresses in the scratch memory of the program that is being built, which has no place yet.
     scratch_places: RefCell<Vec<Ptr<'c>>>,
     /// Bytes of scratch memory that has a place, for all CPUs.
@@ -84,6 +87,7 @@ impl<'m, 'c> Unit<'m, 'c> {
             scratch_entries: Cell::new(0),
             counting: Cell::new(None),
             loops: RefCell::new(Vec::new()),
+            failures: RefCell::new(Vec::new()),
             scratch_places: RefCell::new(Vec::new()),
             placed: Cell::new(0),
             zeros,
@@ -160,6 +164,20 @@ impl<'m, 'c> Unit<'m, 'c> {
         }
         loops.push(LoopDef { span, range, rounds, stopped });
         Some(self.global(stopped))
+    }
+
+    /// The event that says that a helper failed, for each helper and place, if such events are wanted.
+    pub fn failure(&self, helper: u32, span: Span) -> Option<(EventId, EventDef)> {
+        let lost = self.typed.globals.failures?;
+        let action = Action::Failure { helper: helpers::name(helper)?.to_owned() };
+        let fields = vec![Type::I64];
+        let event = EventDef { layout: EventLayout::new(&fields), action, fields, lost, span: (span.start, span.end) };
+        let mut failures = self.failures.borrow_mut();
+        let index = failures.iter().position(|e| *e == event).unwrap_or_else(|| {
+            failures.push(event.clone());
+            failures.len() - 1
+        });
+        Some(((self.typed.events.len() + index) as EventId, event))
     }
 
     /// A BPF map by its index in the bundle.
@@ -249,7 +267,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
 
     let mut map_objects = typed.map_objects.clone();
     let mut errors = Vec::new();
-    let (loops, size);
+    let (loops, failures, size);
     {
         let unit = Unit::new(&module, &session, typed, sources, options, &foreign);
         let mut scratch = 0;
@@ -288,7 +306,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
             }
         }
         unit.debug.finish();
-        (loops, size) = (unit.loops.take(), unit.size);
+        (loops, failures, size) = (unit.loops.take(), unit.failures.take(), unit.size);
         if let Some(message) = unit.ir.failure() {
             errors.push(*from_llvm(&message, sources, whole));
         }
@@ -342,7 +360,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
         probes: typed.probes.clone(),
         maps: typed.maps.clone(),
         map_objects,
-        events: typed.events.clone(),
+        events: typed.events.iter().cloned().chain(failures).collect(),
         globals: Globals { size, ..typed.globals },
         loops,
         time_formats: typed.time_formats.clone(),

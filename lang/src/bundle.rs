@@ -338,6 +338,8 @@ pub struct Globals {
     pub size: u32,
     /// `u64` written by the loader before anything is attached: `CLOCK_MONOTONIC` nanoseconds, for `elapsed`.
     pub start_time: u32,
+    /// `u64` count of [`Action::Failure`] events that found no room, where they are asked for (`-k`).
+    pub failures: Option<u32>,
     /// `u64`, not zero while an action waits outside of the ring buffer ([`Action::is_kept`]).
     pub kept: Option<u32>,
     /// `u64` count of stacks that could not be stored.
@@ -476,6 +478,10 @@ pub enum Action {
     },
     Cat {
         format: Format,
+    },
+    /// A helper of the kernel failed (`-k`): one integer field, what it returned; 0 where a map had no such entry.
+    Failure {
+        helper: String,
     },
     /// A packet written by `skboutput` to the packets map, not the ring buffer; the record starts with
     /// `u32` index of the event, `u32` bytes captured, `u64` `bpf_ktime_get_boot_ns`, then the bytes. No fields.

@@ -24,6 +24,8 @@ pub struct Options {
     pub unsafe_: bool,
     /// Functions of programs are looked up in debug information, too: where they are inlined.
     pub dwarf: bool,
+    /// Helpers of the kernel that fail say so while the script runs.
+    pub failures: bool,
     pub arch: Arch,
     /// Most bytes of a string that has no size of its own.
     pub max_strlen: u32,
@@ -54,6 +56,7 @@ impl Default for Options {
             pid: None,
             unsafe_: false,
             dwarf: false,
+            failures: false,
             arch: Arch::X86_64,
             max_strlen: 1024,
             max_probes: 1024,

@@ -124,6 +124,7 @@ impl Dump<'_> {
             Action::Time { format } => format!("time {format:?}"),
             Action::System { format } => format!("system {}", format_text(format)),
             Action::Cat { format } => format!("cat {}", format_text(format)),
+            Action::Failure { helper } => format!("failure of {helper}"),
             Action::Packet { path, offset } => format!("packet {path:?} from {offset}"),
         }
     }

@@ -56,6 +56,9 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     if checked.unwinds {
         globals.unready = Some(take(&mut globals, 8, 8));
     }
+    if options.failures {
+        globals.failures = Some(take(&mut globals, 8, 8));
+    }
     if checked.events.iter().any(|e| e.action.is_kept()) {
         globals.kept = Some(take(&mut globals, 8, 8));
     }
@@ -104,7 +107,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
                 .help("use shorter strings, as in str(x, 256), or a larger buffer: config = { perf_rb_pages = N }"),
         );
     }
-    if checked.events.iter().any(|e| !matches!(e.action, Action::Packet { .. })) {
+    if options.failures || checked.events.iter().any(|e| !matches!(e.action, Action::Packet { .. })) {
         typed.map_objects.push(object(RINGBUF_SYMBOL, map_type::RINGBUF, 0, 0, options.run.ringbuf_bytes));
     }
     if checked.events.iter().any(|e| matches!(e.action, Action::Packet { .. })) {

@@ -2,7 +2,7 @@
 //! counted comes out of [`collect`], what the kernel or the run did is added there.
 
 use crate::load::Maps;
-use rtrace_lang::bundle::{Bundle, EventDef};
+use rtrace_lang::bundle::{Action, Bundle, EventDef};
 use rtrace_lang::source::Span;
 
 /// So many of something were lost.
@@ -18,6 +18,8 @@ pub enum Of {
     Event { span: (u32, u32) },
     /// Prints of a map that were done together with an earlier one: its record had found no room.
     Merged { span: (u32, u32) },
+    /// Warnings about helpers of the kernel that failed.
+    Failure,
     /// Updates of a map (index) that failed: it was full.
     Update { map: usize },
     /// Stacks that found no room.
@@ -41,6 +43,7 @@ impl Loss {
         match self.of {
             Of::Event { .. } => "events",
             Of::Merged { .. } => "merged",
+            Of::Failure => "warnings",
             Of::Update { .. } => "updates",
             Of::Stack => "stacks",
             Of::Unready => "unready_stacks",
@@ -55,7 +58,7 @@ impl Loss {
     pub fn span(&self) -> Option<(u32, u32)> {
         match self.of {
             Of::Event { span } | Of::Merged { span } | Of::Loop { span, .. } | Of::Run { span, .. } => Some(span),
-            Of::Update { .. } | Of::Stack | Of::Unready | Of::Packet | Of::Foreign => None,
+            Of::Failure | Of::Update { .. } | Of::Stack | Of::Unready | Of::Packet | Of::Foreign => None,
         }
     }
 
@@ -89,6 +92,7 @@ impl Loss {
                     "{count} {times} the print at {place} found no room in the buffer and was done with the one before"
                 )
             }
+            Of::Failure => format!("{count} warnings of -k found no room in the buffer (config perf_rb_pages)"),
             Of::Update { map } => {
                 let most = bundle.maps.get(map).map_or(0, |m| m.max_entries);
                 format!("{count} updates of map {name} failed; it holds {most} entries at most (config max_map_keys)")
@@ -126,6 +130,14 @@ pub fn lost_events(maps: &Maps, event: &EventDef) -> u64 {
     if event.action.is_kept() { 0 } else { maps.counter(event.lost) }
 }
 
+/// All events that are gone.
+pub fn all_events(bundle: &Bundle, maps: &Maps) -> u64 {
+    // Those about failures share one word.
+    let script = bundle.events.iter().filter(|e| !matches!(e.action, Action::Failure { .. }));
+    let shared = bundle.globals.failures.map_or(0, |lost| maps.counter(lost));
+    script.map(|e| lost_events(maps, e)).sum::<u64>() + shared
+}
+
 /// What the programs counted.
 pub fn collect(bundle: &Bundle, maps: &Maps) -> Vec<Loss> {
     let mut losses = Vec::new();
@@ -134,9 +146,11 @@ pub fn collect(bundle: &Bundle, maps: &Maps) -> Vec<Loss> {
             losses.push(Loss { count, of });
         }
     };
-    for event in &bundle.events {
+    let script = |e: &&EventDef| !matches!(e.action, Action::Failure { .. });
+    for event in bundle.events.iter().filter(script) {
         add(lost_events(maps, event), Of::Event { span: event.span });
     }
+    add(bundle.globals.failures.map_or(0, |lost| maps.counter(lost)), Of::Failure);
     for map in 0..bundle.maps.len() {
         add(maps.lost_updates(map), Of::Update { map });
     }

@@ -550,7 +550,7 @@ impl Session<'_> {
             return Ok(());
         }
         self.lost_checked = Instant::now();
-        let lost = self.bundle.events.iter().map(|e| losses::lost_events(&self.loaded.maps, e)).sum();
+        let lost = losses::all_events(self.bundle, &self.loaded.maps);
         if lost > self.lost_seen {
             self.sink.lost_events(lost - self.lost_seen).map_err(RunError::Output)?;
             self.lost_seen = lost;

@@ -58,7 +58,8 @@ fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result
                 _ => Space::Kernel,
             };
             let from = l.scalar(e)?;
-            l.read(to.ptr, 6, from, space);
+            let result = l.read(to.ptr, 6, from, space);
+            l.tell_read(false, space, result);
             Ok(())
         }
         Some(e) if e.ty.size() == 6 => l.eval_into(e, to),

@@ -60,7 +60,9 @@ fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
     if pad {
         l.zero(to, cap);
     }
-    l.read_str(to.ptr, size, from, space);
+    let result = l.read_str(to.ptr, size, from, space);
+    l.span = call.expr.span;
+    l.tell_read(true, space, result);
     Ok(())
 }
 
@@ -69,6 +71,8 @@ fn str_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
     let (from, space) = source(l, arg)?;
     let size = limited(l, call.arg(1), max)?;
     let result = l.read_str(to.ptr, size, from, space);
+    l.span = call.expr.span;
+    l.tell_read(true, space, result);
     Ok((l.str_len(result, max), l.ir.int(0)))
 }
 
@@ -82,7 +86,9 @@ fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
         l.zero(data, *cap);
     }
     l.ir.store(to.ptr, len, 4, to.align);
-    l.read_sized(data.ptr, len, from, space);
+    let result = l.read_sized(data.ptr, len, from, space);
+    l.span = call.expr.span;
+    l.tell_read(false, space, result);
     Ok(())
 }
 
@@ -90,7 +96,9 @@ fn buf_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
     let Some(arg) = call.arg(0) else { return l.unexpected("`buf`") };
     let (from, space) = source(l, arg)?;
     let len = limited(l, call.arg(1), max)?;
-    l.read_sized(to.ptr, len, from, space);
+    let result = l.read_sized(to.ptr, len, from, space);
+    l.span = call.expr.span;
+    l.tell_read(false, space, result);
     Ok((len, l.ir.int(0)))
 }
 

@@ -56,6 +56,11 @@ pub struct Reason(pub String);
 impl Reason {
     fn of(error: &io::Error, words: &[(i32, &str)]) -> Reason {
         let code = error.raw_os_error().unwrap_or(0);
+        if matches!(code, libc::EPERM | libc::EACCES)
+            && let Some(reason) = too_paranoid()
+        {
+            return reason;
+        }
         match words.iter().find(|(errno, _)| *errno == code) {
             Some((_, text)) => Reason((*text).to_owned()),
             None if matches!(code, libc::EPERM | libc::EACCES) => Reason(
@@ -66,6 +71,20 @@ impl Reason {
             None => Reason(error.to_string()),
         }
     }
+}
+
+/// Whether this kernel keeps perf events, which most probes are, from us: some distributions' kernels have a level 3 that
+/// CAP_PERFMON does not lift.
+fn too_paranoid() -> Option<Reason> {
+    const CAP_SYS_ADMIN: u32 = 21;
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
+    let level: i32 = level.trim().parse().ok()?;
+    (level > 2 && !sys::has_capability(CAP_SYS_ADMIN)).then(|| {
+        Reason(format!(
+            "not allowed: with kernel.perf_event_paranoid={level} this needs root or CAP_SYS_ADMIN; with \
+             `sysctl kernel.perf_event_paranoid=2`, CAP_PERFMON"
+        ))
+    })
 }
 
 /// A copy of a program in the kernel, with the attach points (indices) that it serves.

@@ -35,7 +35,8 @@ pub type EachFunction<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()> +
 /// Calls `each` with every line of a file, without the newline, reading as much as the kernel hands over.
 fn each_line(path: &Path, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), KernelError> {
     let fail = |e: std::io::Error| {
-        let help = (e.kind() == std::io::ErrorKind::PermissionDenied).then(|| "run as root".to_owned());
+        let help = (e.kind() == std::io::ErrorKind::PermissionDenied)
+            .then(|| "run as root, or with CAP_DAC_READ_SEARCH".to_owned());
         KernelError { message: format!("cannot read {}: {e}", path.display()), help }
     };
     let mut file = File::open(path).map_err(fail)?;

@@ -26,7 +26,10 @@ fn find_mount() -> Result<PathBuf, KernelError> {
         match std::fs::metadata(Path::new(mount).join("events")) {
             Ok(_) => return Ok(PathBuf::from(mount)),
             Err(e) if e.kind() == ErrorKind::PermissionDenied => {
-                return Err(KernelError::new(format!("no permission to read {mount}"), "run as root"));
+                return Err(KernelError::new(
+                    format!("no permission to read {mount}"),
+                    "run as root, or with CAP_DAC_READ_SEARCH",
+                ));
             }
             Err(_) => {}
         }
@@ -38,7 +41,7 @@ fn find_mount() -> Result<PathBuf, KernelError> {
 }
 
 fn cannot_read(path: &Path, e: &std::io::Error) -> KernelError {
-    let help = (e.kind() == ErrorKind::PermissionDenied).then(|| "run as root".to_owned());
+    let help = (e.kind() == ErrorKind::PermissionDenied).then(|| "run as root, or with CAP_DAC_READ_SEARCH".to_owned());
     KernelError { message: format!("cannot read {}: {e}", path.display()), help }
 }
 

@@ -109,7 +109,7 @@ pub fn losses_line(out: &mut Vec<u8>, bundle: &Bundle, losses: &[Loss]) {
 }
 
 /// Appends a place in the script to an open object.
-fn source(out: &mut Vec<u8>, (file, line, column): (&str, u32, u32)) {
+pub fn source(out: &mut Vec<u8>, (file, line, column): (&str, u32, u32)) {
     out.extend_from_slice(b", \"filename\": ");
     quoted(out, file.as_bytes());
     out.extend_from_slice(format!(", \"line\": {line}, \"col\": {column}").as_bytes());

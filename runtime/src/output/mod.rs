@@ -11,6 +11,7 @@ mod histogram;
 mod json;
 mod kallsyms;
 mod maps;
+mod messages;
 mod names;
 mod number;
 mod printf;
@@ -28,6 +29,7 @@ pub use maps::Entry;
 
 use crate::events::FieldBytes;
 use crate::losses::Loss;
+use number::Int;
 use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
 use rtrace_lang::types::{Agg, Type};
 use std::collections::HashMap;
@@ -182,6 +184,11 @@ impl<W: Write> Printer<W> {
                 }
                 self.scratch = path;
             }
+            Action::Failure { .. } if self.options.no_warnings => {}
+            Action::Failure { helper } => {
+                let code = arguments(event, fields).next().and_then(|(ty, data)| value::integer(ty, data.bytes));
+                self.failure(bundle, event, helper, code.map_or(0, Int::wide) as i64)?;
+            }
             Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Unwatch | Action::Packet { .. } => {}
         }
         if self.options.buffering == Buffering::None { self.flush() } else { self.write_if_full() }
@@ -324,12 +331,7 @@ impl<W: Write> Printer<W> {
     /// `warnf` and `errorf`: with the place of the call.
     fn message(&mut self, bundle: &Bundle, event: &EventDef, stream: Stream, text: &[u8]) -> io::Result<()> {
         let error = stream == Stream::Error;
-        let mut place = bundle.sources.place(event.span.0);
-        if let Some(place) = &mut place
-            && (place.file == "-e" || place.file == "-")
-        {
-            place.file = "stdin".into();
-        }
+        let place = messages::place(bundle, event.span);
         if self.options.json {
             let place = place.as_ref().map(|p| (p.file.as_str(), p.line, p.column));
             json::message_line(&mut self.buffer, if error { "errorf" } else { "warnf" }, text, place);
@@ -337,21 +339,25 @@ impl<W: Write> Printer<W> {
         }
         self.flush()?;
         let mut line = Vec::new();
-        if let Some(from) = place {
-            let end = bundle.sources.place(event.span.1).filter(|end| end.line != from.line);
-            let range = match end {
-                Some(end) => format!("{}:{}-{}: ", from.file, from.line, end.line),
-                None => {
-                    let width = event.span.1.saturating_sub(event.span.0);
-                    format!("{}:{}:{}-{}: ", from.file, from.line, from.column, from.column.saturating_add(width))
-                }
-            };
-            line.extend_from_slice(range.as_bytes());
-        }
+        messages::range(&mut line, bundle, event.span);
         line.extend_from_slice(if error { b"ERROR: " } else { b"WARNING: " });
         line.extend_from_slice(text);
         line.push(b'\n');
         let _ = self.errors.write_all(&line);
+        let _ = self.errors.flush();
+        Ok(())
+    }
+
+    /// A helper of the kernel failed (`-k`): where and why, with the line of the script.
+    fn failure(&mut self, bundle: &Bundle, event: &EventDef, helper: &str, code: i64) -> io::Result<()> {
+        if self.options.json {
+            messages::failure_line(&mut self.buffer, bundle, event.span, helper, code);
+            return Ok(());
+        }
+        self.flush()?;
+        let mut text = Vec::new();
+        messages::failure(&mut text, bundle, event.span, helper, code);
+        let _ = self.errors.write_all(&text);
         let _ = self.errors.flush();
         Ok(())
     }
