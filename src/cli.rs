@@ -1,7 +1,10 @@
 //! The command line: option letters are those of the reference.
 
+use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum};
+use rtrace_lang::kernel::Feature;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Traces the Linux kernel and the programs on it with small scripts.
 #[derive(Parser, Debug)]
@@ -124,8 +127,8 @@ pub struct Cli {
     #[arg(short = 'k', action = clap::ArgAction::Count, conflicts_with = "no_warnings")]
     pub failures: u8,
 
-    /// Accepted for compatibility: what the kernel cannot do is found out when it is needed
-    #[arg(long, value_name = "FEATURE,…", value_delimiter = ',', hide = true)]
+    /// Do without features of the kernel, as on one that lacks them: kprobe_multi, uprobe_multi, loop, …
+    #[arg(long, value_name = "FEATURE,…", value_delimiter = ',')]
     pub no_feature: Vec<NoFeature>,
 
     /// Accepted for compatibility: the kernel counts the users of a probe
@@ -161,13 +164,19 @@ impl DebugStage {
     }
 }
 
-/// Features that the reference can be told not to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum NoFeature {
-    UprobeMulti,
-    KprobeMulti,
-    KprobeSession,
+/// A feature of the kernel that is not to be used; none for one that the reference knows and rtrace does not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFeature(pub Option<Feature>);
+
+impl ValueEnum for NoFeature {
+    fn value_variants<'a>() -> &'a [NoFeature] {
+        static ALL: OnceLock<Vec<NoFeature>> = OnceLock::new();
+        ALL.get_or_init(|| Feature::ALL.into_iter().map(Some).chain([None]).map(NoFeature).collect())
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.map_or("kprobe_session", Feature::name)))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

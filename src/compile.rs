@@ -13,7 +13,7 @@ use rtrace_lang::diag::{Diagnostic, render};
 use rtrace_lang::grammar::ast;
 use rtrace_lang::headers::c_files;
 use rtrace_lang::imports;
-use rtrace_lang::kernel::{Feature, Kernel, Version};
+use rtrace_lang::kernel::{Feature, Kernel};
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump, parameters};
@@ -254,7 +254,7 @@ pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Optio
 fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Options {
     rtrace_codegen::Options {
         atomics: kernel.has(Feature::AtomicFetch),
-        percpu_lookup: kernel.version() >= Version(5, 18),
+        percpu_lookup: kernel.has(Feature::PercpuLookup),
         for_each: kernel.has(Feature::ForEachMapElem),
         bpf_loop: kernel.has(Feature::Loop),
         cpus: rtrace_runtime::sys::possible_cpus().ok().and_then(|n| n.try_into().ok()),

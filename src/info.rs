@@ -1,33 +1,80 @@
-//! `rtrace --info`: what the running kernel offers, under the names that the reference has for it.
+//! `rtrace --info`: what the running kernel offers, under the names that the reference has for it, with the version of
+//! Linux that has it first. Each is asked of the kernel itself where that is possible: distributions backport.
 
 use rtrace_lang::kernel::{Feature, Kernel, Version};
 use rtrace_runtime::kernel::LiveKernel;
 
-/// A row of a section: name, whether it is there.
-type Row = (&'static str, fn(&LiveKernel) -> bool);
+/// Name, number in the kernel's interface (linux/bpf.h), first version.
+type Numbered = (&'static str, u32, Version);
 
-const HELPERS: &[Row] = &[
-    ("dpath", |k| k.version() >= Version(5, 10)),
-    ("for_each_map_elem", |k| k.has(Feature::ForEachMapElem)),
-    ("get_attach_cookie", |k| k.has(Feature::AttachCookie)),
-    ("get_func_ip", |k| k.has(Feature::GetFuncIp)),
-    ("get_tai_ns", |k| k.version() >= Version(6, 1)),
-    ("lookup_percpu_elem", |k| k.version() >= Version(5, 19)),
-    ("loop", |k| k.has(Feature::Loop)),
+/// `enum bpf_func_id`.
+const HELPERS: &[Numbered] = &[
+    ("copy_from_user_task", 191, Version(5, 18)),
+    ("find_vma", 180, Version(5, 17)),
+    ("for_each_map_elem", 164, Version(5, 13)),
+    ("get_attach_cookie", 174, Version(5, 15)),
+    ("get_boot_ns", 125, Version(5, 8)),
+    ("get_current_cgroup_id", 80, Version(4, 18)),
+    ("get_current_task_btf", 158, Version(5, 11)),
+    ("get_func_ip", 173, Version(5, 15)),
+    ("get_ns_current_pid_tgid", 120, Version(5, 7)),
+    ("get_stack", 67, Version(4, 18)),
+    ("get_tai_ns", 208, Version(6, 1)),
+    ("jiffies64", 118, Version(5, 5)),
+    ("lookup_percpu_elem", 195, Version(5, 19)),
+    ("loop", 181, Version(5, 17)),
+    ("override_return", 58, Version(4, 16)),
+    ("probe_read_kernel", 113, Version(5, 5)),
+    ("probe_read_kernel_str", 115, Version(5, 5)),
+    ("probe_read_user", 112, Version(5, 5)),
+    ("probe_read_user_str", 114, Version(5, 5)),
+    ("ringbuf_reserve", 131, Version(5, 8)),
+    ("send_signal", 109, Version(5, 3)),
+    ("snprintf", 165, Version(5, 13)),
+    ("strncmp", 182, Version(5, 17)),
+    ("task_pt_regs", 175, Version(5, 15)),
 ];
 
+/// `enum bpf_map_type`.
+const MAPS: &[Numbered] = &[
+    ("array", 2, Version(3, 19)),
+    ("hash", 1, Version(3, 19)),
+    ("lru_hash", 9, Version(4, 10)),
+    ("lru_percpu_hash", 10, Version(4, 10)),
+    ("percpu_array", 6, Version(4, 6)),
+    ("percpu_hash", 5, Version(4, 6)),
+    ("perf_event_array", 4, Version(4, 3)),
+    ("ringbuf", 27, Version(5, 8)),
+    ("stack_trace", 7, Version(4, 6)),
+];
+
+/// `enum bpf_prog_type`.
+const PROGRAMS: &[Numbered] = &[
+    ("kprobe", 2, Version(4, 1)),
+    ("perf_event", 7, Version(4, 9)),
+    ("raw_tracepoint", 17, Version(4, 17)),
+    ("tracepoint", 5, Version(4, 7)),
+];
+
+/// Name, first version, whether it is there.
+type Row = (&'static str, Version, fn(&LiveKernel) -> bool);
+
 const FEATURES: &[Row] = &[
-    ("atomic instructions", |k| k.has(Feature::AtomicFetch)),
-    ("btf", |k| k.has_btf()),
-    ("instruction set v4", |k| k.has(Feature::CpuV4)),
-    ("module btf", |k| k.has_btf() && k.version() >= Version(5, 11)),
+    ("atomic instructions", Version(5, 12), |k| k.has(Feature::AtomicFetch)),
+    ("btf", Version(5, 2), |k| k.has_btf()),
+    ("dpath", Version(5, 10), |k| k.version() >= Version(5, 10)),
+    ("instruction set v4", Version(6, 6), |k| k.has(Feature::CpuV4)),
+    ("missed hits of kprobes", Version(6, 7), |k| k.version() >= Version(6, 7)),
+    ("module btf", Version(5, 11), |k| k.has_btf() && k.version() >= Version(5, 11)),
 ];
 
 const PROBES: &[Row] = &[
-    ("fentry", |k| k.has_btf()),
-    ("kprobe_multi", |k| k.has(Feature::KprobeMulti)),
-    ("tracepoint", |k| k.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty())),
-    ("uprobe_multi", |k| k.has(Feature::UprobeMulti)),
+    ("fentry", Version(5, 5), |k| k.has_btf()),
+    ("kprobe_multi", Version(5, 18), |k| k.has(Feature::KprobeMulti)),
+    ("kprobe_session", Version(6, 10), |k| k.has(Feature::KprobeMulti) && k.version() >= Version(6, 10)),
+    ("perf_event link", Version(5, 15), |k| k.has(Feature::AttachCookie)),
+    ("tracepoint", Version(4, 7), |k| k.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty())),
+    ("uprobe_multi", Version(6, 6), |k| k.has(Feature::UprobeMulti)),
 ];
 
 pub fn text(kernel: &LiveKernel) -> String {
@@ -38,10 +85,21 @@ pub fn text(kernel: &LiveKernel) -> String {
         std::env::consts::ARCH,
         env!("CARGO_PKG_VERSION")
     );
-    for (title, rows) in [("Kernel helpers", HELPERS), ("Kernel features", FEATURES), ("Probe types", PROBES)] {
+    let rows = |list: &[Row]| list.iter().map(|(name, since, there)| (*name, *since, there(kernel))).collect();
+    let numbered = |list: &[Numbered], there: &dyn Fn(u32, Version) -> bool| {
+        list.iter().map(|(name, number, since)| (*name, *since, there(*number, *since))).collect()
+    };
+    let sections: [(&str, Vec<(&str, Version, bool)>); 5] = [
+        ("Kernel helpers", numbered(HELPERS, &|n, since| i32::try_from(n).is_ok_and(|n| kernel.has_helper(n, since)))),
+        ("Kernel features", rows(FEATURES)),
+        ("Map types", numbered(MAPS, &|n, since| kernel.has_map(n, since))),
+        ("Program types", numbered(PROGRAMS, &|n, since| kernel.has_program(n, since))),
+        ("Probe types", rows(PROBES)),
+    ];
+    for (title, rows) in sections {
         out.push_str(&format!("\n{title}\n"));
-        for (name, there) in rows {
-            out.push_str(&format!("  {name}: {}\n", if there(kernel) { "yes" } else { "no" }));
+        for (name, since, there) in rows {
+            out.push_str(&format!("  {name}: {} (Linux {since})\n", if there { "yes" } else { "no" }));
         }
     }
     out

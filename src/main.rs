@@ -63,7 +63,8 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if cli.fmt {
         return format::run(&cli);
     }
-    let kernel = LiveKernel::for_process(cli.pid);
+    let unused: Vec<_> = cli.no_feature.iter().filter_map(|f| f.0).collect();
+    let kernel = LiveKernel::for_process(cli.pid).without(&unused);
     if cli.info {
         return print(&info::text(&kernel));
     }

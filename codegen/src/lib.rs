@@ -44,7 +44,7 @@ pub struct Options {
     pub opt_level: u8,
     /// Atomic instructions other than addition, and ones that return the old value (Linux 5.12).
     pub atomics: bool,
-    /// `bpf_map_lookup_percpu_elem` (Linux 5.18): aggregations can be added up in a program.
+    /// `bpf_map_lookup_percpu_elem` (Linux 5.19): aggregations can be added up in a program.
     pub percpu_lookup: bool,
     /// `bpf_for_each_map_elem` (Linux 5.13): loops over maps.
     pub for_each: bool,

@@ -42,6 +42,8 @@ pub enum Feature {
     GetFuncIp,
     /// bpf_loop (5.17).
     Loop,
+    /// bpf_map_lookup_percpu_elem (5.19).
+    PercpuLookup,
     /// bpf_for_each_map_elem (5.13).
     ForEachMapElem,
     /// Atomic instructions with fetch, exchange and compare-exchange (5.12).
@@ -51,6 +53,34 @@ pub enum Feature {
 }
 
 impl Feature {
+    /// All of them, in the order in which kernels got them.
+    pub const ALL: [Feature; 9] = [
+        Feature::AtomicFetch,
+        Feature::ForEachMapElem,
+        Feature::AttachCookie,
+        Feature::GetFuncIp,
+        Feature::Loop,
+        Feature::KprobeMulti,
+        Feature::PercpuLookup,
+        Feature::UprobeMulti,
+        Feature::CpuV4,
+    ];
+
+    /// What the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Feature::KprobeMulti => "kprobe_multi",
+            Feature::UprobeMulti => "uprobe_multi",
+            Feature::AttachCookie => "get_attach_cookie",
+            Feature::GetFuncIp => "get_func_ip",
+            Feature::Loop => "loop",
+            Feature::PercpuLookup => "lookup_percpu_elem",
+            Feature::ForEachMapElem => "for_each_map_elem",
+            Feature::AtomicFetch => "atomics",
+            Feature::CpuV4 => "cpu_v4",
+        }
+    }
+
     /// The version in mainline from which it is there; distributions may have it earlier.
     pub fn since(self) -> Version {
         match self {
@@ -58,6 +88,7 @@ impl Feature {
             Feature::UprobeMulti | Feature::CpuV4 => Version(6, 6),
             Feature::AttachCookie | Feature::GetFuncIp => Version(5, 15),
             Feature::Loop => Version(5, 17),
+            Feature::PercpuLookup => Version(5, 19),
             Feature::ForEachMapElem => Version(5, 13),
             Feature::AtomicFetch => Version(5, 12),
         }

@@ -531,6 +531,7 @@ impl Session<'_> {
     }
 
     fn warn_missing(&mut self, attached: &Attached, options: &RunOptions) -> Result<(), RunError> {
+        attached.notes.iter().try_for_each(|note| self.sink.warning(note)).map_err(RunError::Output)?;
         let Some(first) = attached.missing.first() else { return Ok(()) };
         if self.bundle.config.missing_probes == MissingProbes::Ignore {
             return Ok(());

@@ -444,11 +444,14 @@ impl Checker<'_> {
         let mut multi = many && draft.targets.iter().all(|(t, _)| t.multi) && probe_id != ProbeIdSource::Patch;
         if prog_type == ProgType::Tracepoint {
             // Functions of system calls stand for their tracepoints only where nothing can tell them apart.
-            multi &= draft.targets.len() >= MANY_CALLS
-                && !draft.specific
-                && !draft.kernel_frames
-                && self.kernel.has(Feature::KprobeMulti);
+            multi &= draft.targets.len() >= MANY_CALLS && !draft.specific && !draft.kernel_frames;
         }
+        let feature = match draft.targets.first().map(|(t, _)| &t.target) {
+            Some(Target::Uprobe { .. } | Target::Usdt { .. }) => Feature::UprobeMulti,
+            _ => Feature::KprobeMulti,
+        };
+        // The kernel is asked only where it matters.
+        multi = multi && self.kernel.has(feature);
         let attach = draft
             .targets
             .iter()

@@ -11,7 +11,7 @@ use crate::kernel::{FunctionName, Kernel};
 pub static KPROBE: ProbeKind = ProbeKind {
     name: "kprobe",
     aliases: &["k"],
-    form: "kprobe:[MODULE:]FUNCTION[+OFFSET]",
+    form: "kprobe:[MODULE:]FUNCTION[+OFFSET] or kprobe:ADDRESS",
     doc: "Entry of a kernel function, or an instruction in it.",
     example: "kprobe:vfs_read { @[comm] = count() }",
     prog_type: ProgType::Kprobe,
@@ -39,7 +39,9 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         None => (function, 0),
         Some((f, o)) => (f, number(o).ok_or_else(|| spec.malformed())?),
     };
-    if function.is_empty() || (offset != 0 && (ret || is_pattern(function))) {
+    let address = function.starts_with("0x");
+    let misplaced = offset != 0 && (ret || is_pattern(function));
+    if function.is_empty() || misplaced || (address && (module.is_some() || number(function).is_none())) {
         return Err(spec.malformed());
     }
     let names = if is_pattern(function) || module.is_some_and(is_pattern) {
@@ -73,7 +75,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 function: f.name.clone(),
                 target: Target::Kprobe { function: f.name, module: f.module, offset, ret },
                 context,
-                multi: offset == 0,
+                multi: offset == 0 && !address,
             }
         })
         .collect())

@@ -99,6 +99,16 @@ pub(super) fn attach(
     let config = if ret { pmu.ret } else { 0 };
     let attr = PerfAttr { kind: pmu.kind, config, ..PerfAttr::default() };
     let at = |address: u64| open(&PerfAttr { config2: address, ..attr }, program, cookie);
+    if let Some(address) = function.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()) {
+        let link = at(address.wrapping_add(offset));
+        return link.map(|link| vec![link]).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENOENT | libc::EINVAL | libc::EILSEQ) => Reason(
+                "no instruction of the kernel that can be probed starts at this address (/proc/kallsyms has the functions')"
+                    .to_owned(),
+            ),
+            _ => reason(&e, offset),
+        });
+    }
     let known = places.find(place);
     if !known.is_empty() {
         let each = known.iter().map(|address| {
@@ -124,11 +134,22 @@ pub(super) fn attach(
     if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EADDRNOTAVAIL)) {
         let key = (function.to_owned(), module.map(str::to_owned));
         let mut wanted = HashMap::from([(key, Vec::new())]);
-        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut wanted);
+        let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
+        find_addresses(&kallsyms, &mut wanted);
         let links: io::Result<Vec<Link>> =
             wanted.into_values().flatten().map(|address| at(address.wrapping_add(offset))).collect();
         match links {
-            Ok(links) if links.is_empty() => {}
+            Ok(links) if links.is_empty() => {
+                let mut links = Vec::new();
+                for variant in variants(&kallsyms, function, module) {
+                    let Ok(symbol) = CString::new(variant.as_str()) else { continue };
+                    let named = PerfAttr { config1: symbol.as_ptr() as u64, ..named };
+                    links.extend(open(&named, program, cookie).ok().map(|link| link.instead(variant)));
+                }
+                if !links.is_empty() {
+                    return Ok(links);
+                }
+            }
             links => return links.map_err(|e| reason(&e, offset)),
         }
     }
@@ -181,6 +202,27 @@ fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
             list.extend(address.filter(|a| *a != 0));
         }
     }
+}
+
+/// What the compiler made of a function that is not there by its own name: copies with fewer or fixed parameters, and
+/// parts of it. Names as the kernel takes them, with the module.
+fn variants(kallsyms: &[u8], function: &str, module: Option<&str>) -> Vec<String> {
+    const KINDS: [&[u8]; 5] = [b".isra.", b".constprop.", b".part.", b".llvm.", b".lto_priv."];
+    let mut found = Vec::new();
+    for line in kallsyms.split(|b| *b == b'\n') {
+        let Ok(line) = std::str::from_utf8(line) else { continue };
+        let mut words = line.split_ascii_whitespace();
+        let (Some(_), Some("t" | "T"), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
+        let of = words.next().map(|m| m.trim_matches(['[', ']']));
+        let rest = name.strip_prefix(function).map(str::as_bytes).unwrap_or_default();
+        let variant = KINDS.iter().any(|kind| rest.starts_with(kind)) && !name.contains(".cold");
+        if variant && module.is_none_or(|m| m == of.unwrap_or("vmlinux")) {
+            found.push(of.map_or_else(|| name.to_owned(), |m| format!("{m}:{name}")));
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// Attaches points with multi links, one for entries and one for returns; functions of modules by address, since a name
@@ -315,6 +357,17 @@ mod tests {
         let found = keys.map(|k| wanted.remove(&k).unwrap());
         let all = vec![0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_c000_0030];
         assert_eq!(found, [all.clone(), all[2..].to_vec(), all[..2].to_vec(), vec![]]);
+    }
+
+    #[test]
+    fn variants_of_a_function() {
+        let text =
+            b"ffffffff81000010 t f.isra.0\nffffffff81000020 t f.part.0.cold\nffffffff81000030 t f.constprop.0\t[m]\n\
+            ffffffff81000040 t ff.isra.0\nffffffff81000050 t f.other\nffffffff81000060 t f.isra.0\n";
+        assert_eq!(variants(text, "f", None), ["f.isra.0", "m:f.constprop.0"]);
+        assert_eq!(variants(text, "f", Some("m")), ["m:f.constprop.0"]);
+        assert_eq!(variants(text, "f", Some("vmlinux")), ["f.isra.0"]);
+        assert!(variants(text, "g", None).is_empty());
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub struct Link {
     program: usize,
     /// Index of its probe, for a link that has only one.
     probe: Option<u32>,
+    /// The function that was taken for one that is not there.
+    variant: Option<String>,
     /// Hits missed so far.
     missed: u64,
 }
@@ -52,6 +54,16 @@ impl Link {
     /// The same, of a watchpoint.
     pub(super) fn watching(self, address: u64) -> Link {
         Link { watches: Some(address), ..self }
+    }
+
+    /// The same, on a variant of the function that was asked for.
+    pub(super) fn instead(self, variant: String) -> Link {
+        Link { variant: Some(variant), ..self }
+    }
+
+    /// The function that was taken for one that is not there.
+    pub(super) fn variant(&self) -> Option<&str> {
+        self.variant.as_deref()
     }
 
     /// The same, known to be for a program, and for one probe.

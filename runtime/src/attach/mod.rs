@@ -140,6 +140,8 @@ pub struct Attached {
     /// Attach points that work.
     pub count: usize,
     pub missing: Vec<Missing>,
+    /// What the user should know about probes that work.
+    pub notes: Vec<String>,
 }
 
 impl Attached {
@@ -178,6 +180,15 @@ impl<'a> Context<'a> {
 
     fn name(&self, point: &AttachPoint) -> String {
         self.bundle.probes.get(point.probe as usize).map_or_else(|| "probe".to_owned(), |p| p.name.clone())
+    }
+
+    /// Says which variants of a function were taken.
+    fn note(&self, point: &AttachPoint, links: &[Link]) -> Option<String> {
+        let variants: Vec<&str> = links.iter().filter_map(Link::variant).collect();
+        (!variants.is_empty()).then(|| {
+            let (name, taken) = (self.name(point), variants.join(", "));
+            format!("{name} is probed as {taken}, which is what the compiler left of it; its arguments may be others")
+        })
     }
 
     fn error(&self, point: &AttachPoint, reason: Reason) -> AttachError {
@@ -404,6 +415,7 @@ impl Programs {
                 let cookie = (def.probe_id == ProbeIdSource::Cookie).then_some(u64::from(point.probe));
                 match attach_one(context, fd, point, &places, cookie) {
                     Ok(links) => {
+                        attached.notes.extend(context.note(point, &links));
                         let known = links.into_iter().map(|l| l.belonging(instance.program, Some(point.probe)));
                         attached.links.extend(known);
                         attached.count += 1;

@@ -25,22 +25,9 @@ const fn mov(dst: u8, value: i32) -> u64 {
     insn(0xb7, dst, 0, 0, value)
 }
 
-/// The version in mainline from which a feature is there.
-fn since(feature: Feature) -> Version {
-    match feature {
-        Feature::KprobeMulti => Version(5, 18),
-        Feature::UprobeMulti => Version(6, 6),
-        Feature::AttachCookie | Feature::GetFuncIp => Version(5, 15),
-        Feature::Loop => Version(5, 17),
-        Feature::ForEachMapElem => Version(5, 13),
-        Feature::AtomicFetch => Version(5, 12),
-        Feature::CpuV4 => Version(6, 6),
-    }
-}
-
 /// Asks the kernel; see [`Feature`].
 pub fn probe(feature: Feature, version: Version) -> bool {
-    let by_version = version >= since(feature);
+    let by_version = version >= feature.since();
     let answer = match feature {
         Feature::KprobeMulti => kprobe_multi(by_version),
         Feature::UprobeMulti => uprobe_multi(),
@@ -48,6 +35,7 @@ pub fn probe(feature: Feature, version: Version) -> bool {
         Feature::AttachCookie => helper(174),
         Feature::GetFuncIp => helper(173),
         Feature::Loop => helper(181),
+        Feature::PercpuLookup => helper(195),
         Feature::ForEachMapElem => helper(164),
         Feature::AtomicFetch => loads(&[
             mov(1, 1),
@@ -97,7 +85,7 @@ fn loads(instructions: &[u64]) -> Option<bool> {
 
 /// Whether kprobe programs may call a helper: the verifier knows it if it complains of anything else than
 /// not knowing it (its arguments are nonsense here).
-fn helper(number: i32) -> Option<bool> {
+pub fn helper(number: i32) -> Option<bool> {
     let mut log = vec![0u8; 4096];
     match load(KPROBE, 0, &[insn(0x85, 0, 0, 0, number), mov(0, 0), EXIT], &mut log) {
         Ok(_) => Some(true),
@@ -107,6 +95,32 @@ fn helper(number: i32) -> Option<bool> {
             // "unknown func" up to 6.7, "program of this type cannot use helper" later.
             Some(!has(b"unknown func") && !has(b"invalid func") && !has(b"cannot use helper"))
         }
+    }
+}
+
+/// Whether programs of a type (`enum bpf_prog_type`) can be loaded.
+pub fn program(prog_type: u32) -> Option<bool> {
+    match load(prog_type, 0, &[mov(0, 0), EXIT], &mut []) {
+        Ok(_) => Some(true),
+        Err(e) if not_allowed(&e) => None,
+        Err(_) => Some(false),
+    }
+}
+
+/// Whether maps of a type (`enum bpf_map_type`) can be made.
+pub fn map(map_type: u32) -> Option<bool> {
+    const PERF_EVENT_ARRAY: u32 = 4;
+    const RINGBUF: u32 = 27;
+    let (key, value, entries) = match map_type {
+        PERF_EVENT_ARRAY => (4, 4, 1),
+        RINGBUF => (0, 0, 4096),
+        _ => (4, 8, 1),
+    };
+    let map = aya_obj::Map::new_from_params(map_type, key, value, entries, 0);
+    match aya::maps::MapData::create(map, "rtrace_probe", None) {
+        Ok(_) => Some(true),
+        Err(aya::maps::MapError::CreateError { io_error, .. }) if not_allowed(&io_error) => None,
+        Err(_) => Some(false),
     }
 }
 

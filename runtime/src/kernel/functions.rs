@@ -105,6 +105,12 @@ fn is_left_out(name: &[u8]) -> bool {
         })
 }
 
+/// The name that a copy of a function with fewer or fixed parameters has in the source.
+fn base_name(name: &[u8]) -> Option<&[u8]> {
+    let (base, rest) = name.split_at(memchr::memchr(b'.', name)?);
+    (rest.starts_with(b".isra.") || rest.starts_with(b".constprop.")).then_some(base)
+}
+
 /// The list that all answers come from: lines `NAME` or `NAME\tMODULE`, sorted, each once, of the lines `NAME [MODULE]`
 /// of the kernel, without what is left out and what is on the blacklist (its lines as the kernel writes them).
 fn make_list(text: &[u8], blacklist: &[u8]) -> Vec<u8> {
@@ -226,7 +232,10 @@ impl Functions {
         let modules = module.map(Glob::new);
         let mut found = Vec::new();
         self.each_traceable(tracefs, &mut |name, module| {
-            if names.matches(name) && modules.as_ref().is_none_or(|m| m.matches(module.unwrap_or(b"vmlinux"))) {
+            let base = || names.exact().is_none() && base_name(name).is_some_and(|base| names.matches(base));
+            if (names.matches(name) || base())
+                && modules.as_ref().is_none_or(|m| m.matches(module.unwrap_or(b"vmlinux")))
+            {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 found.push(FunctionName { name: text(name), module: module.map(text) });
                 if names.exact().is_some() {
@@ -365,7 +374,7 @@ mod tests {
     #[test]
     fn answers_come_from_the_list() {
         let functions = Functions::default();
-        let list = b"dummy_xmit\tdummy\nsame\nsame\taa\nvfs_read\nvfs_reae\n".to_vec();
+        let list = b"dummy_xmit\tdummy\nsame\nsame\taa\nvfs_copy.isra.0\nvfs_read\nvfs_reae\n".to_vec();
         assert!(functions.list.set(Ok(list)).is_ok());
         let found = |module, pattern| {
             let found = functions.matching(&Tracefs::default(), module, pattern).expect("a list");
@@ -374,6 +383,7 @@ mod tests {
         let pair = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
         assert_eq!(found(None, "s*"), [pair("same", None), pair("same", Some("aa"))]);
         assert_eq!(found(Some("dummy"), "*"), [pair("dummy_xmit", Some("dummy"))]);
+        assert_eq!(found(None, "v*opy"), [pair("vfs_copy.isra.0", None)], "by the name in the source");
         assert_eq!(found(Some("vmlinux"), "*m*"), [pair("same", None)]);
         assert_eq!(found(Some("aa"), "same"), [pair("same", Some("aa"))]);
         assert_eq!(functions.nearest(&Tracefs::default(), "vfs_reaf").as_deref(), Some("vfs_read"));

@@ -65,6 +65,27 @@ impl LiveKernel {
         LiveKernel { process, ..LiveKernel::default() }
     }
 
+    /// The same without some features, as if the kernel did not have them.
+    pub fn without(self, features: &[Feature]) -> LiveKernel {
+        self.features.borrow_mut().extend(features.iter().map(|f| (*f, false)));
+        self
+    }
+
+    /// Whether kprobe programs may call a helper (`enum bpf_func_id`); when the kernel may not be asked, versions decide.
+    pub fn has_helper(&self, number: i32, since: Version) -> bool {
+        features::helper(number).unwrap_or(self.version() >= since)
+    }
+
+    /// The same for a type of programs (`enum bpf_prog_type`).
+    pub fn has_program(&self, number: u32, since: Version) -> bool {
+        features::program(number).unwrap_or(self.version() >= since)
+    }
+
+    /// The same for a type of maps (`enum bpf_map_type`).
+    pub fn has_map(&self, number: u32, since: Version) -> bool {
+        features::map(number).unwrap_or(self.version() >= since)
+    }
+
     /// Whether the kernel describes its types (BTF).
     pub fn has_btf(&self) -> bool {
         self.btf.available()
