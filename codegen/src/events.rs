@@ -221,7 +221,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             (_, Type::Stack(stack)) => {
                 let value = self.place(e)?;
-                let max = u32::from(stack.depth) * 8;
+                let max = stack.bytes();
                 let process = self.ir.load(self.at(value, 8).ptr, 4, 4, false);
                 Ok((self.stored_stack(value, to, max)?, process))
             }

@@ -59,6 +59,7 @@ pub const BPF_ANY: i64 = 0;
 pub const BPF_NOEXIST: i64 = 1;
 pub const BPF_F_CURRENT_CPU: i64 = 0xffff_ffff;
 pub const BPF_F_USER_STACK: i64 = 1 << 8;
+pub const BPF_F_USER_BUILD_ID: i64 = 1 << 11;
 
 pub const MAP_TYPE_ARRAY: u32 = 2;
 pub const MAP_TYPE_PERCPU_ARRAY: u32 = 6;

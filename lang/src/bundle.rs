@@ -416,7 +416,7 @@ impl EventLayout {
         for ty in types {
             let var_max = match ty {
                 Type::String { cap } | Type::Buffer { cap } if *cap > Self::FIXED_LIMIT => *cap,
-                Type::Stack(s) if !s.stored => u32::from(s.depth) * 8,
+                Type::Stack(s) if !s.stored => s.bytes(),
                 _ => 0,
             };
             let (size, align) = if var_max > 0 { (8, 4) } else { (ty.size(), ty.align()) };

@@ -190,10 +190,11 @@ pub static SETTINGS: &[Setting] = &[
         boolean(v).map(|b| o.run.print_maps_on_exit = b)
     }),
     row("show_debug_info", "false", "files and lines in stacks", |o, v| boolean(v).map(|b| o.run.show_debug_info = b)),
-    row("stack_mode", "bpftrace", "how stacks are printed: bpftrace, perf, raw", |o, v| {
-        o.stack_mode = match one_of(v, &["bpftrace", "perf", "raw"])? {
+    row("stack_mode", "bpftrace", "how stacks are printed: bpftrace, perf, raw, build_id (user stacks)", |o, v| {
+        o.stack_mode = match one_of(v, &["bpftrace", "perf", "raw", "build_id"])? {
             "perf" => StackMode::Perf,
             "raw" => StackMode::Raw,
+            "build_id" => StackMode::BuildId,
             _ => StackMode::Bpftrace,
         };
         Ok(())

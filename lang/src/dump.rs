@@ -406,6 +406,7 @@ fn type_text(ty: &Type) -> String {
                 StackMode::Bpftrace => "",
                 StackMode::Perf => "perf, ",
                 StackMode::Raw => "raw, ",
+                StackMode::BuildId => "build_id, ",
             };
             let stored = if s.stored { ", stored" } else { "" };
             format!("{ty}({mode}{}{stored})", s.depth)

@@ -122,18 +122,18 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
         .collect();
     let direct: Vec<&Type> =
         checked.events.iter().flat_map(|e| e.fields.iter()).filter(|t| matches!(t, Type::Stack(_))).collect();
-    let mut depth = 0;
+    let mut bytes = 0;
     for ty in &all_types {
         walk(ty, &mut |t| {
             if let Type::Stack(s) = t
                 && (s.stored || !direct.iter().any(|d| std::ptr::eq(*d, t)))
             {
-                depth = depth.max(u32::from(s.depth));
+                bytes = bytes.max(s.bytes());
             }
         });
     }
-    if depth > 0 {
-        typed.map_objects.push(object(STACKS_SYMBOL, map_type::HASH, 8, 8 + depth * 8, STACKS));
+    if bytes > 0 {
+        typed.map_objects.push(object(STACKS_SYMBOL, map_type::HASH, 8, 8 + bytes, STACKS));
     }
     if checked.unwinds {
         typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS, unwind::KEY, 4, unwind::FILES));

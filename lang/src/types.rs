@@ -113,12 +113,26 @@ pub struct StackType {
     pub stored: bool,
 }
 
+impl StackType {
+    /// Bytes of a frame: an address, or `struct bpf_stack_build_id` (`u32` kind, 20 bytes of the build id, `u64` offset).
+    pub fn frame_size(&self) -> u32 {
+        if self.mode == StackMode::BuildId { 32 } else { 8 }
+    }
+
+    /// Most bytes of the frames.
+    pub fn bytes(&self) -> u32 {
+        u32::from(self.depth) * self.frame_size()
+    }
+}
+
 /// How a stack is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum StackMode {
     Bpftrace,
     Perf,
     Raw,
+    /// Files by their build ids, and offsets in them; of user stacks.
+    BuildId,
 }
 
 /// The aggregations, as arrays of `u64` words.

@@ -34,8 +34,12 @@ pub trait Sink {
     fn lost_events(&mut self, events: u64) -> io::Result<()>;
     /// What was lost in all, at the end of the run.
     fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()>;
-    /// A process whose addresses may be printed after it has ended, as it is now.
-    fn remember(&mut self, bundle: &Bundle, process: u32);
+    /// Addresses of processes will be printed, perhaps after these have ended: what they map is to be followed.
+    fn watch(&mut self);
+    /// Readable when [`Sink::look`] has work to do.
+    fn watched(&self) -> Vec<BorrowedFd<'_>>;
+    /// Takes in what processes have mapped.
+    fn look(&mut self);
     /// Output is kept back until [`Sink::release`]: that of a test or benchmark.
     fn hold(&mut self);
     /// Shows what was kept back, or drops it.

@@ -45,7 +45,7 @@ pub fn drop_others(bundle: &Bundle, options: &RunOptions) -> io::Result<()> {
 /// Whether addresses of processes are printed by name.
 pub fn names_user_addresses(bundle: &Bundle) -> bool {
     any_type(bundle, &|t| match t {
-        Type::Stack(s) => s.user && s.mode != StackMode::Raw,
+        Type::Stack(s) => s.user && !matches!(s.mode, StackMode::Raw | StackMode::BuildId),
         Type::Usym => true,
         _ => false,
     })

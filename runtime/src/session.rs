@@ -27,10 +27,6 @@ const LONG_NAP: i32 = 4;
 const BUSY: usize = 16;
 /// How often the counter of lost events is read.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long after its start the child's mappings are first read for the names of its addresses; the time between
-/// two readings doubles up to [`LOSS_INTERVAL`].
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-
 /// The longest time to read on after the end, when probes that cannot be stopped at once go on filling.
 const LAST_DRAIN: Duration = Duration::from_secs(2);
 
@@ -161,43 +157,6 @@ struct Session<'a> {
     before_kept: Option<usize>,
 }
 
-/// When to look at the mappings of the child: programs load libraries for a while, and once the child is gone
-/// nobody knows what was where.
-struct Looks {
-    process: Option<u32>,
-    next: Instant,
-    pause: Duration,
-}
-
-impl Looks {
-    /// Never, where no address of a program is printed.
-    fn new(bundle: &Bundle, child: Option<&Child>) -> Looks {
-        let process = child.map(Child::pid).filter(|_| privileges::names_user_addresses(bundle));
-        Looks { process, next: Instant::now() + FIRST_LOOK, pause: FIRST_LOOK }
-    }
-
-    /// How long to wait for events at most.
-    fn wait(&self) -> Duration {
-        match self.process {
-            // At least a millisecond, or the wait would not be one.
-            Some(_) => self.next.saturating_duration_since(Instant::now()).clamp(FIRST_LOOK, LOSS_INTERVAL),
-            None => LOSS_INTERVAL,
-        }
-    }
-
-    /// The process, when it is time to look at it.
-    fn due(&mut self) -> Option<u32> {
-        let process = self.process.filter(|_| Instant::now() >= self.next)?;
-        self.pause = (self.pause * 2).min(LOSS_INTERVAL);
-        self.next = Instant::now() + self.pause;
-        // Before its exec the child is a copy of us, after its end it has no mappings.
-        let link = |who: &str| std::fs::read_link(format!("/proc/{who}/exe")).ok();
-        let runs = link(&process.to_string()).is_some_and(|exe| Some(exe) != link("self"));
-        let mapped = || std::fs::read(format!("/proc/{process}/maps")).is_ok_and(|m| !m.is_empty());
-        (runs && mapped()).then_some(process)
-    }
-}
-
 mod trials;
 
 /// What woke the loop.
@@ -226,6 +185,9 @@ impl Session<'_> {
         watched: Option<OwnedFd>,
     ) -> Result<i32, RunError> {
         let own = self.own_signals()?;
+        if privileges::names_user_addresses(self.bundle) {
+            self.sink.watch();
+        }
         // What BEGIN prints comes after the line that says how many probes are attached, which is known later.
         programs.run_special(context, &Target::Begin)?;
         let begin = self.take_records();
@@ -313,11 +275,10 @@ impl Session<'_> {
                 add(epoll, process.as_fd(), token::PROCESS)?;
             }
         }
-        for fd in self.ring.iter().map(Ring::fd).chain(self.packets.fds()) {
+        for fd in self.ring.iter().map(Ring::fd).chain(self.packets.fds()).chain(self.sink.watched()) {
             add(&all, fd, token::EVENTS)?;
         }
 
-        let mut looks = Looks::new(self.bundle, child.as_ref());
         let mut nap = NAP;
         let mut count = 0;
         while self.exit.is_none() {
@@ -327,12 +288,10 @@ impl Session<'_> {
                 control.wait(nap)
             } else {
                 let tables = self.tables.as_ref().map_or(LOSS_INTERVAL, Tables::wait);
-                all.wait(looks.wait().min(tables).as_millis() as i32)
+                all.wait(tables.min(LOSS_INTERVAL).as_millis() as i32)
             };
             self.serve_tables()?;
-            if let Some(process) = looks.due() {
-                self.sink.remember(self.bundle, process);
-            }
+            self.sink.look();
             for token in woken.map_err(system("wait for events"))? {
                 match token {
                     token::SIGNAL => {

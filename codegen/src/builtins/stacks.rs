@@ -10,7 +10,7 @@ use crate::unwind;
 use rtrace_lang::bundle::STACKS_SYMBOL;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::ExprKind;
-use rtrace_lang::types::{StackType, Type};
+use rtrace_lang::types::{StackMode, StackType, Type};
 
 pub(super) const ROWS: &[Row] = &[
     ("kstack", How::Both(stack, stack_variable)),
@@ -35,8 +35,12 @@ fn raw_frames<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, stack: StackType, 
     if matches!(&call.expr.kind, ExprKind::Call { builtin, .. } if builtin.name == unwind::NAME) {
         return l.unwound_frames(call.args, u32::from(stack.depth), to);
     }
-    let size = u32::from(stack.depth) * 8;
-    let flags = if stack.user { BPF_F_USER_STACK } else { 0 };
+    let size = stack.bytes();
+    let flags = match stack.mode {
+        StackMode::BuildId => BPF_F_USER_STACK | BPF_F_USER_BUILD_ID,
+        _ if stack.user => BPF_F_USER_STACK,
+        _ => 0,
+    };
     let args = [l.context.into(), to.ptr.into(), l.ir.int(i64::from(size)).into(), l.ir.int(flags).into()];
     Ok(l.ir.helper(GET_STACK, &args, Effect::Any))
 }
@@ -45,7 +49,7 @@ fn raw_frames<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, stack: StackType, 
 fn frames<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, stack: StackType, to: Mem<'c>) -> Result<Val<'c>> {
     let result = raw_frames(l, call, stack, to)?;
     let some = l.ir.icmp(Pred::SGT, result, l.ir.int(0));
-    Ok(l.ir.bound(l.ir.select(some, result, l.ir.int(0)), u32::from(stack.depth) * 8))
+    Ok(l.ir.bound(l.ir.select(some, result, l.ir.int(0)), stack.bytes()))
 }
 
 fn process<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType) -> Val<'c> {
@@ -63,6 +67,10 @@ fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let (Some(stack), Some(map)) = (call.arg(0), l.unit.object_named(STACKS_SYMBOL)) else {
         return l.unexpected("this stack");
     };
+    let frame = match stack.ty {
+        Type::Stack(stack) => i64::from(stack.frame_size().trailing_zeros()),
+        _ => 3,
+    };
     let mark = l.mark();
     let value = l.place(stack)?;
     let ir = l.ir;
@@ -73,7 +81,7 @@ fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let before = ir.here();
     ir.cond_br(ir.is_null(p), done, found);
     ir.at(found);
-    let count = ir.shr(ir.load(p, 4, 4, false), ir.int(3), false);
+    let count = ir.shr(ir.load(p, 4, 4, false), ir.int(frame), false);
     ir.br(done);
     ir.at(done);
     l.release(mark);
@@ -88,7 +96,7 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     };
     let mark = l.mark();
     // The map takes whole values: the entry must be as large as they are.
-    let size = l.unit.object_size(STACKS_SYMBOL).max(8 + u32::from(stack.depth) * 8);
+    let size = l.unit.object_size(STACKS_SYMBOL).max(8 + stack.bytes());
     let offset = l.reserve_scratch(size)?;
     let entry = l.scratch_at(offset)?;
     let ir = l.ir;
@@ -107,7 +115,7 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     ir.cond_br(ir.icmp(Pred::SGT, result, ir.int(0)), some, done);
 
     ir.at(some);
-    let len = ir.bound(result, u32::from(stack.depth) * 8);
+    let len = ir.bound(result, stack.bytes());
     ir.store(entry.ptr, len, 8, 8);
     ir.br(frame);
     // From the last frame to the first: what is left to do is also where the next frame lies, behind the length.

@@ -28,7 +28,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ustack",
         signatures: &["ustack", "ustack(limit)", "ustack(mode [, limit])"],
-        doc: "The user stack of the running process; modes: bpftrace, perf, raw.",
+        doc: "The user stack of the running process; modes: bpftrace, perf, raw, build_id.",
         example: "profile:hz:99 { @[ustack] = count() }",
         arity: (0, 2),
         helper: helper("bpf_get_stack", 67, Version(4, 18)),
@@ -150,18 +150,25 @@ pub(super) static ROWS: &[Builtin] = &[
 
 fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
     c.probe.kernel_frames |= !user;
-    let ty = stack_type(c, call, user)?;
+    let ty = stack_type(c, call, user, user)?;
     Ok(call.lowered(Vec::new(), Type::Stack(ty)))
 }
 
 /// What the arguments of a stack say: mode and depth.
-pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<StackType> {
+pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool, build_ids: bool) -> Result<StackType> {
     let mut mode = c.options.stack_mode;
+    if mode == StackMode::BuildId && !build_ids {
+        mode = StackMode::Bpftrace;
+    }
     let mut depth = DEPTH;
     for (i, arg) in call.args.iter().enumerate() {
         if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
             && let Some(m) = mode_of(word)
         {
+            if m == StackMode::BuildId && !build_ids {
+                return Err(Diagnostic::error(Code::BadValue, arg.span, "only `ustack` has the mode `build_id`")
+                    .help("modes: bpftrace, perf, raw"));
+            }
             mode = m;
             continue;
         }
@@ -169,7 +176,11 @@ pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Re
             && !c.is_constant(word)
         {
             let message = format!("there is no mode `{word}` of stacks");
-            return Err(Diagnostic::error(Code::BadValue, arg.span, message).note("modes: bpftrace, perf, raw"));
+            return Err(Diagnostic::error(Code::BadValue, arg.span, message).note(if build_ids {
+                "modes: bpftrace, perf, raw, build_id"
+            } else {
+                "modes: bpftrace, perf, raw"
+            }));
         }
         let n = c.constant(arg, "the number of frames")?;
         depth = u16::try_from(n).ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| {
@@ -184,6 +195,7 @@ fn mode_of(word: &str) -> Option<StackMode> {
         "bpftrace" => Some(StackMode::Bpftrace),
         "perf" => Some(StackMode::Perf),
         "raw" => Some(StackMode::Raw),
+        "build_id" => Some(StackMode::BuildId),
         _ => None,
     }
 }

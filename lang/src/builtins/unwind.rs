@@ -35,7 +35,7 @@ const MAPPING: &[(&str, &[&str])] = &[
 /// the offset of its root in `mm_struct`, the offset of its node in a mapping (of a red-black tree), then [`MAPPING`].
 pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
-    let ty = super::symbols::stack_type(c, call, true)?;
+    let ty = super::symbols::stack_type(c, call, true, false)?;
     if c.options.arch != Arch::X86_64 {
         return Err(Diagnostic::error(Code::NotAllowedHere, span, "`dw_ustack` works on x86-64 only")
             .help("`ustack` works for programs that have frame pointers"));

@@ -51,6 +51,11 @@ impl Kallsyms {
         Some((name.get(..end)?, start))
     }
 
+    /// Whether all was read and there was nothing: addresses are kept from us.
+    pub fn is_hidden(&self) -> bool {
+        self.source.is_none() && self.table.is_empty()
+    }
+
     fn read_more(&mut self) {
         let Some(source) = &mut self.source else { return };
         let mut chunk = vec![0; 64 << 10];

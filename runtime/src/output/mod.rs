@@ -15,6 +15,7 @@ mod messages;
 mod names;
 mod number;
 mod printf;
+mod processes;
 mod quantiles;
 mod rows;
 mod series;
@@ -209,6 +210,7 @@ impl<W: Write> Printer<W> {
         for (index, _) in order {
             self.map(bundle, maps, index, 0, 0, false)?;
         }
+        self.complain()?;
         self.write_if_full()
     }
 
@@ -248,9 +250,12 @@ impl<W: Write> Printer<W> {
         if self.options.no_warnings { Ok(()) } else { self.say(&format!("WARNING: {text}")) }
     }
 
-    /// Keeps what is needed to name addresses of a process after it ends.
-    pub fn remember_process(&mut self, bundle: &Bundle, process: u32) {
-        self.host.symbols.remember(&bundle.config, process);
+    /// Says what was noticed while printing.
+    fn complain(&mut self) -> io::Result<()> {
+        match self.host.symbols.complaint() {
+            Some(text) => self.warning(&text),
+            None => Ok(()),
+        }
     }
 
     /// Makes everything so far visible.

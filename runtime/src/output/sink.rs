@@ -6,6 +6,7 @@ use crate::load::Maps;
 use crate::losses::Loss;
 use rtrace_lang::bundle::{Bundle, EventDef};
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 impl MapSource for Maps {
@@ -47,8 +48,16 @@ impl<W: Write> Sink for Printer<W> {
         Printer::losses(self, bundle, losses)
     }
 
-    fn remember(&mut self, bundle: &Bundle, process: u32) {
-        self.remember_process(bundle, process);
+    fn watch(&mut self) {
+        self.host.symbols.watch();
+    }
+
+    fn watched(&self) -> Vec<BorrowedFd<'_>> {
+        self.host.symbols.fds().collect()
+    }
+
+    fn look(&mut self) {
+        self.host.symbols.update();
     }
 
     fn hold(&mut self) {

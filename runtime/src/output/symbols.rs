@@ -10,31 +10,55 @@
 
 use super::kallsyms::Kallsyms;
 use super::number::{self, Int};
-use blazesym::symbolize::source::{Kernel, Process, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer, cache};
+use super::processes::{Mapping, Processes};
+use blazesym::symbolize::source::{Elf, Kernel, Process, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use blazesym::{MaybeDefault, Pid};
 use rtrace_lang::bundle::Config;
 use rtrace_lang::types::StackMode;
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Blanks before a frame.
 const INDENT: &[u8] = b"        ";
-/// Frames of processes that are kept.
+/// Frames that are kept.
 const KEPT: usize = 1 << 16;
 
 /// The lines that one frame prints as: inlined functions first, the function last.
 type Lines = Vec<Vec<u8>>;
 
+/// Where an address lies.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Place {
+    Kernel(u64),
+    /// A file by its number here, and the offset in it: the same for all processes.
+    File(usize, u64),
+    /// The kernel's own code in every process.
+    Vdso(u64),
+    /// Elsewhere: code made at run time, or a process of which nothing is known.
+    Process(u32, u64),
+}
+
 /// What a frame's lines depend on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Frame {
-    process: u32,
+    place: Place,
     address: u64,
     /// Whether it is a return address.
     returns: bool,
     perf: bool,
+}
+
+/// A file that processes have mapped.
+struct MappedFile {
+    /// Its path as processes see it.
+    name: Rc<str>,
+    /// A path under which it can be read, once found.
+    path: Option<PathBuf>,
 }
 
 #[derive(Default)]
@@ -44,6 +68,13 @@ pub struct Symbols {
     vmlinux: Option<Option<PathBuf>>,
     symbolizer: Option<Symbolizer>,
     frames: HashMap<Frame, Lines>,
+    processes: Processes,
+    files: Vec<MappedFile>,
+    /// Numbers of files by device, inode and path.
+    numbers: HashMap<((u32, u32), u64, Rc<str>), usize>,
+    /// What the user should know, not said yet.
+    complaint: Option<String>,
+    complained: bool,
 }
 
 impl Symbols {
@@ -51,14 +82,17 @@ impl Symbols {
     pub fn kernel(&mut self, out: &mut Vec<u8>, address: u64) {
         match self.kallsyms().find(address) {
             Some((name, _)) => out.extend_from_slice(name),
-            None => plain(out, address),
+            None => {
+                plain(out, address);
+                self.complain_if_hidden();
+            }
         }
     }
 
     /// Appends the name of a process's function, without an offset.
     pub fn user(&mut self, out: &mut Vec<u8>, config: &Config, process: u32, address: u64) {
-        let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
-        match user_symbol(symbolizer, process, address, false) {
+        let place = self.place(process, address);
+        match self.user_symbol(config, place) {
             Some(sym) => out.extend_from_slice(sym.name.as_bytes()),
             None => plain(out, address),
         }
@@ -77,14 +111,18 @@ impl Symbols {
                     out.extend_from_slice(INDENT);
                 }
             };
-            let frame = Frame { process: process.unwrap_or(0), address: *address, returns: i > 0, perf };
+            let returns = i > 0;
+            // The place of the call, not of what follows it: that may be another function.
+            let code = address.wrapping_sub(u64::from(returns));
+            let place = process.map_or(Place::Kernel(code), |p| self.place(p, code));
+            let frame = Frame { place, address: *address, returns, perf };
             if process.is_none() && self.vmlinux(config).is_none() {
                 begin(out);
                 self.kernel_frame(out, frame);
                 out.push(b'\n');
                 continue;
             }
-            for line in self.lines(config, process.is_some(), frame) {
+            for line in self.lines(config, frame) {
                 begin(out);
                 out.extend_from_slice(line);
                 out.push(b'\n');
@@ -92,11 +130,60 @@ impl Symbols {
         }
     }
 
-    /// Reads what is mapped into a process now, so that its addresses find symbols after it is gone.
-    pub fn remember(&mut self, config: &Config, process: u32) {
-        let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
-        // A process that is gone already leaves plain addresses.
-        let _ = symbolizer.cache(&cache::Cache::from(cache::Process::new(Pid::from(process))));
+    /// Follows what processes map from now on, so that their addresses find symbols after they are gone. Without the
+    /// privileges for that, a process is asked when its first address is printed.
+    pub fn watch(&mut self) {
+        let _ = self.processes.watch();
+    }
+
+    /// Readable when [`Symbols::update`] has work to do.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.processes.fds()
+    }
+
+    pub fn update(&mut self) {
+        self.processes.update();
+    }
+
+    /// A sentence for the user, once.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
+    }
+
+    /// Says, once, that the kernel keeps its addresses to itself.
+    fn complain_if_hidden(&mut self) {
+        if self.complained || !self.kernel.as_ref().is_some_and(Kallsyms::is_hidden) {
+            return;
+        }
+        self.complained = true;
+        let level = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
+        let reason = match level.trim() {
+            "2" => "kernel.kptr_restrict is 2: `sysctl kernel.kptr_restrict=1` shows them to those who may see them",
+            _ => "/proc/kallsyms needs root, or the capability CAP_SYSLOG",
+        };
+        self.complaint =
+            Some(format!("kernel addresses are printed as numbers, since the kernel hides its symbols; {reason}"));
+    }
+
+    /// Where an address of a process lies.
+    fn place(&mut self, process: u32, address: u64) -> Place {
+        let Some(mapping) = self.processes.find(process, address) else { return Place::Process(process, address) };
+        let offset = (address - mapping.start).wrapping_add(mapping.offset);
+        if mapping.inode == 0 {
+            return if &*mapping.path == "[vdso]" { Place::Vdso(offset) } else { Place::Process(process, address) };
+        }
+        let key = (mapping.device, mapping.inode, mapping.path.clone());
+        let next = self.files.len();
+        let number = *self.numbers.entry(key).or_insert(next);
+        if number == next {
+            self.files.push(MappedFile { name: mapping.path.clone(), path: None });
+        }
+        if let Some(file) = self.files.get_mut(number)
+            && file.path.is_none()
+        {
+            file.path = readable(process, &mapping);
+        }
+        Place::File(number, offset)
     }
 
     fn kallsyms(&mut self) -> &mut Kallsyms {
@@ -109,7 +196,10 @@ impl Symbols {
                 out.extend_from_slice(name);
                 offset(out, frame.address.wrapping_sub(start));
             }
-            None => plain(out, frame.address),
+            None => {
+                plain(out, frame.address);
+                self.complain_if_hidden();
+            }
         }
     }
 
@@ -135,42 +225,84 @@ impl Symbols {
         found.as_ref()
     }
 
-    fn lines(&mut self, config: &Config, user: bool, frame: Frame) -> &Lines {
+    fn lines(&mut self, config: &Config, frame: Frame) -> &Lines {
         if self.frames.len() >= KEPT {
             self.frames.clear();
         }
         if !self.frames.contains_key(&frame) {
-            let lines = self.symbolize(config, user, frame);
+            let lines = self.symbolize(config, frame);
             self.frames.insert(frame, lines);
         }
         self.frames.entry(frame).or_default()
     }
 
-    fn symbolize(&mut self, config: &Config, user: bool, frame: Frame) -> Lines {
-        let vmlinux = if user { None } else { self.vmlinux(config).cloned() };
-        let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
-        let found = match vmlinux {
-            None => user_symbol(symbolizer, frame.process, frame.address, frame.returns),
-            Some(path) => {
-                let kernel = Kernel { vmlinux: MaybeDefault::Some(path), ..Kernel::default() };
-                let address = frame.address.wrapping_sub(u64::from(frame.returns));
-                one(symbolizer, &Source::Kernel(kernel), address)
+    fn symbolize(&mut self, config: &Config, frame: Frame) -> Lines {
+        if let Place::Kernel(address) = frame.place {
+            let vmlinux = self.vmlinux(config).cloned();
+            let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
+            let kernel =
+                Kernel { vmlinux: vmlinux.map_or(MaybeDefault::None, MaybeDefault::Some), ..Kernel::default() };
+            if let Some(sym) = one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address)) {
+                return describe(&sym, None, frame);
             }
+            let mut line = Vec::new();
+            self.kernel_frame(&mut line, frame);
+            return vec![line];
+        }
+        let name = match frame.place {
+            Place::File(number, _) => self.files.get(number).map(|f| f.name.clone()),
+            Place::Vdso(_) => Some("[vdso]".into()),
+            _ => None,
         };
-        if let Some(sym) = found {
-            return describe(&sym, user, frame);
+        if let Some(sym) = self.user_symbol(config, frame.place) {
+            let module = name.as_deref().map(str::as_bytes);
+            let module = module.or_else(|| sym.module.as_ref().map(|m| m.as_bytes()));
+            return describe(&sym, Some(module.unwrap_or(b"[unknown]")), frame);
         }
         let mut line = Vec::new();
-        if user {
-            plain(&mut line, frame.address);
-            if frame.perf {
-                line.extend_from_slice(b" ([unknown])");
-            }
-        } else {
-            self.kernel_frame(&mut line, frame);
+        plain(&mut line, frame.address);
+        if frame.perf {
+            line.extend_from_slice(b" ([unknown])");
         }
         vec![line]
     }
+
+    fn user_symbol(&mut self, config: &Config, place: Place) -> Option<Sym<'_>> {
+        let vdso = match place {
+            Place::Vdso(offset) => {
+                let own = std::process::id();
+                Some((own, self.processes.named(own, "[vdso]")?.start.wrapping_add(offset)))
+            }
+            _ => None,
+        };
+        let path = match place {
+            Place::File(number, _) => self.files.get(number)?.path.clone()?,
+            _ => PathBuf::new(),
+        };
+        let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
+        match (place, vdso) {
+            (Place::File(_, offset), _) => one(symbolizer, &Source::Elf(Elf::new(path)), Input::FileOffset(offset)),
+            (Place::Process(process, address), _) | (_, Some((process, address))) => {
+                one(symbolizer, &Source::Process(Process::new(Pid::from(process))), Input::AbsAddr(address))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A path under which a mapped file can be read. The file of that path may be another one by now, or for us; on file
+/// systems that lie over others, though, the same file has another device.
+fn readable(process: u32, mapping: &Mapping) -> Option<PathBuf> {
+    let plain = Path::new(&*mapping.path);
+    let found = std::fs::metadata(plain).ok().filter(std::fs::Metadata::is_file);
+    let same_device = |m: &std::fs::Metadata| (libc::major(m.dev()), libc::minor(m.dev())) == mapping.device;
+    if found.as_ref().is_some_and(|m| same_device(m) && m.ino() == mapping.inode) {
+        return Some(plain.to_owned());
+    }
+    let link = format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end);
+    let seen = format!("/proc/{process}/root{}", mapping.path);
+    let near = [link, seen].into_iter().map(PathBuf::from).find(|p| p.is_file());
+    near.or_else(|| found.filter(|m| !same_device(m)).map(|_| plain.to_owned()))
 }
 
 fn symbolizer(config: &Config) -> Symbolizer {
@@ -182,28 +314,15 @@ fn symbolizer(config: &Config) -> Symbolizer {
         .build()
 }
 
-fn user_symbol(symbolizer: &Symbolizer, process: u32, address: u64, returns: bool) -> Option<Sym<'_>> {
-    let address = address.wrapping_sub(u64::from(returns));
-    let mut source = Process::new(Pid::from(process));
-    if let Some(sym) = one(symbolizer, &Source::Process(source.clone()), address) {
-        return Some(sym);
-    }
-    // The files of a process that is gone, if its mappings were remembered, are found by their paths.
-    if Path::new(&format!("/proc/{process}")).exists() {
-        return None;
-    }
-    source.map_files = false;
-    one(symbolizer, &Source::Process(source), address)
-}
-
-fn one<'s>(symbolizer: &'s Symbolizer, source: &Source<'_>, address: u64) -> Option<Sym<'s>> {
-    match symbolizer.symbolize_single(source, Input::AbsAddr(address)).ok()? {
+fn one<'s>(symbolizer: &'s Symbolizer, source: &Source<'_>, input: Input<u64>) -> Option<Sym<'s>> {
+    match symbolizer.symbolize_single(source, input).ok()? {
         Symbolized::Sym(sym) => Some(sym),
         Symbolized::Unknown(_) => None,
     }
 }
 
-fn describe(sym: &Sym<'_>, user: bool, frame: Frame) -> Lines {
+/// The lines of a frame; one of a process has a module.
+fn describe(sym: &Sym<'_>, module: Option<&[u8]>, frame: Frame) -> Lines {
     let mut lines = Vec::with_capacity(sym.inlined.len() + 1);
     for inlined in sym.inlined.iter().rev() {
         let mut line = if frame.perf { Vec::new() } else { b"[inlined] ".to_vec() };
@@ -219,8 +338,7 @@ fn describe(sym: &Sym<'_>, user: bool, frame: Frame) -> Lines {
     offset(&mut line, (sym.offset as u64).wrapping_add(u64::from(frame.returns)));
     if !frame.perf {
         place(&mut line, sym.code_info.as_deref());
-    } else if user {
-        let module = sym.module.as_ref().map_or(&b"[unknown]"[..], |m| m.as_bytes());
+    } else if let Some(module) = module {
         line.extend_from_slice(b" (");
         line.extend_from_slice(module);
         line.push(b')');

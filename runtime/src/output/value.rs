@@ -117,6 +117,25 @@ pub fn buffer<'a>(ty: &Type, data: Datum<'a>) -> &'a [u8] {
     }
 }
 
+/// A frame as the kernel gives it with its build id: `struct bpf_stack_build_id` of `linux/bpf.h`.
+fn build_id(out: &mut Vec<u8>, frame: &[u64]) {
+    const VALID: u64 = 1;
+    const ADDRESS: u64 = 2;
+    let [head, rest @ .., place] = frame else { return };
+    match head & 0xffff_ffff {
+        VALID => {
+            let bytes = [head].into_iter().chain(rest).flat_map(|w| w.to_le_bytes()).skip(4);
+            bytes.for_each(|byte| number::digits(out, u64::from(byte), 16, false, 2));
+            out.push(b' ');
+            number::hex(out, *place);
+        }
+        // Of code that is in no file, or in one without a build id.
+        ADDRESS => number::hex(out, *place),
+        _ => return,
+    }
+    out.push(b'\n');
+}
+
 /// How the bytes of a buffer are shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Bytes {
@@ -338,6 +357,9 @@ impl<'a> Scope<'a> {
     fn stack(&mut self, out: &mut Vec<u8>, stack: StackType, data: Datum<'_>) {
         let (frames, process) = self.frames(data);
         out.push(b'\n');
+        if stack.mode == StackMode::BuildId {
+            return frames.chunks(4).for_each(|frame| build_id(out, frame));
+        }
         if stack.mode == StackMode::Raw {
             for address in frames {
                 number::digits(out, address, 16, false, 1);

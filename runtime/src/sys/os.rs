@@ -312,8 +312,14 @@ pub fn possible_cpus() -> io::Result<usize> {
     Ok(list.last().map_or(1, |last| *last as usize + 1))
 }
 
-/// Memory shared with the kernel: the globals of the programs, an array map with BPF_F_MMAPABLE.
-/// Both sides use aligned 64-bit words.
+/// Bytes of a page of memory.
+pub fn page_size() -> usize {
+    // SAFETY: takes an integer.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// Memory shared with the kernel: the globals of the programs (an array map with BPF_F_MMAPABLE), the buffer of a perf
+/// event. Both sides use aligned 64-bit words.
 #[derive(Debug)]
 pub struct SharedWords {
     base: std::ptr::NonNull<AtomicU64>,
@@ -326,7 +332,7 @@ unsafe impl Send for SharedWords {}
 unsafe impl Sync for SharedWords {}
 
 impl SharedWords {
-    /// Maps `bytes` of the map.
+    /// Maps `bytes` of what the descriptor is of.
     pub fn map(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<SharedWords> {
         let bytes = bytes.next_multiple_of(8).max(8);
         // SAFETY: asks for a new mapping at an address that the kernel chooses.

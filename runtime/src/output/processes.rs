@@ -1,0 +1,340 @@
+//! What processes have mapped, also those that are gone: the kernel tells of every mapping of code, every exec, fork
+//! and exit (perf events of `PERF_COUNT_SW_DUMMY`), and of what was there before `/proc` does. So addresses that a
+//! process had find their files when it has ended long ago.
+//!
+//! Where the events cannot be had, `/proc` is read when an address is first asked about.
+
+use crate::sys::{self, PerfAttr, SharedWords};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+/// Pages of a buffer, a power of two; one for each CPU.
+const PAGES: usize = 64;
+/// Processes that have ended and are remembered.
+const ENDED: usize = 1 << 14;
+
+/// Code that a process has mapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub start: u64,
+    pub end: u64,
+    /// Offset in the file of the start.
+    pub offset: u64,
+    /// The file: device and inode; zeros for memory without one.
+    pub device: (u32, u32),
+    pub inode: u64,
+    /// As the process sees it, or a name such as `[vdso]`.
+    pub path: Rc<str>,
+}
+
+type Mappings = Rc<Vec<Mapping>>;
+
+#[derive(Default)]
+pub struct Processes {
+    known: HashMap<u32, Mappings>,
+    ended: VecDeque<u32>,
+    buffers: Vec<Buffer>,
+}
+
+/// The events of one CPU.
+struct Buffer {
+    fd: OwnedFd,
+    memory: SharedWords,
+    /// Bytes of a page: so many come before the records.
+    page: usize,
+}
+
+/// What an event says.
+#[derive(Debug, PartialEq)]
+enum Event {
+    Mapped { process: u32, mapping: Mapping },
+    Exec { process: u32 },
+    Fork { process: u32, parent: u32 },
+    Exit { process: u32 },
+}
+
+impl Processes {
+    /// Begins to watch all processes.
+    pub fn watch(&mut self) -> io::Result<()> {
+        const TIME: u64 = 1 << 2;
+        const FLAGS: u64 = (1 << 8) // mmap
+            | (1 << 9) // comm
+            | (1 << 13) // task
+            | (1 << 14) // watermark
+            | (1 << 18) // sample_id_all
+            | (1 << 23) // mmap2
+            | (1 << 24); // comm_exec
+        let page = sys::page_size();
+        let attr = PerfAttr {
+            kind: 1,   // PERF_TYPE_SOFTWARE
+            config: 9, // PERF_COUNT_SW_DUMMY
+            sample_type: TIME,
+            flags: FLAGS,
+            wakeup: (PAGES * page / 4) as u32,
+            ..PerfAttr::default()
+        };
+        let open = |cpu: u32| -> io::Result<Buffer> {
+            let fd = sys::perf_event_open(&attr, -1, cpu as i32)?;
+            let memory = SharedWords::map(fd.as_fd(), (1 + PAGES) * page)?;
+            Ok(Buffer { fd, memory, page })
+        };
+        self.buffers = sys::online_cpus()?.into_iter().map(open).collect::<io::Result<_>>()?;
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            if let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                self.read(process);
+            }
+        }
+        Ok(())
+    }
+
+    /// Readable when there is much to read.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.buffers.iter().map(|b| b.fd.as_fd())
+    }
+
+    /// Takes in what happened since the last time.
+    pub fn update(&mut self) {
+        let mut events: Vec<(u64, Event)> = Vec::new();
+        for buffer in &self.buffers {
+            buffer.drain(&mut |record| events.extend(parse(record)));
+        }
+        // A process runs on several CPUs.
+        events.sort_by_key(|e| e.0);
+        for (_, event) in events {
+            self.apply(event);
+        }
+    }
+
+    /// The mapping of an address.
+    pub fn find(&mut self, process: u32, address: u64) -> Option<Mapping> {
+        self.update();
+        let inside = |m: &&Mapping| (m.start..m.end).contains(&address);
+        if let Some(found) = self.known.get(&process).and_then(|m| m.iter().find(inside)) {
+            return Some(found.clone());
+        }
+        // Not told of, or changed meanwhile where nothing tells.
+        self.read(process);
+        self.known.get(&process)?.iter().find(inside).cloned()
+    }
+
+    /// The mapping of that name.
+    pub fn named(&mut self, process: u32, name: &str) -> Option<Mapping> {
+        if !self.known.contains_key(&process) {
+            self.read(process);
+        }
+        self.known.get(&process)?.iter().find(|m| &*m.path == name).cloned()
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Mapped { process, mapping } => {
+                let all = Rc::make_mut(self.known.entry(process).or_default());
+                insert(all, mapping);
+            }
+            Event::Exec { process } => {
+                self.known.insert(process, Mappings::default());
+            }
+            Event::Fork { process, parent } => {
+                if !self.known.contains_key(&parent) {
+                    self.read(parent);
+                }
+                let inherited = self.known.get(&parent).cloned().unwrap_or_default();
+                self.known.insert(process, inherited);
+                self.ended.retain(|p| *p != process);
+            }
+            Event::Exit { process } => {
+                self.ended.push_back(process);
+                if self.ended.len() > ENDED
+                    && let Some(oldest) = self.ended.pop_front()
+                {
+                    self.known.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    /// Reads what a process has mapped now; of one that is gone what was known stays.
+    fn read(&mut self, process: u32) {
+        let Ok(text) = std::fs::read_to_string(format!("/proc/{process}/maps")) else { return };
+        if !text.is_empty() {
+            self.known.insert(process, Rc::new(text.lines().filter_map(line).collect()));
+        }
+    }
+}
+
+/// Adds a mapping; what it covers of others is no more.
+fn insert(all: &mut Vec<Mapping>, new: Mapping) {
+    let mut rest = Vec::new();
+    for old in all.drain(..) {
+        if old.end <= new.start || old.start >= new.end {
+            rest.push(old);
+            continue;
+        }
+        if old.start < new.start {
+            rest.push(Mapping { end: new.start, ..old.clone() });
+        }
+        if old.end > new.end {
+            rest.push(Mapping { start: new.end, offset: old.offset + (new.end - old.start), ..old });
+        }
+    }
+    rest.push(new);
+    *all = rest;
+}
+
+/// A line of `/proc/PID/maps`, if it is about code.
+fn line(text: &str) -> Option<Mapping> {
+    let mut parts = text.splitn(6, ' ');
+    let (start, end) = parts.next()?.split_once('-')?;
+    let flags = parts.next()?;
+    let offset = parts.next()?;
+    let (major, minor) = parts.next()?.split_once(':')?;
+    let inode = parts.next()?.parse().ok()?;
+    let path = parts.next().unwrap_or("").trim_start();
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    flags.contains('x').then_some(Mapping {
+        start: hex(start)?,
+        end: hex(end)?,
+        offset: hex(offset)?,
+        device: (hex(major)? as u32, hex(minor)? as u32),
+        inode,
+        path: path.into(),
+    })
+}
+
+impl Buffer {
+    /// Hands over the records that are complete; `struct perf_event_mmap_page` has the positions of writer and
+    /// reader at 1024 and 1032, the records begin a page later.
+    fn drain(&self, each: &mut dyn FnMut(&[u8])) {
+        let size = (PAGES * self.page) as u64;
+        let (Some(head), Some(tail)) = (self.memory.word(1024), self.memory.word(1032)) else { return };
+        let end = head.load(Ordering::Acquire);
+        let mut at = tail.load(Ordering::Relaxed);
+        if end.wrapping_sub(at) > size {
+            at = end;
+        }
+        let word = |position: u64| {
+            let place = self.page + (position % size) as usize;
+            self.memory.word(place).map_or(0, |w| w.load(Ordering::Relaxed))
+        };
+        let mut record = Vec::new();
+        while at < end {
+            // u32 kind, u16 flags, u16 size with this head.
+            let length = word(at) >> 48;
+            if length < 8 || length > end - at {
+                break;
+            }
+            record.clear();
+            record.extend((0..length.div_ceil(8)).flat_map(|n| word(at + n * 8).to_ne_bytes()));
+            each(&record);
+            at += length.next_multiple_of(8);
+        }
+        tail.store(end, Ordering::Release);
+    }
+}
+
+/// An event and its time; nothing for those of no use here. Layouts are those of `linux/perf_event.h`.
+fn parse(record: &[u8]) -> Option<(u64, Event)> {
+    const COMM: u32 = 3;
+    const EXIT: u32 = 4;
+    const FORK: u32 = 7;
+    const MMAP2: u32 = 10;
+    const COMM_EXEC: u16 = 1 << 13;
+    let half = |at: usize| record.get(at..)?.first_chunk().map(|b| u16::from_ne_bytes(*b));
+    let int = |at: usize| record.get(at..)?.first_chunk().map(|b| u32::from_ne_bytes(*b));
+    let long = |at: usize| record.get(at..)?.first_chunk().map(|b| u64::from_ne_bytes(*b));
+    // The time stands at the end of each.
+    let end = record.len().checked_sub(8)?;
+    let time = long(end)?;
+    let process = int(8)?;
+    let event = match int(0)? {
+        COMM if half(4)? & COMM_EXEC != 0 => Event::Exec { process },
+        // Threads are forked within a process, and end alone.
+        FORK if int(12)? != process => Event::Fork { process, parent: int(12)? },
+        EXIT if int(16)? == process => Event::Exit { process },
+        MMAP2 => {
+            let name = record.get(72..end)?;
+            let name = name.split(|b| *b == 0).next().unwrap_or_default();
+            let start = long(16)?;
+            Event::Mapped {
+                process,
+                mapping: Mapping {
+                    start,
+                    end: start.checked_add(long(24)?)?,
+                    offset: long(32)?,
+                    device: (int(40)?, int(44)?),
+                    inode: long(48)?,
+                    path: String::from_utf8_lossy(name).into(),
+                },
+            }
+        }
+        _ => return None,
+    };
+    Some((time, event))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapping(start: u64, end: u64, offset: u64) -> Mapping {
+        Mapping { start, end, offset, device: (8, 1), inode: 7, path: "/bin/x".into() }
+    }
+
+    #[test]
+    fn lines_of_maps() {
+        let text = "55e0a7b0d000-55e0a7b0e000 r-xp 00001000 08:01 7                          /bin/x";
+        assert_eq!(line(text), Some(mapping(0x55e0_a7b0_d000, 0x55e0_a7b0_e000, 0x1000)));
+        assert_eq!(line("7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]"), None);
+        let own = "7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0                          [vdso]";
+        assert_eq!(&*line(own).unwrap().path, "[vdso]");
+        assert_eq!(&*line("7f0000000000-7f0000001000 rwxp 00000000 00:00 0 ").unwrap().path, "");
+    }
+
+    #[test]
+    fn what_is_mapped_over_is_gone() {
+        let mut all = vec![mapping(0x1000, 0x5000, 0)];
+        insert(&mut all, mapping(0x2000, 0x3000, 0x9000));
+        assert_eq!(all, [mapping(0x1000, 0x2000, 0), mapping(0x3000, 0x5000, 0x2000), mapping(0x2000, 0x3000, 0x9000)]);
+    }
+
+    #[test]
+    fn processes_that_end_are_remembered_with_what_they_inherited() {
+        let mut processes = Processes::default();
+        let (old, new) = (u32::MAX - 1, u32::MAX - 2);
+        processes.apply(Event::Mapped { process: old, mapping: mapping(0x1000, 0x2000, 0) });
+        processes.apply(Event::Fork { process: new, parent: old });
+        processes.apply(Event::Exec { process: old });
+        processes.apply(Event::Exit { process: new });
+        assert_eq!(processes.find(new, 0x1800), Some(mapping(0x1000, 0x2000, 0)));
+        assert_eq!(processes.find(old, 0x1800), None);
+    }
+
+    #[test]
+    fn records_of_the_kernel() {
+        let mut record = Vec::new();
+        record.extend(10u32.to_ne_bytes());
+        record.extend([2, 0, 0, 0]);
+        for n in [5u32, 6] {
+            record.extend(n.to_ne_bytes());
+        }
+        for n in [0x1000u64, 0x2000, 0x3000] {
+            record.extend(n.to_ne_bytes());
+        }
+        for n in [8u32, 1] {
+            record.extend(n.to_ne_bytes());
+        }
+        for n in [7u64, 0] {
+            record.extend(n.to_ne_bytes());
+        }
+        record.extend([5, 0, 0, 0, 2, 0, 0, 0]);
+        record.extend(b"/bin/x\0\0");
+        record.extend(99u64.to_ne_bytes());
+        let event = Event::Mapped { process: 5, mapping: mapping(0x1000, 0x3000, 0x3000) };
+        assert_eq!(parse(&record), Some((99, event)));
+        assert_eq!(parse(&record[..40]), None);
+        assert_eq!(parse(&[]), None);
+    }
+}
