@@ -103,6 +103,18 @@ pub struct Cli {
     #[arg(long)]
     pub info: bool,
 
+    /// Print the source of places in the kernel, given as stacks name them: vfs_read+31, nf_tables:nft_do_chain+0x8/0x90
+    #[arg(long, value_name = "FUNC+OFFSET", num_args = 1..)]
+    pub addr2line: Vec<String>,
+
+    /// With --addr2line: read this image with debug information
+    #[arg(long, value_name = "FILE", requires = "addr2line")]
+    pub vmlinux: Option<PathBuf>,
+
+    /// Accepted for compatibility: dw_ustack needs no list of processes
+    #[arg(long, value_name = "PID", hide = true)]
+    pub dwarf_pid: Vec<u32>,
+
     /// Print this; with a script, what the script takes
     #[arg(short = 'h', long)]
     pub help: bool,

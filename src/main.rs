@@ -63,6 +63,12 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if cli.fmt {
         return format::run(&cli);
     }
+    if !cli.addr2line.is_empty() {
+        return match rtrace_runtime::addr2line::text(&cli.addr2line, cli.vmlinux.as_deref()) {
+            Ok(text) => print(&text),
+            Err(e) => Err(Failure::plain(&e, e.help().as_deref())),
+        };
+    }
     let unused: Vec<_> = cli.no_feature.iter().filter_map(|f| f.0).collect();
     let kernel = LiveKernel::for_process(cli.pid).without(&unused);
     if cli.info {

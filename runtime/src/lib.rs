@@ -3,6 +3,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+pub mod addr2line;
 pub mod attach;
 pub mod command;
 pub mod events;
@@ -18,3 +19,4 @@ pub mod privileges;
 pub mod session;
 pub mod sys;
 mod unwind;
+mod vmlinux;

@@ -11,6 +11,7 @@
 use super::kallsyms::Kallsyms;
 use super::number::{self, Int};
 use super::processes::{Mapping, Processes};
+use crate::vmlinux;
 use blazesym::symbolize::source::{Elf, Kernel, Process, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use blazesym::{MaybeDefault, Pid};
@@ -203,26 +204,12 @@ impl Symbols {
         }
     }
 
-    /// A kernel image with debug information, in the places where distributions put it.
+    /// A kernel image with debug information, if that is wanted.
     fn vmlinux(&mut self, config: &Config) -> Option<&PathBuf> {
         if !config.show_debug_info {
             return None;
         }
-        let found = self.vmlinux.get_or_insert_with(|| {
-            let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-            let release = release.trim();
-            [
-                format!("/usr/lib/debug/boot/vmlinux-{release}"),
-                format!("/usr/lib/debug/lib/modules/{release}/vmlinux"),
-                format!("/usr/lib/debug/boot/vmlinux-{release}.debug"),
-                format!("/lib/modules/{release}/build/vmlinux"),
-                format!("/boot/vmlinux-{release}"),
-            ]
-            .into_iter()
-            .map(PathBuf::from)
-            .find(|p| p.is_file())
-        });
-        found.as_ref()
+        self.vmlinux.get_or_insert_with(vmlinux::find).as_ref()
     }
 
     fn lines(&mut self, config: &Config, frame: Frame) -> &Lines {
