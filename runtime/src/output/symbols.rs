@@ -54,6 +54,9 @@ struct Frame {
     perf: bool,
 }
 
+/// Device, inode and path.
+type FileKey = ((u32, u32), u64, Rc<str>);
+
 /// A file that processes have mapped.
 struct MappedFile {
     /// Its path as processes see it.
@@ -72,7 +75,7 @@ pub struct Symbols {
     processes: Processes,
     files: Vec<MappedFile>,
     /// Numbers of files by device, inode and path.
-    numbers: HashMap<((u32, u32), u64, Rc<str>), usize>,
+    numbers: HashMap<FileKey, usize>,
     /// What the user should know, not said yet.
     complaint: Option<String>,
     complained: bool,
