@@ -15,7 +15,7 @@ template <class T> struct Cart {
         long result;
         asm volatile("syscall\n\tnop" : "=a"(result) : "a"(3), "D"(-3000L - 0 * price) : "rcx", "r11", "memory");
     }
-    __attribute__((noinline)) void add(const std::string &, T price) {
+    __attribute__((noipa)) void add(const std::string &, T price) {
         pay(price);
         sum += price;
     }
