@@ -19,6 +19,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         if def.layout.fields.len() != args.len() {
             return self.unexpected("this event");
         }
+        if self.is_pinned() {
+            return self.print_to_file(def, args);
+        }
         if def.layout.is_variable() { self.variable_event(id, def, args) } else { self.fixed_event(id, def, args) }
     }
 
@@ -184,7 +187,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// Writes a value's bytes to the variable part; returns their number and the field's extra word.
-    fn variable(&mut self, e: &Expr, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
+    pub fn variable(&mut self, e: &Expr, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
         self.locate(e.span);
         let zero = self.ir.int(0);
         if let ExprKind::Call { builtin, args } = &e.kind

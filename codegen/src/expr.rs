@@ -31,7 +31,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::MapLen { map } => self.map_len(*map),
             ExprKind::Ctx { offset } => {
                 let size = e.ty.size().max(1);
-                Ok(self.ir.load_context(self.context, *offset, size, e.ty.is_signed()))
+                let v = self.ir.load_context(self.context, *offset, size, e.ty.is_signed());
+                self.require_object(v, *offset, &e.ty);
+                Ok(v)
             }
             ExprKind::CtxAddr { offset } => Ok(self.ir.add(self.context_address(), self.ir.int(i64::from(*offset)))),
             ExprKind::CtxDataLoc { offset } => {

@@ -41,6 +41,8 @@ helpers! {
     SEND_SIGNAL_THREAD = 117, "send_signal_thread";
     JIFFIES64 = 118, "jiffies64";
     KTIME_GET_BOOT_NS = 125, "ktime_get_boot_ns";
+    SEQ_PRINTF = 126, "seq_printf";
+    SEQ_WRITE = 127, "seq_write";
     RINGBUF_OUTPUT = 130, "ringbuf_output";
     RINGBUF_RESERVE = 131, "ringbuf_reserve";
     RINGBUF_SUBMIT = 132, "ringbuf_submit";

@@ -22,6 +22,7 @@ mod expr;
 mod foreign;
 mod function;
 mod helpers;
+mod iter;
 #[allow(unsafe_code)]
 mod llvm;
 mod maps;

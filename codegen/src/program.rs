@@ -182,6 +182,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
     }
     let result = lower.result;
     lower.declare_locals()?;
+    lower.begin_object()?;
     lower.block(&program.body)?;
     ir.br(exit);
     if let Some(result) = result {
@@ -269,6 +270,6 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// Whether words of the context may be pointers that the verifier follows.
     pub fn has_tracked_context(&self) -> bool {
-        matches!(self.program.prog_type, ProgType::BtfTracepoint | ProgType::Fentry | ProgType::Fexit)
+        matches!(self.program.prog_type, ProgType::BtfTracepoint | ProgType::Fentry | ProgType::Fexit | ProgType::Iter)
     }
 }

@@ -147,6 +147,8 @@ pub enum ProgType {
     Fentry,
     /// BPF_PROG_TYPE_TRACING, BPF_TRACE_FEXIT.
     Fexit,
+    /// BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER.
+    Iter,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +245,14 @@ pub enum Target {
         perf_type: u32,
         config: u64,
         period: u64,
+    },
+    /// For each of the kernel's objects of one kind.
+    Iter {
+        kind: String,
+        /// BTF id of the function `bpf_iter_KIND` in vmlinux.
+        btf_id: u32,
+        /// A file that runs the program whenever it is read; without it the runtime runs it once.
+        pin: Option<String>,
     },
     /// A debug register: on every CPU, or in the process of `-p` or `-c`.
     Watchpoint {

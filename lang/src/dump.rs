@@ -464,6 +464,7 @@ fn prog_type(ty: ProgType) -> &'static str {
         ProgType::BtfTracepoint => "tp_btf",
         ProgType::Fentry => "fentry",
         ProgType::Fexit => "fexit",
+        ProgType::Iter => "iter",
     }
 }
 
@@ -484,6 +485,8 @@ fn target_text(target: &Target) -> String {
         Target::PerfEvent { perf_type, config, period } => {
             format!(", perf event {perf_type}/{config}, period {period}")
         }
+        Target::Iter { btf_id, pin: None, .. } => format!(", btf {btf_id}"),
+        Target::Iter { btf_id, pin: Some(pin), .. } => format!(", btf {btf_id}, pinned to {pin}"),
         Target::Watchpoint { watched: Watched::Address(address), .. } => format!(", address {address:#x}"),
         Target::Watchpoint { watched: Watched::Symbol { name, offset }, .. } => format!(", symbol {name}+{offset}"),
         _ => String::new(),

@@ -351,6 +351,9 @@ pub trait Kernel {
         Err(KernelError { message: format!("{path} has no debug information"), help: None })
     }
 
+    /// Kinds of objects that the kernel has iterators for, sorted.
+    fn iterators(&self) -> Result<Vec<String>, KernelError>;
+
     /// Whether programs of this type may call a function of the kernel (a kfunc).
     fn kfunc_allowed(&self, _name: &str, _program: ProgType) -> bool {
         false

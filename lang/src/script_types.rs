@@ -391,6 +391,10 @@ impl Kernel for WithScript<'_> {
         self.kernel.raw_tracepoints(pattern)
     }
 
+    fn iterators(&self) -> std::result::Result<Vec<String>, KernelError> {
+        self.kernel.iterators()
+    }
+
     fn executables(&self, pattern: &str) -> std::result::Result<Vec<String>, KernelError> {
         self.kernel.executables(pattern)
     }

@@ -486,6 +486,13 @@ impl Kernel for Recorded {
         Ok(self.raw.iter().filter(|f| glob(pattern, &f.name)).map(|f| f.name.clone()).collect())
     }
 
+    fn iterators(&self) -> Result<Vec<String>, KernelError> {
+        let mut found: Vec<String> =
+            self.functions().filter_map(|f| f.function.name.strip_prefix("bpf_iter_")).map(str::to_owned).collect();
+        found.sort();
+        Ok(found)
+    }
+
     fn executables(&self, pattern: &str) -> Result<Vec<String>, KernelError> {
         let named = |path: &str| {
             let file = path.rsplit('/').next().unwrap_or(path);

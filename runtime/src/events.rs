@@ -40,6 +40,8 @@ pub trait Sink {
     fn watched(&self) -> Vec<BorrowedFd<'_>>;
     /// Takes in what processes have mapped.
     fn look(&mut self);
+    /// An iterator was pinned to a file.
+    fn pinned(&mut self, path: &str) -> io::Result<()>;
     /// Output is kept back until [`Sink::release`]: that of a test or benchmark.
     fn hold(&mut self);
     /// Shows what was kept back, or drops it.

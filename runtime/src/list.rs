@@ -226,6 +226,7 @@ impl Lister<'_> {
             "usdt" => self.static_probes(target),
             "interval" | "profile" => self.words(kind, &["hz", "ms", "s", "us"], target),
             "self" => self.own(target),
+            "iter" => self.iterators(target),
             "software" => self.perf_events(kind, SOFTWARE_EVENTS, target),
             "hardware" => self.perf_events(kind, HARDWARE_EVENTS, target),
             // Without a target: the kind is all there is.
@@ -472,6 +473,22 @@ impl Lister<'_> {
         let names = Glob::new(target.first().map_or("*", |t| or_all(t)));
         for word in words.iter().filter(|w| names.matches(w.as_bytes())) {
             self.line(kind, format!("{word}:").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn iterators(&mut self, target: &[String]) -> Done {
+        let names = Glob::new(target.first().map_or("*", |t| or_all(t)));
+        for kind in self.kernel.iterators()?.iter().filter(|k| names.matches(k.as_bytes())) {
+            self.line("iter", kind.as_bytes())?;
+            if self.verbose
+                && let Some(prototype) = self.kernel.prototype(&format!("bpf_iter_{kind}"), Some("vmlinux"))
+            {
+                // The first one is the same for all.
+                for (name, ty) in prototype.params.iter().skip(1) {
+                    self.argument(ty, name)?;
+                }
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::sys::{self, EndSignals, Epoll, OwnSignals};
 use crate::unwind::Tables;
 use rtrace_lang::bundle::{Action, Bundle, EventDef, MissingProbes, Mode, Target};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,9 @@ const LONG_NAP: i32 = 4;
 const BUSY: usize = 16;
 /// How often the counter of lost events is read.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+/// Objects that an iterator goes over between two readings of the event buffer.
+const OBJECTS: usize = 64;
+
 /// The longest time to read on after the end, when probes that cannot be stopped at once go on filling.
 const LAST_DRAIN: Duration = Duration::from_secs(2);
 
@@ -125,6 +128,7 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
         before_kept: None,
     };
     if options.dry_run {
+        context.dry_run = true;
         let attached = programs.attach(&context)?;
         session.warn_missing(&attached, options)?;
         return Ok(0);
@@ -168,6 +172,13 @@ mod token {
     pub const OWN_SIGNAL: u64 = 4;
 }
 
+/// Whether a script is done once its iterators are.
+fn waits_for_nothing(bundle: &Bundle) -> bool {
+    let mut targets = bundle.programs.iter().flat_map(|p| &p.attach).map(|a| &a.target);
+    let iterators = targets.clone().filter(|t| matches!(t, Target::Iter { .. })).count();
+    iterators > 0 && targets.all(|t| matches!(t, Target::Iter { .. } | Target::Begin | Target::End))
+}
+
 /// What may wake the loop besides events and the child.
 struct Sources<'a> {
     signals: &'a EndSignals,
@@ -202,6 +213,9 @@ impl Session<'_> {
         if mode == Mode::Trace {
             self.sink.attached(attached.count).map_err(RunError::Output)?;
         }
+        for path in &attached.pinned {
+            self.sink.pinned(path).map_err(RunError::Output)?;
+        }
         if let Some(line) = &options.notify {
             self.sink.flush().map_err(RunError::Output)?;
             println_flushed(line).map_err(RunError::Output)?;
@@ -228,7 +242,11 @@ impl Session<'_> {
                 child.release()?;
             }
             let sources = Sources { signals: &signals, own: own.as_ref(), watched: watched.as_ref() };
-            self.events(context, programs, &sources, &mut child, &mut attached)?;
+            self.iterate(&attached, &signals)?;
+            let ends = waits_for_nothing(self.bundle) && child.is_none() && watched.is_none();
+            if !ends {
+                self.events(context, programs, &sources, &mut child, &mut attached)?;
+            }
         }
 
         notify::stopping();
@@ -331,6 +349,33 @@ impl Session<'_> {
             Some(text) => self.sink.warning(&text).map_err(RunError::Output),
             None => Ok(()),
         }
+    }
+
+    /// Runs the iterators, one after the other, and shows what they print as they do.
+    fn iterate(&mut self, attached: &Attached, signals: &EndSignals) -> Result<(), RunError> {
+        // A read ends after as many objects as the buffer has bytes (`Lower::begin_object`).
+        let mut buffer = [0u8; OBJECTS];
+        let waiting = Epoll::new().map_err(system("wait for signals"))?;
+        waiting.add(signals.as_fd(), token::SIGNAL).map_err(system("wait for signals"))?;
+        for link in attached.iterators() {
+            let mut file = std::fs::File::from(sys::iter_create(link).map_err(system("run an iterator"))?);
+            loop {
+                let read = match file.read(&mut buffer) {
+                    // So many objects in a row that the kernel would not show: it goes on with the next read.
+                    Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => 1,
+                    other => other.map_err(system("run an iterator"))?,
+                };
+                self.drain_all()?;
+                if read == 0 || self.exit.is_some() {
+                    break;
+                }
+                self.sink.flush().map_err(RunError::Output)?;
+                if !waiting.wait(0).map_err(system("wait for signals"))?.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The signals that the script waits for, if there are any.

@@ -1,6 +1,6 @@
 //! Who is running, and what the probe hands over.
 
-use super::{Builtin, COMMON, Check, Side, helper};
+use super::{Allowed, Builtin, COMMON, Check, Side, helper};
 use crate::arch::Arch;
 use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
@@ -253,6 +253,15 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The probe's arguments by name: tracepoint fields, function parameters. Alone, all of them, to print.",
         example: "tracepoint:syscalls:sys_enter_read { @ = hist(args.count) }",
         check: Check::Value(|c, call| c.args_value(call.span)),
+        ..COMMON
+    },
+    Builtin {
+        name: "ctx",
+        signatures: &["ctx.NAME", "ctx->NAME", "ctx"],
+        doc: "What an iterator is given: the object by its name, and `meta`. Where the kernel gives none, the probe ends.",
+        example: "iter:task { printf(\"%d %s\\n\", ctx.task.pid, ctx.task.comm) }",
+        allowed: Allowed::In(&[ProgType::Iter]),
+        check: Check::Value(|c, call| c.ctx_value(call.span)),
         ..COMMON
     },
     Builtin {

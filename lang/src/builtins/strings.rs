@@ -138,7 +138,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The full name of a `struct path`; the kernel tells it to probes of a few functions, such as filp_close.",
         example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp->f_path)) }",
         arity: (1, 2),
-        allowed: Allowed::In(&[ProgType::Fentry, ProgType::Fexit]),
+        allowed: Allowed::In(&[ProgType::Fentry, ProgType::Fexit, ProgType::Iter]),
         helper: helper("bpf_d_path", 147, Version(5, 10)),
         check: Check::Value(path),
         ..COMMON
@@ -502,6 +502,13 @@ fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    // 3d06f34aa89e
+    if c.probe.prog_type == ProgType::Iter && c.kernel.version() < Version(5, 12) {
+        let message = "`path` in iterators needs Linux 5.12";
+        return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
+            .note(format!("this is Linux {}", c.kernel.version()))
+            .help("the name without folders is in .f_path.dentry.d_name.name"));
+    }
     let e = c.expr(arg)?;
     let e = match e.ty {
         Type::Record(_) => c.address_of(e, arg.span)?,

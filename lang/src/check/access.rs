@@ -19,6 +19,9 @@ impl Checker<'_> {
         if matches!(&base.kind, ast::ExprKind::Ident(n) if n == "args") {
             return self.args_field(&name.text, span);
         }
+        if matches!(&base.kind, ast::ExprKind::Ident(n) if n == "ctx") {
+            return self.ctx_field(&name.text, span);
+        }
         let base = self.expr(base)?;
         match base.ty.clone() {
             Type::Ptr { to, space } => match *to {
@@ -92,7 +95,7 @@ impl Checker<'_> {
     /// structs point to. Arguments of tracepoints are not among them: some it takes for numbers.
     fn is_known(&self, ptr: &Expr) -> bool {
         match ptr.kind {
-            ExprKind::Ctx { .. } => matches!(self.probe.context, Context::Trampoline { .. }),
+            ExprKind::Ctx { .. } => matches!(self.probe.context, Context::Trampoline { .. } | Context::Iter(_)),
             ExprKind::Load { known, .. } => known,
             _ => false,
         }

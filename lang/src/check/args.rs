@@ -40,6 +40,7 @@ impl Checker<'_> {
                 Ok(Expr { kind, ty: field.ty.clone(), span })
             }
             Context::Trampoline { function, .. } => self.word_argument(&function, name, span),
+            Context::Iter(_) => self.ctx_field(name, span),
             Context::RawTracepoint(Some(function)) => self.word_argument(&function, name, span),
             Context::KernelEntry { function, module } => {
                 let found = self.kernel.function(&function, module.as_deref()).map_err(|e| no_facts(e, span))?;
@@ -98,6 +99,7 @@ impl Checker<'_> {
                 t.fields.iter().filter(|f| !f.name.starts_with("common_")).map(|f| f.name.clone()).collect()
             }
             Context::Trampoline { function, .. } | Context::RawTracepoint(Some(function)) => parameters(&function),
+            Context::Iter(_) => return self.ctx_value(span),
             Context::KernelEntry { function, module } => self
                 .kernel
                 .function(&function, module.as_deref())
@@ -115,6 +117,31 @@ impl Checker<'_> {
         for name in names {
             let value = self.args_field(&name, span)?;
             types.push((name, value.ty.clone()));
+            values.push(value);
+        }
+        super::expr::sized(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(types), span })
+    }
+
+    /// `ctx.name`
+    pub(crate) fn ctx_field(&mut self, name: &str, span: Span) -> Result<Expr> {
+        self.probe.specific = true;
+        match self.probe.context.clone() {
+            Context::Iter(function) => self.word_argument(&function, name, span),
+            _ => {
+                Err(Diagnostic::error(Code::NotAllowedHere, span, format!("{} has no `ctx`", a_probe(self.probe.kind)))
+                    .note("iterators have one: iter:task { print(ctx.task.pid) }"))
+            }
+        }
+    }
+
+    /// `ctx` itself: the object, and what else the iterator is given.
+    pub(crate) fn ctx_value(&mut self, span: Span) -> Result<Expr> {
+        let Context::Iter(function) = self.probe.context.clone() else { return self.ctx_field("", span) };
+        let mut values = Vec::new();
+        let mut types = Vec::new();
+        for (name, _) in function.params.iter().skip(1) {
+            let value = self.ctx_field(name, span)?;
+            types.push((name.clone(), value.ty.clone()));
             values.push(value);
         }
         super::expr::sized(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(types), span })
@@ -139,7 +166,10 @@ impl Checker<'_> {
                     format!("it has: {}", names.join(", "))
                 });
         match nearest(name, names.iter().copied()) {
-            Some(n) => error.help(format!("did you mean `args.{n}`?")),
+            Some(n) => {
+                let word = if matches!(self.probe.context, Context::Iter(_)) { "ctx" } else { "args" };
+                error.help(format!("did you mean `{word}.{n}`?"))
+            }
             None => error,
         }
     }
@@ -170,6 +200,10 @@ impl Checker<'_> {
             Context::Tracepoint(_) => {
                 Err(Diagnostic::error(Code::NotAllowedHere, span, "a tracepoint's fields have names, not numbers")
                     .help(format!("use args.NAME; rtrace -lv '{}' lists them", self.probe.name)))
+            }
+            Context::Iter(_) => {
+                Err(Diagnostic::error(Code::NotAllowedHere, span, "what an iterator is given has names, not numbers")
+                    .help(format!("use ctx.NAME; rtrace -lv '{}' lists them", self.probe.name)))
             }
             Context::Nothing => Err(Diagnostic::error(
                 Code::NotAllowedHere,

@@ -16,6 +16,7 @@ mod expr;
 mod function;
 mod mend;
 mod parameters;
+mod pinned;
 mod stmt;
 mod type_info;
 mod type_names;
@@ -388,7 +389,16 @@ impl Checker<'_> {
             && !target.target.is_special()
             && !matches!(target.target, Target::Interval { .. })
         {
-            body = self.only_process(pid, body, clause.probe.span);
+            let span = clause.probe.span;
+            // An iterator runs in our own process; only of tasks it can be told whose they are.
+            let current = match &target.context {
+                Context::Iter(function) if function.params.iter().all(|p| p.0 != "task") => None,
+                Context::Iter(_) => Some(self.expr(&task_process(span))),
+                _ => Call::bare("pid", span).map(|c| self.call(&c)),
+            };
+            if let Some(Ok(current)) = current {
+                body = only_process(current, pid, body, span);
+            }
         }
         Draft {
             body,
@@ -398,28 +408,6 @@ impl Checker<'_> {
             kernel_frames: self.probe.kernel_frames,
             uses_id: self.probe.id_uses > 0,
             targets: vec![(target, span)],
-        }
-    }
-
-    /// `if (pid == PID) { body }`, for `-p`.
-    fn only_process(&mut self, pid: u32, body: Vec<Stmt>, span: Span) -> Vec<Stmt> {
-        let call = Call::bare("pid", span);
-        match call.map(|c| self.call(&c)) {
-            Some(Ok(current)) => {
-                let wanted = Expr::int(i64::from(pid), current.ty.clone(), span);
-                let cond = Expr {
-                    kind: ExprKind::Compare {
-                        op: ast::BinOp::Eq,
-                        signed: false,
-                        left: Box::new(current),
-                        right: Box::new(wanted),
-                    },
-                    ty: Type::Bool,
-                    span,
-                };
-                vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span }]
-            }
-            _ => body,
         }
     }
 
@@ -435,7 +423,8 @@ impl Checker<'_> {
         let clean: String = first.chars().take(40).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         let prog_type = draft.targets.first().map_or(ProgType::RawTracepoint, |(t, _)| t.prog_type);
         let many = draft.targets.len() > 1;
-        let trampoline = matches!(prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint);
+        let trampoline =
+            matches!(prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint | ProgType::Iter);
         let probe_id = match (draft.uses_id, many && !trampoline && self.kernel.has(Feature::AttachCookie)) {
             (false, _) => ProbeIdSource::Unused,
             (true, true) => ProbeIdSource::Cookie,
@@ -663,6 +652,11 @@ impl Checker<'_> {
 
     /// The number of an event, one for each call and combination of types.
     pub(crate) fn event(&mut self, action: Action, fields: Vec<Type>, span: Span) -> EventId {
+        if let Target::Iter { pin: Some(_), .. } = self.probe.target
+            && let Some(error) = pinned::refuse(&action, &fields, span)
+        {
+            self.errors.push(*error);
+        }
         let layout = EventLayout::new(&fields);
         // Where it is counted is for the layout pass to say.
         let event = EventDef { action, fields, layout, lost: 0, span: (span.start, span.end) };
@@ -704,6 +698,26 @@ impl Checker<'_> {
         let value = Box::new(Expr::int(0, Type::Void, span));
         Expr { kind: ExprKind::Block { stmts, value }, ty: Type::Void, span }
     }
+}
+
+/// `if (current == PID) { body }`, for `-p`.
+fn only_process(current: Expr, pid: u32, body: Vec<Stmt>, span: Span) -> Vec<Stmt> {
+    let right = Box::new(Expr::int(i64::from(pid), current.ty.clone(), span));
+    let kind = ExprKind::Compare { op: ast::BinOp::Eq, signed: false, left: Box::new(current), right };
+    let cond = Expr { kind, ty: Type::Bool, span };
+    vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span }]
+}
+
+/// `ctx.task.tgid`
+fn task_process(span: Span) -> ast::Expr {
+    let name = |text: &str| ast::Name { text: text.to_owned(), span };
+    let field = |base, text| ast::ExprKind::Field {
+        base: Box::new(ast::Expr { kind: base, span }),
+        name: name(text),
+        arrow: false,
+    };
+    let task = field(ast::ExprKind::Ident("ctx".to_owned()), "task");
+    ast::Expr { kind: field(task, "tgid"), span }
 }
 
 /// A checked body and the targets that share it.
@@ -754,5 +768,6 @@ pub(crate) fn kind_of(target: &Target) -> &'static str {
         Target::PerfEvent { perf_type: 1, .. } => "software",
         Target::PerfEvent { .. } => "hardware",
         Target::Watchpoint { .. } => "watchpoint",
+        Target::Iter { .. } => "iter",
     }
 }

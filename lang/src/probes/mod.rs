@@ -12,6 +12,7 @@ use crate::kernel::{Function, Kernel, KernelError, Tracepoint, UsdtProbe};
 use crate::source::Span;
 use std::rc::Rc;
 
+mod iter;
 mod kprobe;
 mod own;
 mod perf;
@@ -65,6 +66,7 @@ pub static KINDS: &[&ProbeKind] = &[
     &perf::SOFTWARE,
     &perf::HARDWARE,
     &watchpoint::WATCHPOINT,
+    &iter::ITER,
 ];
 
 /// An attach point taken apart at its colons.
@@ -122,6 +124,8 @@ pub enum Context {
         ret: bool,
     },
     Tracepoint(Rc<Tracepoint>),
+    /// `u64` words, one per parameter, of which the first is `struct bpf_iter_meta *`.
+    Iter(Rc<Function>),
     /// `u64` words; parameters known when BTF has the tracepoint.
     RawTracepoint(Option<Rc<Function>>),
 }

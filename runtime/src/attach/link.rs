@@ -26,6 +26,8 @@ pub struct Link {
     waits: bool,
     /// The address of a watchpoint.
     watches: Option<u64>,
+    /// An iterator that waits to be run.
+    iterates: bool,
     /// Index of its program.
     program: usize,
     /// Index of its probe, for a link that has only one.
@@ -64,6 +66,11 @@ impl Link {
     /// The function that was taken for one that is not there.
     pub(super) fn variant(&self) -> Option<&str> {
         self.variant.as_deref()
+    }
+
+    /// The same, of an iterator that is to be run once.
+    pub(super) fn iterating(self) -> Link {
+        Link { iterates: true, ..self }
     }
 
     /// The same, known to be for a program, and for one probe.
@@ -127,6 +134,11 @@ impl Links {
         let before = self.0.len();
         self.0.retain(|l| l.watches != Some(address));
         self.0.len() < before
+    }
+
+    /// The links of iterators.
+    pub fn iterators(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.iter().filter(|l| l.iterates).filter_map(|l| l.link.as_ref()).map(OwnedFd::as_fd)
     }
 
     /// Asks the kernel how many hits each link missed.

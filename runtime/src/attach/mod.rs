@@ -3,6 +3,7 @@
 //! holds everything attached so that dropping it detaches everything.
 
 mod hurry;
+mod iter;
 pub mod kprobe;
 mod link;
 pub mod perf;
@@ -135,6 +136,8 @@ pub struct Attached {
     links: Links,
     /// Copies of programs that were loaded while attaching, with the program's index.
     copies: Vec<(usize, OwnedFd)>,
+    /// Files that iterators were pinned to.
+    pub pinned: Vec<String>,
     /// Attach points as written of which something works.
     spans: HashSet<(u32, u32)>,
     /// Attach points that work.
@@ -145,6 +148,11 @@ pub struct Attached {
 }
 
 impl Attached {
+    /// The links of iterators that are to be run once, in the script's order.
+    pub fn iterators(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.links.iterators()
+    }
+
     /// Removes the watchpoints of an address. Returns whether there were any.
     pub fn unwatch(&mut self, address: u64) -> bool {
         self.links.unwatch(address)
@@ -164,6 +172,8 @@ pub struct Context<'a> {
     pub pid: Option<u32>,
     /// The process that `-c` started.
     pub child: Option<u32>,
+    /// Nothing may stay behind.
+    pub dry_run: bool,
     modules: RefCell<HashMap<String, Option<OwnedFd>>>,
     /// How many attach points each one as written stands for.
     counts: HashMap<(u32, u32), usize>,
@@ -175,7 +185,7 @@ impl<'a> Context<'a> {
         for point in bundle.programs.iter().flat_map(|p| &p.attach) {
             *counts.entry(point.span).or_insert(0) += 1;
         }
-        Context { bundle, loaded, pid, child: None, modules: RefCell::default(), counts }
+        Context { bundle, loaded, pid, child: None, dry_run: false, modules: RefCell::default(), counts }
     }
 
     fn name(&self, point: &AttachPoint) -> String {
@@ -221,6 +231,7 @@ impl<'a> Context<'a> {
         let (btf_id, module) = match point.map(|p| &p.target) {
             Some(Target::Trampoline { btf_id, module, .. }) => (*btf_id, module.as_ref()),
             Some(Target::RawTracepoint { btf_id, .. }) => (btf_id.unwrap_or(0), None),
+            Some(Target::Iter { btf_id, .. }) => (*btf_id, None),
             _ => (0, None),
         };
         let mut modules = self.modules.borrow_mut();
@@ -262,7 +273,7 @@ impl<'a> Context<'a> {
 
 /// Whether each attach point needs a copy of the program of its own.
 fn copy_per_point(def: &ProgramDef) -> bool {
-    matches!(def.prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint)
+    matches!(def.prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint | ProgType::Iter)
         || def.probe_id == ProbeIdSource::Patch
 }
 
@@ -420,6 +431,9 @@ impl Programs {
                         attached.links.extend(known);
                         attached.count += 1;
                         attached.spans.insert(point.span);
+                        if let Target::Iter { pin: Some(path), .. } = &point.target {
+                            attached.pinned.push(path.clone());
+                        }
                     }
                     Err(reason) if context.tolerates(point) => {
                         attached.missing.push(Missing { name: context.name(point), reason: reason.0, span: point.span })
@@ -470,6 +484,7 @@ fn attach_one(
         Target::PerfEvent { perf_type, config, period } => {
             perf::attach_event(program, (*perf_type, *config), *period, context.pid, cookie)
         }
+        Target::Iter { pin, .. } => iter::attach(program, pin.as_deref(), context.dry_run),
         Target::Watchpoint { watched, length, access } => {
             watchpoint::attach(program, (watched, *length, *access), context.pid.or(context.child), cookie)
         }

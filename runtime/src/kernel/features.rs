@@ -136,6 +136,7 @@ pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>)
         // A raw tracepoint of its own would be needed; the kernel does not tell tracing programs apart here.
         ProgType::BtfTracepoint | ProgType::Fentry => (26, 24, attach().unwrap_or(0)),
         ProgType::Fexit => (26, 25, attach().unwrap_or(0)),
+        ProgType::Iter => (26, 24, attach().unwrap_or(0)),
     };
     let mut log = vec![0u8; 4096];
     let load = ProgLoad {

@@ -298,6 +298,20 @@ impl Kernel for LiveKernel {
         user::offset(path, address)
     }
 
+    /// Each has a struct for its context and a function that stands for it.
+    fn iterators(&self) -> Result<Vec<String>, KernelError> {
+        let mut found = Vec::new();
+        for name in self.btf.type_names(TypeKind::Struct, &Glob::new("bpf_iter__*"))? {
+            if let Some(kind) = name.strip_prefix("bpf_iter__")
+                && self.btf.function(&format!("bpf_iter_{kind}"), Some("vmlinux"))?.is_some()
+            {
+                found.push(kind.to_owned());
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     fn kfunc_allowed(&self, name: &str, program: ProgType) -> bool {
         let id = |name| self.btf.function(name, Some("vmlinux")).ok().flatten().map(|f| f.btf_id);
         let Some(function) = id(name).and_then(|n| i32::try_from(n).ok()) else { return false };

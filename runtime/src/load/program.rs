@@ -47,6 +47,7 @@ fn kernel_types(prog_type: ProgType, multi: Option<Multi>) -> (u32, u32) {
         (ProgType::BtfTracepoint, _) => (26, sys::TRACE_RAW_TP),
         (ProgType::Fentry, _) => (26, sys::TRACE_FENTRY),
         (ProgType::Fexit, _) => (26, sys::TRACE_FEXIT),
+        (ProgType::Iter, _) => (26, sys::TRACE_ITER),
     }
 }
 

@@ -226,6 +226,16 @@ impl<W: Write> Printer<W> {
         self.say(&format!("Attached {probes} probe{}", if probes == 1 { "" } else { "s" }))
     }
 
+    /// An iterator was pinned.
+    pub fn pinned(&mut self, path: &str) -> io::Result<()> {
+        if self.options.json {
+            json::text_line(&mut self.buffer, "pinned", path.as_bytes());
+        } else if !self.options.quiet {
+            self.buffer.extend_from_slice(format!("Program pinned to {path}\n").as_bytes());
+        }
+        self.flush()
+    }
+
     /// That many events found no room since the last call.
     pub fn lost_events(&mut self, events: u64) -> io::Result<()> {
         if self.options.json {

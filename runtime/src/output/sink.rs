@@ -60,6 +60,10 @@ impl<W: Write> Sink for Printer<W> {
         self.host.symbols.update();
     }
 
+    fn pinned(&mut self, path: &str) -> io::Result<()> {
+        Printer::pinned(self, path)
+    }
+
     fn hold(&mut self) {
         Printer::hold(self);
     }

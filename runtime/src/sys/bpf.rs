@@ -15,6 +15,7 @@ enum Command {
     MapDelete = 3,
     MapNextKey = 4,
     ProgLoad = 5,
+    ObjPin = 6,
     ProgTestRun = 10,
     ObjGetInfo = 15,
     RawTracepointOpen = 17,
@@ -25,6 +26,7 @@ enum Command {
     MapUpdateBatch = 26,
     LinkCreate = 28,
     EnableStats = 32,
+    IterCreate = 33,
 }
 
 /// A `union bpf_attr` seen as one of its structures.
@@ -345,6 +347,7 @@ pub fn raw_tracepoint_open(program: BorrowedFd<'_>, name: Option<&CStr>) -> io::
 pub const TRACE_RAW_TP: u32 = 23;
 pub const TRACE_FENTRY: u32 = 24;
 pub const TRACE_FEXIT: u32 = 25;
+pub const TRACE_ITER: u32 = 28;
 const PERF_EVENT: u32 = 41;
 pub const TRACE_KPROBE_MULTI: u32 = 42;
 pub const TRACE_UPROBE_MULTI: u32 = 48;
@@ -371,6 +374,49 @@ pub fn perf_link(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) ->
         cookie,
     };
     bpf_fd(Command::LinkCreate, &mut attr)
+}
+
+/// Makes an iterator's program ready to run (Linux 5.8).
+pub fn iter_link(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    // Without parameters for the iterator, which stand where the cookie is.
+    let mut attr = PerfLinkAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        target_fd: 0,
+        attach_type: TRACE_ITER,
+        flags: 0,
+        cookie: 0,
+    };
+    bpf_fd(Command::LinkCreate, &mut attr)
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct IterCreateAttr {
+    link_fd: u32,
+    flags: u32,
+}
+// SAFETY: the `iter_create` structure.
+unsafe impl Attr for IterCreateAttr {}
+
+/// A file that runs the iterator while it is read.
+pub fn iter_create(link: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    bpf_fd(Command::IterCreate, &mut IterCreateAttr { link_fd: link.as_raw_fd() as u32, flags: 0 })
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct PinAttr {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+// SAFETY: the structure of BPF_OBJ_PIN up to `file_flags`.
+unsafe impl Attr for PinAttr {}
+
+/// Gives a link a name in a BPF file system, under which it lives on.
+pub fn pin(link: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
+    let mut attr = PinAttr { path: path.as_ptr() as u64, fd: link.as_raw_fd() as u32, flags: 0 };
+    bpf(Command::ObjPin, &mut attr).map(drop)
 }
 
 #[repr(C)]

@@ -1,0 +1,43 @@
+//! What a pinned iterator can print: its file is read when rtrace is gone, so the kernel formats, whose printf knows
+//! less (`bpf_seq_printf`).
+
+use crate::bundle::{Action, Conversion, FormatSpec, Stream};
+use crate::codes::Code;
+use crate::diag::Diagnostic;
+use crate::source::Span;
+use crate::types::Type;
+
+/// Why an action is not possible there, if it is not.
+pub(super) fn refuse(action: &Action, fields: &[Type], span: Span) -> Option<Box<Diagnostic>> {
+    let error = |text: String| {
+        Some(
+            Diagnostic::error(Code::NotAllowedHere, span, text)
+                .note("its file is read when rtrace is gone: the kernel formats what it prints"),
+        )
+    };
+    match action {
+        Action::Printf { format, stream: Stream::Out } => {
+            if let Some(spec) = format.specs().find(|s| !formats(s)) {
+                return error(format!("a pinned iterator cannot print by {}", spec.name()));
+            }
+        }
+        Action::PrintValue => {}
+        _ => return error("a pinned iterator can only printf".into()),
+    }
+    let other = fields.iter().find(|ty| !matches!(ty, Type::String { .. }) && !number(ty))?;
+    error(format!("a pinned iterator cannot print a value of type `{other}`"))
+}
+
+/// What the kernel's printf has (`bpf_seq_printf` of Linux 5.8), and what is easily made of it.
+fn formats(spec: &FormatSpec) -> bool {
+    let plain = !spec.alternate && spec.precision.is_none();
+    match spec.conversion {
+        Conversion::Signed | Conversion::Unsigned | Conversion::Hex | Conversion::Str => plain,
+        Conversion::Pointer | Conversion::Char => plain && spec.width.is_none(),
+        _ => false,
+    }
+}
+
+fn number(ty: &Type) -> bool {
+    matches!(ty, Type::Int { .. } | Type::Bool | Type::Enum { .. } | Type::Ptr { .. })
+}
