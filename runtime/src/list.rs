@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
 use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
 
-use crate::kernel::{Glob, LiveKernel, Prototype, format_fields, is_glob, keyword};
+use crate::kernel::{Glob, LiveKernel, Prototype, demangled, format_fields, is_glob, keyword};
 
 /// Why nothing could be listed.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +107,7 @@ fn parse(pattern: &str) -> Query {
         }
     }
     let mut parts = split(pattern, ':');
+    parts.iter_mut().for_each(|part| part.retain(|c| c != '"'));
     let word = parts.remove(0);
     if word == "*" && !parts.is_empty() {
         return Query::Probes { kinds: EVERYWHERE.to_vec(), target: parts };
@@ -123,20 +124,14 @@ fn parse(pattern: &str) -> Query {
     if kinds.is_empty() { Query::Unknown(word) } else { Query::Probes { kinds, target: parts } }
 }
 
-/// Splits outside of double quotes, which are removed. At least one part.
+/// Splits outside of double quotes. At least one part.
 fn split(text: &str, at: char) -> Vec<String> {
-    let mut parts = Vec::new();
-    let mut part = String::new();
     let mut quoted = false;
-    for c in text.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            c if c == at && !quoted => parts.push(std::mem::take(&mut part)),
-            c => part.push(c),
-        }
-    }
-    parts.push(part);
-    parts
+    let parts = text.split(|c| {
+        quoted ^= c == '"';
+        c == at && !quoted
+    });
+    parts.map(str::to_owned).collect()
 }
 
 /// Lines of one kind, without the kind.
@@ -404,6 +399,10 @@ impl Lister<'_> {
             // A language tag between them says how to demangle.
             [file, .., name] => (file.as_str(), or_all(name)),
         };
+        let language = match target {
+            [_, language, _] => Some(language),
+            _ => None,
+        };
         for path in self.kernel.executables(file)? {
             let symbols = match self.kernel.user_symbols(&path, name) {
                 // Of many files, those that are no executables are passed over.
@@ -415,8 +414,16 @@ impl Lister<'_> {
                 lines.push(&[path.as_bytes(), symbol.name.as_bytes()]);
             }
             for line in lines.sorted() {
-                self.line(kind, line)?;
                 let name = line.get(path.len() + 1..).unwrap_or_default();
+                match &language {
+                    Some(language) => {
+                        // As it is written in the source, in quotes: an attach point that a script can have.
+                        let text = String::from_utf8_lossy(name);
+                        let shown = demangled(&text).map_or_else(|| text.to_string(), |full| format!("\"{full}\""));
+                        self.line(kind, format!("{path}:{language}:{shown}").as_bytes())?;
+                    }
+                    None => self.line(kind, line)?,
+                }
                 if self.verbose
                     && let Some(s) = symbols.iter().find(|s| s.name.as_bytes() == name)
                     && let Some(f) = self.kernel.user_function(&path, s.file_offset, &s.name)?

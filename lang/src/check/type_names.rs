@@ -67,11 +67,12 @@ impl Checker<'_> {
     }
 
     pub(crate) fn kernel_type(&mut self, kind: TypeKind, word: &str, name: &str, span: Span) -> Result<Type> {
-        // In a program, a name means the program's type before the kernel's.
-        if let Target::Uprobe { path, .. } | Target::Usdt { path, .. } = &self.probe.target
-            && let Some(ty) = self.kernel.user_type(path, kind, name)
-        {
-            return Ok(ty);
+        // In a program, a name means the program's type before the kernel's; in another program, another one.
+        if let Target::Uprobe { path, .. } | Target::Usdt { path, .. } = &self.probe.target {
+            self.probe.specific = true;
+            if let Some(ty) = self.kernel.user_type(path, kind, name) {
+                return Ok(ty);
+            }
         }
         match self.kernel.find_type(kind, name) {
             Ok(Some(ty)) => Ok(ty),

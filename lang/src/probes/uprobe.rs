@@ -35,7 +35,7 @@ const LANGUAGES: [&str; 4] = ["cpp", "c++", "rust", "c"];
 /// Where in a file.
 enum Place<'s> {
     Address(u64),
-    Function { name: &'s str, plus: u64 },
+    Function { language: Option<&'s str>, name: &'s str, plus: u64 },
     Line { file: &'s str, line: u64, column: Option<u64> },
 }
 
@@ -63,7 +63,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                     None => spec.missing(e.message),
                 })?
             }
-            Place::Function { name, plus } => match functions(spec, kernel, path, name, *plus, ret) {
+            Place::Function { name, plus, .. } => match functions(spec, kernel, path, name, *plus, ret) {
                 // Of many files, those that are no executables, or that cannot be read, are passed over.
                 Err(_) if files.len() > 1 => continue,
                 other => other?,
@@ -77,9 +77,12 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 Place::Line { file, line, column } => {
                     format!("{path}@{file}:{line}{}", column.map(|c| format!(":{c}")).unwrap_or_default())
                 }
-                Place::Address(address) => format!("{path}:{address:#x}"),
-                Place::Function { plus: 0, .. } => format!("{path}:{}", s.name),
-                Place::Function { plus, .. } => format!("{path}:{}+{plus}", s.name),
+                Place::Address(address) => format!("{path}:{address}"),
+                Place::Function { language, plus, .. } => {
+                    let language = language.map(|l| format!("{l}:")).unwrap_or_default();
+                    let plus = if *plus > 0 { format!("+{plus}") } else { String::new() };
+                    format!("{path}:{language}{}{plus}", s.name)
+                }
             };
             found.push(Resolved {
                 prog_type: ProgType::Kprobe,
@@ -118,11 +121,11 @@ fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)
     }
     // Without a program it is that of the process that is traced.
     let traced = || kernel.executables("").map(|files| !files.is_empty()).map_err(|e| spec.unknowable(e));
-    let (program, name) = match parts.as_slice() {
-        [name] if traced()? => ("", *name),
-        [language, name] if LANGUAGES.contains(language) && traced()? => ("", *name),
-        [program, name] => (*program, *name),
-        [program, language, name] if LANGUAGES.contains(language) => (*program, *name),
+    let (program, language, name) = match parts.as_slice() {
+        [name] if traced()? => ("", None, *name),
+        [language, name] if LANGUAGES.contains(language) && traced()? => ("", Some(*language), *name),
+        [program, name] => (*program, None, *name),
+        [program, language, name] if LANGUAGES.contains(language) => (*program, Some(*language), *name),
         [_, language, _] => {
             return Err(spec.malformed().note(format!("`{language}` is no language: {}", LANGUAGES.join(", "))));
         }
@@ -136,9 +139,9 @@ fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)
     }
     Ok(match name.rsplit_once('+') {
         Some((function, plus)) if number(plus).is_some() => {
-            (program, Place::Function { name: function, plus: number(plus).unwrap_or(0) })
+            (program, Place::Function { language, name: function, plus: number(plus).unwrap_or(0) })
         }
-        _ => (program, Place::Function { name, plus: 0 }),
+        _ => (program, Place::Function { language, name, plus: 0 }),
     })
 }
 

@@ -140,8 +140,10 @@ pub struct Attached {
     pub pinned: Vec<String>,
     /// Attach points as written of which something works.
     spans: HashSet<(u32, u32)>,
-    /// Attach points that work.
+    /// Attach points that work; the places of a static probe are one.
     pub count: usize,
+    /// Clauses with the static probes that were counted.
+    counted: HashSet<((u32, u32), u32)>,
     pub missing: Vec<Missing>,
     /// What the user should know about probes that work.
     pub notes: Vec<String>,
@@ -151,6 +153,14 @@ impl Attached {
     /// The links of iterators that are to be run once, in the script's order.
     pub fn iterators(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.links.iterators()
+    }
+
+    fn works(&mut self, def: &ProgramDef, point: &AttachPoint) {
+        self.spans.insert(point.span);
+        let is_static = matches!(point.target, Target::Usdt { .. });
+        if !is_static || self.counted.insert((def.span, point.probe)) {
+            self.count += 1;
+        }
     }
 
     /// Removes the watchpoints of an address. Returns whether there were any.
@@ -429,8 +439,7 @@ impl Programs {
                         attached.notes.extend(context.note(point, &links));
                         let known = links.into_iter().map(|l| l.belonging(instance.program, Some(point.probe)));
                         attached.links.extend(known);
-                        attached.count += 1;
-                        attached.spans.insert(point.span);
+                        attached.works(def, point);
                         if let Target::Iter { pin: Some(path), .. } = &point.target {
                             attached.pinned.push(path.clone());
                         }
@@ -507,9 +516,8 @@ fn attach_multi<'p>(
         Multi::Uprobe => uprobe::attach_multi(program, points, with_cookies, context.pid),
     };
     attached.links.extend(links.into_iter().map(|l| l.belonging(instance.program, None)));
-    attached.count += points.len() - left.len();
     let done = points.iter().filter(|p| !left.iter().any(|l| std::ptr::eq(*l, **p)));
-    attached.spans.extend(done.map(|p| p.span));
+    done.for_each(|point| attached.works(def, point));
     left
 }
 

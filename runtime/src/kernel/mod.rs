@@ -468,6 +468,7 @@ const VMLINUX: &[u8] = b"vmlinux";
 
 pub(crate) use btf::{Prototype, keyword};
 pub(crate) use tracefs::fields as format_fields;
+pub(crate) use user::demangled;
 
 /// Keeps the candidate nearest to a word, for "did you mean".
 struct Nearest<'w> {

@@ -215,7 +215,7 @@ fn unversioned(name: &str) -> &str {
 }
 
 /// A C++ or Rust name as written in the sources, with parameters where the symbol has them.
-fn demangled(name: &str) -> Option<String> {
+pub fn demangled(name: &str) -> Option<String> {
     // Old-style Rust names are C++ names with a hash: without this order they would be taken for C++.
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         return Some(format!("{rust:#}"));

@@ -263,7 +263,6 @@ fn bits(bytes: u64) -> u8 {
 /// A number; what is none that BPF can compute with is its bytes.
 fn base(die: &Die, size: u64) -> Type {
     let signed = match encoding(die) {
-        Some(dw::DW_ATE_boolean) if size == 1 => return Type::Bool,
         Some(dw::DW_ATE_signed | dw::DW_ATE_signed_char) => true,
         Some(dw::DW_ATE_unsigned | dw::DW_ATE_unsigned_char | dw::DW_ATE_boolean | dw::DW_ATE_UTF) => false,
         _ => return Type::Array { elem: Box::new(Type::U8), len: size as u32 },
