@@ -56,6 +56,9 @@ const PROGRAMS: &[Numbered] = &[
     ("tracepoint", 5, Version(4, 7)),
 ];
 
+/// A name, the first version of Linux that has it, and whether this kernel does.
+type Answer = (&'static str, Version, bool);
+
 /// Name, first version, whether it is there.
 type Row = (&'static str, Version, fn(&LiveKernel) -> bool);
 
@@ -89,7 +92,7 @@ pub fn text(kernel: &LiveKernel) -> String {
     let numbered = |list: &[Numbered], there: &dyn Fn(u32, Version) -> bool| {
         list.iter().map(|(name, number, since)| (*name, *since, there(*number, *since))).collect()
     };
-    let sections: [(&str, Vec<(&str, Version, bool)>); 5] = [
+    let sections: [(&str, Vec<Answer>); 5] = [
         ("Kernel helpers", numbered(HELPERS, &|n, since| i32::try_from(n).is_ok_and(|n| kernel.has_helper(n, since)))),
         ("Kernel features", rows(FEATURES)),
         ("Map types", numbered(MAPS, &|n, since| kernel.has_map(n, since))),
