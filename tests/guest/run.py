@@ -357,7 +357,8 @@ def programs() -> str:
     if os.path.exists(folder):
         return folder
     os.makedirs(target, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target) as scratch:
+    scratch = tempfile.mkdtemp(dir=target)
+    try:
         for source in sources:
             with open(source) as f:
                 commands = re.findall(r"^// BUILD (.+)$", f.read(), re.M)
@@ -365,8 +366,13 @@ def programs() -> str:
                 done = subprocess.run(["bash", "-ec", command], cwd=scratch, env={**os.environ, "SRC": source})
                 if done.returncode != 0:
                     sys.exit(f"{source}: `{command}` failed; scripts/setup installs what it needs")
+        os.chmod(scratch, 0o755)
+        os.rename(scratch, folder)
+    except OSError:
         if not os.path.exists(folder):      # by another run meanwhile
-            shutil.copytree(scratch, folder, symlinks=True)
+            raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return folder
 
 

@@ -20,8 +20,8 @@ pub enum LoadError {
     #[error("the bundle's object is unusable: {0}")]
     Object(String),
     #[error(
-        "not allowed to load BPF: this needs root, or the capabilities CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before \
-         Linux 5.8); kernel lockdown in confidentiality mode forbids it to everybody"
+        "not allowed to load BPF: this needs root, or the capabilities CAP_BPF and CAP_PERFMON (before Linux 5.11 \
+         also CAP_SYS_RESOURCE or a larger `ulimit -l`, before 5.8 CAP_SYS_ADMIN); kernel lockdown in confidentiality mode forbids it to everybody"
     )]
     Privileges { source: io::Error },
     #[error("cannot create map {map}: {reason}")]

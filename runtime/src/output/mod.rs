@@ -365,6 +365,8 @@ impl<W: Write> Printer<W> {
 
     /// A helper of the kernel failed (`-k`): where and why, with the line of the script.
     fn failure(&mut self, bundle: &Bundle, event: &EventDef, helper: &str, code: i64) -> io::Result<()> {
+        // Helpers that give an `int` leave the upper half of the register as it is on some kernels (5.10).
+        let code = i64::from(code as i32);
         if self.options.json {
             messages::failure_line(&mut self.buffer, bundle, event.span, helper, code);
             return Ok(());
