@@ -5,7 +5,7 @@
 //! Where the events cannot be had, `/proc` is read when an address is first asked about.
 
 use crate::sys::{self, PerfAttr, SharedWords};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -13,8 +13,20 @@ use std::sync::atomic::Ordering;
 
 /// Pages of a buffer, a power of two; one for each CPU.
 const PAGES: usize = 64;
-/// Processes that have ended and are remembered.
-const ENDED: usize = 1 << 14;
+/// Processes that have ended and are remembered: at about 200 bytes each, with most of what they map in common.
+const ENDED: usize = 1 << 13;
+/// With more files than this, those that no process has mapped any more are looked for and forgotten.
+const FILES: usize = 1 << 10;
+
+/// What code comes from.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct File {
+    /// Device and inode; zeros for memory without a file.
+    pub device: (u32, u32),
+    pub inode: u64,
+    /// As the process sees it, or a name such as `[vdso]`.
+    pub path: Box<str>,
+}
 
 /// Code that a process has mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,20 +35,37 @@ pub struct Mapping {
     pub end: u64,
     /// Offset in the file of the start.
     pub offset: u64,
-    /// The file: device and inode; zeros for memory without one.
-    pub device: (u32, u32),
-    pub inode: u64,
-    /// As the process sees it, or a name such as `[vdso]`.
-    pub path: Rc<str>,
+    pub file: Rc<File>,
 }
-
-type Mappings = Rc<Vec<Mapping>>;
 
 #[derive(Default)]
 pub struct Processes {
-    known: HashMap<u32, Mappings>,
+    known: HashMap<u32, Rc<[Mapping]>>,
     ended: VecDeque<u32>,
+    files: Files,
     buffers: Vec<Buffer>,
+}
+
+/// Each file once.
+#[derive(Default)]
+struct Files {
+    all: HashSet<Rc<File>>,
+    /// How many were in use when that was looked for.
+    used: usize,
+}
+
+impl Files {
+    fn share(&mut self, mapping: &mut Mapping) {
+        if let Some(known) = self.all.get(&mapping.file) {
+            mapping.file = known.clone();
+            return;
+        }
+        if self.all.len() >= FILES.max(2 * self.used) {
+            self.all.retain(|file| Rc::strong_count(file) > 1);
+            self.used = self.all.len();
+        }
+        self.all.insert(mapping.file.clone());
+    }
 }
 
 /// The events of one CPU.
@@ -125,17 +154,18 @@ impl Processes {
         if !self.known.contains_key(&process) {
             self.read(process);
         }
-        self.known.get(&process)?.iter().find(|m| &*m.path == name).cloned()
+        self.known.get(&process)?.iter().find(|m| &*m.file.path == name).cloned()
     }
 
     fn apply(&mut self, event: Event) {
         match event {
-            Event::Mapped { process, mapping } => {
-                let all = Rc::make_mut(self.known.entry(process).or_default());
-                insert(all, mapping);
+            Event::Mapped { process, mut mapping } => {
+                self.files.share(&mut mapping);
+                let all = self.known.entry(process).or_default();
+                *all = with(all, mapping);
             }
             Event::Exec { process } => {
-                self.known.insert(process, Mappings::default());
+                self.known.insert(process, Rc::default());
             }
             Event::Fork { process, parent } => {
                 if !self.known.contains_key(&parent) {
@@ -160,15 +190,17 @@ impl Processes {
     fn read(&mut self, process: u32) {
         let Ok(text) = std::fs::read_to_string(format!("/proc/{process}/maps")) else { return };
         if !text.is_empty() {
-            self.known.insert(process, Rc::new(text.lines().filter_map(line).collect()));
+            let mut mappings: Vec<Mapping> = text.lines().filter_map(line).collect();
+            mappings.iter_mut().for_each(|mapping| self.files.share(mapping));
+            self.known.insert(process, mappings.into());
         }
     }
 }
 
-/// Adds a mapping; what it covers of others is no more.
-fn insert(all: &mut Vec<Mapping>, new: Mapping) {
-    let mut rest = Vec::new();
-    for old in all.drain(..) {
+/// Mappings with a new one; what it covers of others is no more.
+fn with(all: &[Mapping], new: Mapping) -> Rc<[Mapping]> {
+    let mut rest = Vec::with_capacity(all.len() + 2);
+    for old in all.iter().cloned() {
         if old.end <= new.start || old.start >= new.end {
             rest.push(old);
             continue;
@@ -181,7 +213,7 @@ fn insert(all: &mut Vec<Mapping>, new: Mapping) {
         }
     }
     rest.push(new);
-    *all = rest;
+    rest.into()
 }
 
 /// A line of `/proc/PID/maps`, if it is about code.
@@ -198,9 +230,7 @@ fn line(text: &str) -> Option<Mapping> {
         start: hex(start)?,
         end: hex(end)?,
         offset: hex(offset)?,
-        device: (hex(major)? as u32, hex(minor)? as u32),
-        inode,
-        path: path.into(),
+        file: Rc::new(File { device: (hex(major)? as u32, hex(minor)? as u32), inode, path: path.into() }),
     })
 }
 
@@ -257,18 +287,11 @@ fn parse(record: &[u8]) -> Option<(u64, Event)> {
         MMAP2 => {
             let name = record.get(72..end)?;
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
+            let path = String::from_utf8_lossy(name).into();
+            let file = Rc::new(File { device: (int(40)?, int(44)?), inode: long(48)?, path });
             let start = long(16)?;
-            Event::Mapped {
-                process,
-                mapping: Mapping {
-                    start,
-                    end: start.checked_add(long(24)?)?,
-                    offset: long(32)?,
-                    device: (int(40)?, int(44)?),
-                    inode: long(48)?,
-                    path: String::from_utf8_lossy(name).into(),
-                },
-            }
+            let mapping = Mapping { start, end: start.checked_add(long(24)?)?, offset: long(32)?, file };
+            Event::Mapped { process, mapping }
         }
         _ => return None,
     };
@@ -280,7 +303,7 @@ mod tests {
     use super::*;
 
     fn mapping(start: u64, end: u64, offset: u64) -> Mapping {
-        Mapping { start, end, offset, device: (8, 1), inode: 7, path: "/bin/x".into() }
+        Mapping { start, end, offset, file: Rc::new(File { device: (8, 1), inode: 7, path: "/bin/x".into() }) }
     }
 
     #[test]
@@ -289,15 +312,17 @@ mod tests {
         assert_eq!(line(text), Some(mapping(0x55e0_a7b0_d000, 0x55e0_a7b0_e000, 0x1000)));
         assert_eq!(line("7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]"), None);
         let own = "7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0                          [vdso]";
-        assert_eq!(&*line(own).unwrap().path, "[vdso]");
-        assert_eq!(&*line("7f0000000000-7f0000001000 rwxp 00000000 00:00 0 ").unwrap().path, "");
+        assert_eq!(&*line(own).unwrap().file.path, "[vdso]");
+        assert_eq!(&*line("7f0000000000-7f0000001000 rwxp 00000000 00:00 0 ").unwrap().file.path, "");
     }
 
     #[test]
     fn what_is_mapped_over_is_gone() {
-        let mut all = vec![mapping(0x1000, 0x5000, 0)];
-        insert(&mut all, mapping(0x2000, 0x3000, 0x9000));
-        assert_eq!(all, [mapping(0x1000, 0x2000, 0), mapping(0x3000, 0x5000, 0x2000), mapping(0x2000, 0x3000, 0x9000)]);
+        let all = with(&[mapping(0x1000, 0x5000, 0)], mapping(0x2000, 0x3000, 0x9000));
+        assert_eq!(
+            *all,
+            [mapping(0x1000, 0x2000, 0), mapping(0x3000, 0x5000, 0x2000), mapping(0x2000, 0x3000, 0x9000)]
+        );
     }
 
     #[test]
@@ -310,6 +335,21 @@ mod tests {
         processes.apply(Event::Exit { process: new });
         assert_eq!(processes.find(new, 0x1800), Some(mapping(0x1000, 0x2000, 0)));
         assert_eq!(processes.find(old, 0x1800), None);
+    }
+
+    #[test]
+    fn files_are_shared_and_forgotten_with_their_processes() {
+        let mut processes = Processes::default();
+        let of = |inode, process| {
+            let file = Rc::new(File { inode, ..File { device: (8, 1), inode: 0, path: "/bin/x".into() } });
+            Event::Mapped { process, mapping: Mapping { file, ..mapping(0x1000, 0x2000, 0) } }
+        };
+        processes.apply(of(7, 1 << 30));
+        // Each takes the place of the one before.
+        (0..3 * FILES).for_each(|n| processes.apply(of(100 + n as u64, (1 << 30) + 1)));
+        assert!(processes.files.all.len() <= FILES);
+        let first = &processes.known[&(1 << 30)][0].file;
+        assert!(processes.files.all.contains(first));
     }
 
     #[test]

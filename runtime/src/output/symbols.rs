@@ -10,7 +10,7 @@
 
 use super::kallsyms::Kallsyms;
 use super::number::{self, Int};
-use super::processes::{Mapping, Processes};
+use super::processes::{File, Mapping, Processes};
 use crate::vmlinux;
 use blazesym::symbolize::source::{Elf, Kernel, Process, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
@@ -44,23 +44,18 @@ enum Place {
     Process(u32, u64),
 }
 
-/// What a frame's lines depend on.
+/// What a frame's lines depend on. The address is not among it: it is another one in each process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Frame {
     place: Place,
-    address: u64,
     /// Whether it is a return address.
     returns: bool,
     perf: bool,
 }
 
-/// Device, inode and path.
-type FileKey = ((u32, u32), u64, Rc<str>);
-
 /// A file that processes have mapped.
 struct MappedFile {
-    /// Its path as processes see it.
-    name: Rc<str>,
+    file: Rc<File>,
     /// A path under which it can be read, once found.
     path: Option<PathBuf>,
 }
@@ -71,11 +66,11 @@ pub struct Symbols {
     /// Debug information of the kernel, once looked for.
     vmlinux: Option<Option<PathBuf>>,
     symbolizer: Option<Symbolizer>,
-    frames: HashMap<Frame, Lines>,
+    /// None: no symbol.
+    frames: HashMap<Frame, Option<Lines>>,
     processes: Processes,
     files: Vec<MappedFile>,
-    /// Numbers of files by device, inode and path.
-    numbers: HashMap<FileKey, usize>,
+    numbers: HashMap<Rc<File>, usize>,
     /// What the user should know, not said yet.
     complaint: Option<String>,
     complained: bool,
@@ -119,18 +114,24 @@ impl Symbols {
             // The place of the call, not of what follows it: that may be another function.
             let code = address.wrapping_sub(u64::from(returns));
             let place = process.map_or(Place::Kernel(code), |p| self.place(p, code));
-            let frame = Frame { place, address: *address, returns, perf };
-            if process.is_none() && self.vmlinux(config).is_none() {
-                begin(out);
-                self.kernel_frame(out, frame);
-                out.push(b'\n');
+            if (process.is_some() || self.vmlinux(config).is_some())
+                && let Some(lines) = self.lines(config, Frame { place, returns, perf })
+            {
+                for line in lines {
+                    begin(out);
+                    out.extend_from_slice(line);
+                    out.push(b'\n');
+                }
                 continue;
             }
-            for line in self.lines(config, frame) {
-                begin(out);
-                out.extend_from_slice(line);
-                out.push(b'\n');
+            begin(out);
+            if process.is_none() {
+                self.kernel_frame(out, *address, returns);
+            } else {
+                plain(out, *address);
+                out.extend_from_slice(if perf { b" ([unknown])" } else { b"" });
             }
+            out.push(b'\n');
         }
     }
 
@@ -173,14 +174,17 @@ impl Symbols {
     fn place(&mut self, process: u32, address: u64) -> Place {
         let Some(mapping) = self.processes.find(process, address) else { return Place::Process(process, address) };
         let offset = (address - mapping.start).wrapping_add(mapping.offset);
-        if mapping.inode == 0 {
-            return if &*mapping.path == "[vdso]" { Place::Vdso(offset) } else { Place::Process(process, address) };
+        if mapping.file.inode == 0 {
+            return if &*mapping.file.path == "[vdso]" {
+                Place::Vdso(offset)
+            } else {
+                Place::Process(process, address)
+            };
         }
-        let key = (mapping.device, mapping.inode, mapping.path.clone());
         let next = self.files.len();
-        let number = *self.numbers.entry(key).or_insert(next);
+        let number = *self.numbers.entry(mapping.file.clone()).or_insert(next);
         if number == next {
-            self.files.push(MappedFile { name: mapping.path.clone(), path: None });
+            self.files.push(MappedFile { file: mapping.file.clone(), path: None });
         }
         if let Some(file) = self.files.get_mut(number)
             && file.path.is_none()
@@ -194,14 +198,14 @@ impl Symbols {
         self.kernel.get_or_insert_with(|| Kallsyms::open(Path::new("/proc/kallsyms")))
     }
 
-    fn kernel_frame(&mut self, out: &mut Vec<u8>, frame: Frame) {
-        match self.kallsyms().find(frame.address.wrapping_sub(u64::from(frame.returns))) {
+    fn kernel_frame(&mut self, out: &mut Vec<u8>, address: u64, returns: bool) {
+        match self.kallsyms().find(address.wrapping_sub(u64::from(returns))) {
             Some((name, start)) => {
                 out.extend_from_slice(name);
-                offset(out, frame.address.wrapping_sub(start));
+                offset(out, address.wrapping_sub(start));
             }
             None => {
-                plain(out, frame.address);
+                plain(out, address);
                 self.complain_if_hidden();
             }
         }
@@ -215,7 +219,8 @@ impl Symbols {
         self.vmlinux.get_or_insert_with(vmlinux::find).as_ref()
     }
 
-    fn lines(&mut self, config: &Config, frame: Frame) -> &Lines {
+    /// The lines of a frame; none without a symbol.
+    fn lines(&mut self, config: &Config, frame: Frame) -> Option<&Lines> {
         if self.frames.len() >= KEPT {
             self.frames.clear();
         }
@@ -223,38 +228,29 @@ impl Symbols {
             let lines = self.symbolize(config, frame);
             self.frames.insert(frame, lines);
         }
-        self.frames.entry(frame).or_default()
+        self.frames.get(&frame)?.as_ref()
     }
 
-    fn symbolize(&mut self, config: &Config, frame: Frame) -> Lines {
+    fn symbolize(&mut self, config: &Config, frame: Frame) -> Option<Lines> {
         if let Place::Kernel(address) = frame.place {
             let vmlinux = self.vmlinux(config).cloned();
             let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
             let kernel =
                 Kernel { vmlinux: vmlinux.map_or(MaybeDefault::None, MaybeDefault::Some), ..Kernel::default() };
-            if let Some(sym) = one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address)) {
-                return describe(&sym, None, frame);
-            }
-            let mut line = Vec::new();
-            self.kernel_frame(&mut line, frame);
-            return vec![line];
+            let sym = one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address))?;
+            return Some(describe(&sym, None, frame));
         }
-        let name = match frame.place {
-            Place::File(number, _) => self.files.get(number).map(|f| f.name.clone()),
-            Place::Vdso(_) => Some("[vdso]".into()),
+        let file = match frame.place {
+            Place::File(number, _) => self.files.get(number).map(|f| f.file.clone()),
             _ => None,
         };
-        if let Some(sym) = self.user_symbol(config, frame.place) {
-            let module = name.as_deref().map(str::as_bytes);
-            let module = module.or_else(|| sym.module.as_ref().map(|m| m.as_bytes()));
-            return describe(&sym, Some(module.unwrap_or(b"[unknown]")), frame);
-        }
-        let mut line = Vec::new();
-        plain(&mut line, frame.address);
-        if frame.perf {
-            line.extend_from_slice(b" ([unknown])");
-        }
-        vec![line]
+        let known = match (frame.place, &file) {
+            (Place::Vdso(_), _) => Some("[vdso]"),
+            (_, file) => file.as_ref().map(|f| &*f.path),
+        };
+        let sym = self.user_symbol(config, frame.place)?;
+        let module = known.map(str::as_bytes).or_else(|| sym.module.as_ref().map(|m| m.as_bytes()));
+        Some(describe(&sym, Some(module.unwrap_or(b"[unknown]")), frame))
     }
 
     fn user_symbol(&mut self, config: &Config, place: Place) -> Option<Sym<'_>> {
@@ -283,14 +279,15 @@ impl Symbols {
 /// A path under which a mapped file can be read. The file of that path may be another one by now, or for us; on file
 /// systems that lie over others, though, the same file has another device.
 fn readable(process: u32, mapping: &Mapping) -> Option<PathBuf> {
-    let plain = Path::new(&*mapping.path);
+    let File { device, inode, path } = &*mapping.file;
+    let plain = Path::new(&**path);
     let found = std::fs::metadata(plain).ok().filter(std::fs::Metadata::is_file);
-    let same_device = |m: &std::fs::Metadata| (libc::major(m.dev()), libc::minor(m.dev())) == mapping.device;
-    if found.as_ref().is_some_and(|m| same_device(m) && m.ino() == mapping.inode) {
+    let same_device = |m: &std::fs::Metadata| (libc::major(m.dev()), libc::minor(m.dev())) == *device;
+    if found.as_ref().is_some_and(|m| same_device(m) && m.ino() == *inode) {
         return Some(plain.to_owned());
     }
     let link = format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-    let seen = format!("/proc/{process}/root{}", mapping.path);
+    let seen = format!("/proc/{process}/root{path}");
     let near = [link, seen].into_iter().map(PathBuf::from).find(|p| p.is_file());
     near.or_else(|| found.filter(|m| !same_device(m)).map(|_| plain.to_owned()))
 }
