@@ -16,7 +16,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 11;
+pub const FORMAT_VERSION: u32 = 12;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -206,6 +206,13 @@ pub enum Target {
     Trampoline {
         function: String,
         module: Option<String>,
+        btf_id: u32,
+    },
+    /// fentry or fexit of a BPF program, or of a function that it calls: the BTF id is in the program's own id space.
+    BpfFunction {
+        /// Its number, which is good as long as it is loaded.
+        program: u32,
+        function: String,
         btf_id: u32,
     },
     Tracepoint {

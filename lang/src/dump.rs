@@ -473,6 +473,7 @@ fn target_text(target: &Target) -> String {
     match target {
         Target::Kprobe { module: Some(m), .. } => format!(" in {m}"),
         Target::Trampoline { module: Some(m), btf_id, .. } => format!(" in {m}, btf {btf_id}"),
+        Target::BpfFunction { program, btf_id, .. } => format!(" in program {program}, btf {btf_id}"),
         Target::Trampoline { btf_id, .. } => format!(", btf {btf_id}"),
         Target::RawTracepoint { btf_id: Some(id), .. } => format!(", btf {id}"),
         Target::Uprobe { offset, .. } | Target::Usdt { offset, semaphore: 0, .. } => {

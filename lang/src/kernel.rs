@@ -147,6 +147,27 @@ pub struct FunctionName {
     pub module: Option<String>,
 }
 
+/// A function of a BPF program in the kernel, by name: the program itself, or one that it calls.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BpfName {
+    /// Its number.
+    pub program: u32,
+    pub name: String,
+    /// BTF id of the FUNC, in the program's own id space.
+    pub btf_id: u32,
+}
+
+/// A function of a BPF program with its prototype from the program's BTF.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BpfFunction {
+    pub program: u32,
+    pub function: Function,
+    /// Words of the context before the result: the parameters, but five where the verifier does not go by their types.
+    pub words: u32,
+    /// The verifier follows the first parameter, which is what the kernel hands to the program.
+    pub tracked: bool,
+}
+
 /// A field of a tracepoint's record, from its `format` file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracepointField {
@@ -283,6 +304,22 @@ pub trait Kernel {
     fn traceable_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
     /// Functions with BTF that fentry can be placed on.
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
+    /// Functions of BPF programs with BTF, sorted: of one program, or of all.
+    fn bpf_functions(&self, _program: Option<u32>, _pattern: &str) -> Result<Vec<BpfName>, KernelError> {
+        Ok(Vec::new())
+    }
+    /// One of them with its prototype; `None` when the program is gone.
+    fn bpf_function(&self, _name: &BpfName) -> Result<Option<BpfFunction>, KernelError> {
+        Ok(None)
+    }
+    /// Whether a BPF program of this number or, without one, of this name is loaded, even if it has no BTF.
+    fn has_bpf_program(&self, _program: Option<u32>, _name: &str) -> bool {
+        false
+    }
+    /// The function of a BPF program spelt nearest to this one.
+    fn nearest_bpf_function(&self, _name: &str) -> Option<String> {
+        None
+    }
     /// A function that the user may have meant: a new name of a renamed one, or one spelt nearly so.
     fn nearest_function(&self, name: &str) -> Option<String>;
     /// The tracepoint spelt nearest to this one.

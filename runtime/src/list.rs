@@ -73,6 +73,9 @@ pub fn nothing_found(kernel: &LiveKernel, pattern: &str) -> String {
                 Some(&"tracepoint") => kernel
                     .nearest_tracepoint(target.first().map_or("", String::as_str), name)
                     .map(|(c, n)| format!("tracepoint:{c}:{n}")),
+                Some(kind @ (&"fentry" | &"fexit")) if target.first().is_some_and(|t| t == "bpf") => {
+                    kernel.nearest_bpf_function(name).map(|n| format!("{kind}:bpf:{n}"))
+                }
                 Some(kind @ (&"kprobe" | &"kretprobe" | &"fentry" | &"fexit")) => {
                     kernel.nearest_function(name).map(|n| format!("{kind}:{n}"))
                 }
@@ -313,6 +316,11 @@ impl Lister<'_> {
     }
 
     fn btf_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+        if let [of, rest @ ..] = target
+            && of == "bpf"
+        {
+            return self.bpf_functions(kind, rest);
+        }
         let (module, name) = module_and_name(target);
         let mut lines = Lines::default();
         if is_glob(name) || module.is_some_and(is_glob) {
@@ -332,6 +340,31 @@ impl Lister<'_> {
             {
                 for (name, ty) in &prototype.params {
                     self.argument(ty, name)?;
+                }
+                if kind == "fexit" {
+                    self.return_value(&prototype)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Functions of BPF programs: `NUMBER:NAME`, in the order of the numbers.
+    fn bpf_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+        let (number, name) = module_and_name(target);
+        let program = match number.map(str::parse) {
+            Some(Ok(n)) => Some(n),
+            Some(Err(_)) if number != Some("*") => return Ok(()),
+            _ => None,
+        };
+        for f in self.kernel.bpf_functions(program, name)? {
+            self.line(kind, format!("bpf:{}:{}", f.program, f.name).as_bytes())?;
+            if self.verbose
+                && let Some(prototype) = self.kernel.bpf_prototype(&f)
+            {
+                for (n, (name, ty)) in prototype.params.iter().enumerate() {
+                    let unnamed = if prototype.params.len() == 1 { "ctx".to_owned() } else { format!("arg{n}") };
+                    self.argument(ty, if name.is_empty() { &unnamed } else { name })?;
                 }
                 if kind == "fexit" {
                     self.return_value(&prototype)?;

@@ -95,7 +95,11 @@ impl Checker<'_> {
     /// structs point to. Arguments of tracepoints are not among them: some it takes for numbers.
     fn is_known(&self, ptr: &Expr) -> bool {
         match ptr.kind {
-            ExprKind::Ctx { .. } => matches!(self.probe.context, Context::Trampoline { .. } | Context::Iter(_)),
+            ExprKind::Ctx { .. } => match &self.probe.context {
+                Context::Trampoline { .. } | Context::Iter(_) => true,
+                Context::BpfFunction { function, .. } => function.tracked,
+                _ => false,
+            },
             ExprKind::Load { known, .. } => known,
             _ => false,
         }

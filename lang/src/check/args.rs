@@ -3,7 +3,7 @@
 use super::Checker;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{Function, network_size_of};
+use crate::kernel::{BpfFunction, Function, network_size_of};
 use crate::probes::{Context, a_probe, no_facts};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
@@ -40,6 +40,10 @@ impl Checker<'_> {
                 Ok(Expr { kind, ty: field.ty.clone(), span })
             }
             Context::Trampoline { function, .. } => self.word_argument(&function, name, span),
+            Context::BpfFunction { function, .. } => {
+                let n = self.position_of(&function.function, name, span)?;
+                Ok(bpf_argument(&function, n, span))
+            }
             Context::Iter(_) => self.ctx_field(name, span),
             Context::RawTracepoint(Some(function)) => self.word_argument(&function, name, span),
             Context::KernelEntry { function, module } => {
@@ -99,6 +103,7 @@ impl Checker<'_> {
                 t.fields.iter().filter(|f| !f.name.starts_with("common_")).map(|f| f.name.clone()).collect()
             }
             Context::Trampoline { function, .. } | Context::RawTracepoint(Some(function)) => parameters(&function),
+            Context::BpfFunction { function, .. } => parameters(&function.function),
             Context::Iter(_) => return self.ctx_value(span),
             Context::KernelEntry { function, module } => self
                 .kernel
@@ -149,12 +154,17 @@ impl Checker<'_> {
 
     /// The parameter of a context of `u64` words.
     fn word_argument(&mut self, function: &Function, name: &str, span: Span) -> Result<Expr> {
-        let Some(n) = function.params.iter().position(|p| p.0 == name) else {
-            let names: Vec<&str> = function.params.iter().map(|p| p.0.as_str()).collect();
-            return Err(self.no_argument(name, &names, span));
-        };
+        let n = self.position_of(function, name, span)?;
         let ty = function.params.get(n).map_or(Type::U64, |p| p.1.clone());
         Ok(context_word(words_before(function, n) * 8, ty, span))
+    }
+
+    /// Which one of a function's parameters has this name.
+    fn position_of(&self, function: &Function, name: &str, span: Span) -> Result<usize> {
+        function.params.iter().position(|p| p.0 == name).ok_or_else(|| {
+            let names: Vec<&str> = function.params.iter().map(|p| p.0.as_str()).collect();
+            self.no_argument(name, &names, span)
+        })
     }
 
     pub(super) fn no_argument(&self, name: &str, names: &[&str], span: Span) -> Box<Diagnostic> {
@@ -184,11 +194,14 @@ impl Checker<'_> {
                 self.probe.specific = true;
                 match function.params.get(n as usize) {
                     Some((_, ty)) => Ok(context_word(words_before(&function, n as usize) * 8, ty.clone(), span)),
-                    None => Err(Diagnostic::error(
-                        Code::UnknownField,
-                        span,
-                        format!("`{}` has {} arguments, so there is no arg{n}", function.name, function.params.len()),
-                    )),
+                    None => Err(too_few_arguments(&function, n, span)),
+                }
+            }
+            Context::BpfFunction { function, .. } => {
+                self.probe.specific = true;
+                match function.function.params.len() > n as usize {
+                    true => Ok(bpf_argument(&function, n as usize, span)),
+                    false => Err(too_few_arguments(&function.function, n, span)),
                 }
             }
             Context::KernelReturn { .. } | Context::UserReturn => Err(Diagnostic::error(
@@ -241,22 +254,15 @@ impl Checker<'_> {
                 Ok(Expr { kind: ExprKind::Ctx { offset: self.options.arch.return_value() }, ty: Type::I64, span })
             }
             Context::Trampoline { function, ret: true } => {
-                self.probe.specific = true;
-                if function.ret == Type::Void {
-                    return Err(Diagnostic::error(
-                        Code::WrongType,
-                        span,
-                        format!("`{}` returns nothing", function.name),
-                    ));
-                }
-                Ok(context_word(words_before(&function, function.params.len()) * 8, function.ret.clone(), span))
+                self.result(&function, words_before(&function, function.params.len()), span)
             }
-            Context::Trampoline { function, .. } => Err(Diagnostic::error(
+            Context::BpfFunction { function, ret: true } => self.result(&function.function, function.words, span),
+            Context::Trampoline { .. } | Context::BpfFunction { .. } => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
                 "`retval` is known when a function returns, not at its entry",
             )
-            .help(format!("attach to the return: fexit:{}", function.name))),
+            .help(format!("attach to the return: {}", self.probe.name.replacen("fentry", "fexit", 1)))),
             Context::KernelEntry { function, .. } => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
@@ -270,6 +276,15 @@ impl Checker<'_> {
             )
             .note("kretprobe, uretprobe and fexit have one")),
         }
+    }
+
+    /// What a function returned, in the context of `u64` words.
+    fn result(&mut self, function: &Function, word: u32, span: Span) -> Result<Expr> {
+        self.probe.specific = true;
+        if function.ret == Type::Void {
+            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` returns nothing", function.name)));
+        }
+        Ok(context_word(word * 8, function.ret.clone(), span))
     }
 
     /// `reg("name")`
@@ -318,6 +333,22 @@ fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
         return Expr { kind: ExprKind::Ctx { offset }, ty, span };
     }
     narrow(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }, ty)
+}
+
+/// An argument of a BPF program's function. The verifier lets no pointers through but the one that it follows: the
+/// others are read from the context's memory.
+fn bpf_argument(of: &BpfFunction, n: usize, span: Span) -> Expr {
+    let ty = of.function.params.get(n).map_or(Type::U64, |p| p.1.clone());
+    let offset = words_before(&of.function, n) * 8;
+    match ty {
+        Type::Ptr { .. } if !(n == 0 && of.tracked) => in_context(offset, ty, span),
+        ty => context_word(offset, ty, span),
+    }
+}
+
+fn too_few_arguments(function: &Function, n: u32, span: Span) -> Box<Diagnostic> {
+    let message = format!("`{}` has {} arguments, so there is no arg{n}", function.name, function.params.len());
+    Diagnostic::error(Code::UnknownField, span, message)
 }
 
 /// What lies in the context itself.

@@ -757,7 +757,7 @@ pub(crate) fn kind_of(target: &Target) -> &'static str {
         Target::Bench { .. } => "bench",
         Target::Kprobe { ret: false, .. } => "kprobe",
         Target::Kprobe { .. } => "kretprobe",
-        Target::Trampoline { .. } => "fentry",
+        Target::Trampoline { .. } | Target::BpfFunction { .. } => "fentry",
         Target::Tracepoint { .. } => "tracepoint",
         Target::RawTracepoint { .. } => "rawtracepoint",
         Target::Uprobe { ret: false, .. } => "uprobe",

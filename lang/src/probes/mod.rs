@@ -8,10 +8,11 @@ use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{Function, Kernel, KernelError, Tracepoint, UsdtProbe};
+use crate::kernel::{BpfFunction, Function, Kernel, KernelError, Tracepoint, UsdtProbe};
 use crate::source::Span;
 use std::rc::Rc;
 
+mod bpf_program;
 mod iter;
 mod kprobe;
 mod own;
@@ -121,6 +122,11 @@ pub enum Context {
     /// `u64` words, one per parameter; then the return value for fexit.
     Trampoline {
         function: Rc<Function>,
+        ret: bool,
+    },
+    /// The same of a BPF program's function.
+    BpfFunction {
+        function: Rc<BpfFunction>,
         ret: bool,
     },
     Tracepoint(Rc<Tracepoint>),

@@ -11,8 +11,8 @@ use std::rc::Rc;
 pub static FENTRY: ProbeKind = ProbeKind {
     name: "fentry",
     aliases: &["f", "kfunc"],
-    form: "fentry:[MODULE:]FUNCTION",
-    doc: "Entry of a kernel function; its arguments by name and type.",
+    form: "fentry:[MODULE:]FUNCTION or fentry:bpf:[NUMBER:]FUNCTION",
+    doc: "Entry of a kernel function, or of a BPF program's; its arguments by name and type.",
     example: "fentry:vfs_read { @[comm] = sum(args.count) }",
     prog_type: ProgType::Fentry,
     resolve,
@@ -21,8 +21,8 @@ pub static FENTRY: ProbeKind = ProbeKind {
 pub static FEXIT: ProbeKind = ProbeKind {
     name: "fexit",
     aliases: &["fr", "kretfunc"],
-    form: "fexit:[MODULE:]FUNCTION",
-    doc: "Return of a kernel function; its arguments and its return value.",
+    form: "fexit:[MODULE:]FUNCTION or fexit:bpf:[NUMBER:]FUNCTION",
+    doc: "Return of a kernel function, or of a BPF program's; its arguments and its return value.",
     example: "fexit:vfs_read { @[retval] = count() }",
     prog_type: ProgType::Fexit,
     resolve,
@@ -32,7 +32,8 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "fexit";
     let prog_type = if ret { ProgType::Fexit } else { ProgType::Fentry };
     let (module, function) = match spec.parts.as_slice() {
-        [f] => (None, f.as_str()),
+        [f] if f != "bpf" => (None, f.as_str()),
+        [b, rest @ ..] if b == "bpf" => return super::bpf_program::resolve(spec, rest, kernel),
         [m, f] => (Some(m.as_str()), f.as_str()),
         _ => return Err(spec.malformed()),
     };

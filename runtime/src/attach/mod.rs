@@ -244,8 +244,17 @@ impl<'a> Context<'a> {
             Some(Target::Iter { btf_id, .. }) => (*btf_id, None),
             _ => (0, None),
         };
+        if let Some(point) = point
+            && let Target::BpfFunction { program, function, btf_id } = &point.target
+        {
+            let traced =
+                trampoline::program(*program, function, *btf_id).map_err(|reason| self.error(point, reason))?;
+            let variant = Variant { probe, btf_id: *btf_id, attach_to: Some(traced.as_fd()), multi };
+            return program::load(self.loaded, def, variant, &self.bundle.sources)
+                .map_err(|e| self.blame_point(e, Some(point)));
+        }
         let mut modules = self.modules.borrow_mut();
-        let btf_module = match (module, point) {
+        let attach_to = match (module, point) {
             (Some(module), Some(point)) => {
                 let known = match modules.entry(module.clone()) {
                     std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -264,7 +273,7 @@ impl<'a> Context<'a> {
             }
             _ => None,
         };
-        let variant = Variant { probe, btf_id, btf_module, multi };
+        let variant = Variant { probe, btf_id, attach_to, multi };
         program::load(self.loaded, def, variant, &self.bundle.sources).map_err(|e| self.blame_point(e, point))
     }
 
@@ -275,6 +284,15 @@ impl<'a> Context<'a> {
                 if matches!(point.target, Target::Trampoline { .. } | Target::RawTracepoint { .. }) =>
             {
                 self.error(point, trampoline::reason(&source))
+            }
+            (LoadError::Program { source, .. }, Some(point)) if matches!(point.target, Target::BpfFunction { .. }) => {
+                self.error(point, trampoline::program_reason(&source))
+            }
+            // What the kernel says before it looks at the first instruction is about the program to be traced.
+            (LoadError::Verifier { error, .. }, Some(point))
+                if matches!(point.target, Target::BpfFunction { .. }) && error.instruction.is_none() =>
+            {
+                self.error(point, Reason(format!("the kernel refuses to trace this program: {}", error.message)))
             }
             (error, _) => error.into(),
         }
@@ -484,7 +502,7 @@ fn attach_one(
             let place = Place { function, module: module.as_deref(), offset: *offset, ret: *ret };
             kprobe::attach(program, place, places, cookie)
         }
-        Target::Trampoline { .. } => trampoline::attach(program),
+        Target::Trampoline { .. } | Target::BpfFunction { .. } => trampoline::attach(program),
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, cookie),
         Target::RawTracepoint { name, btf_id } => raw_tracepoint::attach(program, name, btf_id.is_some()),
         target @ (Target::Uprobe { .. } | Target::Usdt { .. }) => uprobe::attach(program, target, context.pid, cookie),

@@ -1,13 +1,31 @@
-//! fentry and fexit: the program was loaded for one function; opening attaches it there.
+//! fentry and fexit: the program was loaded for one function, of the kernel or of a BPF program; opening attaches it there.
 
 use super::{Link, Reason};
+use crate::kernel::programs;
 use crate::sys;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+const FULL: &str = "as many programs as the kernel allows are on this function already";
 
 pub(super) fn attach(program: BorrowedFd<'_>) -> Result<Vec<Link>, Reason> {
     // BPF_RAW_TRACEPOINT_OPEN serves all tracing programs, and since Linux 5.5; LINK_CREATE since 5.19.
     sys::raw_tracepoint_open(program, None).map(|fd| vec![Link::trampoline(fd)]).map_err(|e| reason(&e))
+}
+
+/// The BPF program that has a function to be traced, if it still is the one that was meant.
+pub(super) fn program(number: u32, function: &str, btf_id: u32) -> Result<OwnedFd, Reason> {
+    let gone = || Reason(format!("there is no BPF program {number} any more that has this function"));
+    let program = sys::program(number).map_err(|e| match e.raw_os_error() {
+        Some(libc::ENOENT) => gone(),
+        _ => Reason::of(&e, &[(libc::EPERM, "the kernel shows BPF programs to root, or with CAP_SYS_ADMIN")]),
+    })?;
+    if programs::has_function(number, btf_id, function) { Ok(program) } else { Err(gone()) }
+}
+
+/// Why the kernel refuses a function of a BPF program.
+pub(super) fn program_reason(error: &io::Error) -> Reason {
+    Reason::of(error, &[(libc::EINVAL, "the kernel allows nobody to trace this BPF program"), (libc::E2BIG, FULL)])
 }
 
 /// Why the kernel refuses a function, at load or at attach time.
@@ -18,7 +36,7 @@ pub(super) fn reason(error: &io::Error) -> Reason {
             (libc::EINVAL, "the kernel allows no trampoline on this function; a kprobe may work"),
             (libc::ENOENT, "the kernel has no such function"),
             (libc::EBUSY, "something else occupies the start of this function; a kprobe may work"),
-            (libc::E2BIG, "as many programs as the kernel allows are on this function already"),
+            (libc::E2BIG, FULL),
             (524, "this kernel has no BPF trampolines on this architecture; use kprobe"),
         ],
     )

@@ -4,7 +4,7 @@
 //! multi-links with attachments that must fail, where how they fail tells. Nothing is ever attached.
 //! Without the privilege to load programs, versions decide.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{Feature, Version};
@@ -13,6 +13,7 @@ use crate::sys::{self, ProgLoad};
 
 const KPROBE: u32 = 2;
 const SOCKET_FILTER: u32 = 1;
+const TRACING: u32 = 26;
 
 /// One instruction of BPF (include/uapi/linux/bpf.h, `struct bpf_insn`).
 const fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
@@ -65,7 +66,7 @@ fn load(
         instructions,
         btf: None,
         attach_btf_id: 0,
-        attach_btf_module: None,
+        attach_to: None,
     };
     sys::prog_load(&load, 1, log)
 }
@@ -134,9 +135,9 @@ pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>)
         ProgType::PerfEvent => (7, 0, 0),
         ProgType::RawTracepoint => (17, 0, 0),
         // A raw tracepoint of its own would be needed; the kernel does not tell tracing programs apart here.
-        ProgType::BtfTracepoint | ProgType::Fentry => (26, 24, attach().unwrap_or(0)),
-        ProgType::Fexit => (26, 25, attach().unwrap_or(0)),
-        ProgType::Iter => (26, 24, attach().unwrap_or(0)),
+        ProgType::BtfTracepoint | ProgType::Fentry => (TRACING, sys::TRACE_FENTRY, attach().unwrap_or(0)),
+        ProgType::Fexit => (TRACING, sys::TRACE_FEXIT, attach().unwrap_or(0)),
+        ProgType::Iter => (TRACING, sys::TRACE_FENTRY, attach().unwrap_or(0)),
     };
     let mut log = vec![0u8; 4096];
     let load = ProgLoad {
@@ -148,7 +149,7 @@ pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>)
         instructions: &[insn(0x85, 0, 2, 0, function), mov(0, 0), EXIT],
         btf: None,
         attach_btf_id,
-        attach_btf_module: None,
+        attach_to: None,
     };
     match sys::prog_load(&load, 1, &mut log) {
         Ok(_) => true,
@@ -159,6 +160,37 @@ pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>)
                 && !has(b"not supported")
                 && !has(b"not a kernel function")
         }
+    }
+}
+
+/// How the verifier takes a BPF program's function (its BTF id in the program's BTF) for those that trace it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Followed {
+    /// It does not go by the function's types: there are five words, whatever they are, before the result.
+    pub blind: bool,
+    /// It follows the first parameter.
+    pub first: bool,
+}
+
+pub fn followed(program: BorrowedFd<'_>, function: u32) -> Followed {
+    let passes = |attach_type, instructions: &[u64]| {
+        let load = ProgLoad {
+            prog_type: TRACING,
+            expected_attach_type: attach_type,
+            name: "rtrace_probe",
+            license: c"GPL",
+            instructions,
+            btf: None,
+            attach_btf_id: function,
+            attach_to: Some(program),
+        };
+        sys::prog_load(&load, 0, &mut []).is_ok()
+    };
+    // *(u64 *)(rSRC + off)
+    let word = |dst, src, off| insn(0x79, dst, src, off, 0);
+    Followed {
+        blind: passes(sys::TRACE_FEXIT, &[word(1, 1, 40), mov(0, 0), EXIT]),
+        first: passes(sys::TRACE_FENTRY, &[word(1, 1, 0), word(1, 1, 0), mov(0, 0), EXIT]),
     }
 }
 

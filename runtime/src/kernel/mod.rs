@@ -1,8 +1,8 @@
 //! Facts about the running kernel and machine: the live implementation of the compiler's `Kernel` trait.
 //!
 //! [`LiveKernel`] reads nothing before it is asked: a script with one probe costs the one file that answers
-//! its question. Each source of facts has its own file here: BTF, tracefs, kernel functions, executables,
-//! features, namespaces, the kernel's code.
+//! its question. Each source of facts has its own file here: BTF, tracefs, kernel functions, BPF programs,
+//! executables, features, namespaces, the kernel's code.
 
 mod btf;
 mod cache;
@@ -15,6 +15,7 @@ mod instructions;
 mod mapped;
 mod namespace;
 mod os;
+pub(crate) mod programs;
 mod renamed;
 pub(crate) mod text;
 mod tracefs;
@@ -28,8 +29,8 @@ use std::rc::Rc;
 
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserFunction,
-    UserObject, UserSymbol, Version,
+    BpfFunction, BpfName, Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind,
+    UsdtProbe, UserFunction, UserObject, UserSymbol, Version,
 };
 use rtrace_lang::types::{Type, TypeId};
 
@@ -168,6 +169,22 @@ impl Kernel for LiveKernel {
         })?;
         found.sort();
         Ok(found)
+    }
+
+    fn bpf_functions(&self, program: Option<u32>, pattern: &str) -> Result<Vec<BpfName>, KernelError> {
+        programs::functions(&self.btf, program, &Glob::new(pattern))
+    }
+
+    fn bpf_function(&self, name: &BpfName) -> Result<Option<BpfFunction>, KernelError> {
+        programs::function(&self.btf, name)
+    }
+
+    fn has_bpf_program(&self, program: Option<u32>, name: &str) -> bool {
+        programs::exists(program, name)
+    }
+
+    fn nearest_bpf_function(&self, name: &str) -> Option<String> {
+        programs::nearest(&self.btf, name)
     }
 
     fn nearest_function(&self, name: &str) -> Option<String> {
@@ -445,6 +462,11 @@ impl LiveKernel {
     /// A function's prototype as C writes it; `module` `None` is vmlinux.
     pub(crate) fn prototype(&self, name: &str, module: Option<&str>) -> Option<Prototype> {
         self.btf.prototype(name, module).ok().flatten()
+    }
+
+    /// The prototype of a BPF program's function as C writes it.
+    pub(crate) fn bpf_prototype(&self, name: &BpfName) -> Option<Prototype> {
+        programs::prototype(&self.btf, name)
     }
 
     /// A raw tracepoint's prototype as C writes it.

@@ -15,9 +15,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Variant<'a> {
     /// Replaces [`PROBE_ID_MAGIC`].
     pub probe: Option<u32>,
-    /// Function or tracepoint of a tracing program, with its module's BTF.
+    /// Function or tracepoint of a tracing program, with the BTF of its module or the BPF program that has it.
     pub btf_id: u32,
-    pub btf_module: Option<BorrowedFd<'a>>,
+    pub attach_to: Option<BorrowedFd<'a>>,
     /// Load for a multi link instead of single ones.
     pub multi: Option<Multi>,
 }
@@ -74,7 +74,7 @@ pub fn load(
             line_info: &code.line_info,
         }),
         attach_btf_id: variant.btf_id,
-        attach_btf_module: variant.btf_module,
+        attach_to: variant.attach_to,
     };
     // An object without BTF for functions cannot offer line numbers either.
     request.btf = request.btf.filter(|btf| !btf.func_info.is_empty());

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Commands of bpf(2), `enum bpf_cmd`.
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
-enum Command {
+pub(super) enum Command {
     MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
@@ -17,6 +17,8 @@ enum Command {
     ProgLoad = 5,
     ObjPin = 6,
     ProgTestRun = 10,
+    ProgNextId = 11,
+    ProgGetFd = 13,
     ObjGetInfo = 15,
     RawTracepointOpen = 17,
     BtfLoad = 18,
@@ -33,9 +35,9 @@ enum Command {
 ///
 /// # Safety
 /// The type must be `repr(C)`, hold integers only, have no padding, and match the kernel's layout.
-unsafe trait Attr {}
+pub(super) unsafe trait Attr {}
 
-fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i32> {
+pub(super) fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i32> {
     // SAFETY: `A` is a prefix of `union bpf_attr` (trait contract) of the size that is passed; pointers
     // inside it come from live slices of the callers, which outlive the call.
     let result = unsafe {
@@ -44,17 +46,17 @@ fn bpf<A: Attr>(command: Command, attr: &mut A) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
-fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
+pub(super) fn bpf_fd<A: Attr>(command: Command, attr: &mut A) -> io::Result<OwnedFd> {
     let fd = bpf(command, attr)?;
     // SAFETY: these commands return a new descriptor, which nobody else owns. bpf(2) sets O_CLOEXEC.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn address<T>(data: &[T]) -> u64 {
+pub(super) fn address<T>(data: &[T]) -> u64 {
     if data.is_empty() { 0 } else { data.as_ptr() as u64 }
 }
 
-fn address_mut<T>(data: &mut [T]) -> u64 {
+pub(super) fn address_mut<T>(data: &mut [T]) -> u64 {
     if data.is_empty() { 0 } else { data.as_mut_ptr() as u64 }
 }
 
@@ -78,8 +80,8 @@ pub struct ProgLoad<'a> {
     pub btf: Option<BtfInfo<'a>>,
     /// Type or function that a tracing program is for, 0 for none.
     pub attach_btf_id: u32,
-    /// The module's BTF that `attach_btf_id` counts in; vmlinux when `None`.
-    pub attach_btf_module: Option<BorrowedFd<'a>>,
+    /// What `attach_btf_id` counts in: the BTF of a module, or a BPF program; vmlinux when `None`.
+    pub attach_to: Option<BorrowedFd<'a>>,
 }
 
 /// The program's own BTF: `bpf_func_info` and `bpf_line_info` records.
@@ -130,7 +132,7 @@ pub fn prog_load(load: &ProgLoad<'_>, log_level: u32, log: &mut [u8]) -> io::Res
         prog_name: object_name(load.name),
         expected_attach_type: load.expected_attach_type,
         attach_btf_id: load.attach_btf_id,
-        attach_btf_obj_fd: load.attach_btf_module.map_or(0, |fd| fd.as_raw_fd() as u32),
+        attach_btf_obj_fd: load.attach_to.map_or(0, |fd| fd.as_raw_fd() as u32),
         ..ProgLoadAttr::default()
     };
     if let Some(btf) = &load.btf {
@@ -560,87 +562,9 @@ pub fn empty_raw_tracepoint() -> io::Result<OwnedFd> {
         instructions: &[0xb7, 0x95],
         btf: None,
         attach_btf_id: 0,
-        attach_btf_module: None,
+        attach_to: None,
     };
     prog_load(&load, 0, &mut [])
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct IdAttr {
-    id: u32,
-    next_id: u32,
-    open_flags: u32,
-    padding: u32,
-}
-// SAFETY: the structure of the *_GET_NEXT_ID and *_GET_FD_BY_ID commands; `padding` stands for
-// `fd_by_id_token_fd`, zero.
-unsafe impl Attr for IdAttr {}
-
-#[repr(C)]
-#[derive(Default)]
-struct InfoAttr {
-    fd: u32,
-    len: u32,
-    info: u64,
-}
-// SAFETY: the `info` structure.
-unsafe impl Attr for InfoAttr {}
-
-/// `struct bpf_btf_info`
-#[repr(C)]
-#[derive(Default)]
-struct BtfObjectInfo {
-    btf: u64,
-    btf_size: u32,
-    id: u32,
-    name: u64,
-    name_len: u32,
-    kernel_btf: u32,
-}
-
-/// The BTF object of a loaded kernel module (Linux 5.11); `None` when it has none.
-pub fn module_btf(module: &str) -> io::Result<Option<OwnedFd>> {
-    let mut id = 0;
-    loop {
-        let mut next = IdAttr { id, ..IdAttr::default() };
-        match bpf(Command::BtfNextId, &mut next) {
-            Ok(_) => id = next.next_id,
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
-            Err(e) => return Err(e),
-        }
-        let fd = match bpf_fd(Command::BtfGetFd, &mut IdAttr { id, ..IdAttr::default() }) {
-            Ok(fd) => fd,
-            // It went away between the two calls.
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => continue,
-            Err(e) => return Err(e),
-        };
-        let mut name = [0u8; 64];
-        let mut info = BtfObjectInfo { name: address_mut(&mut name), name_len: 64, ..BtfObjectInfo::default() };
-        let mut attr = InfoAttr {
-            fd: fd.as_raw_fd() as u32,
-            len: std::mem::size_of::<BtfObjectInfo>() as u32,
-            info: std::ptr::from_mut(&mut info) as u64,
-        };
-        bpf(Command::ObjGetInfo, &mut attr)?;
-        let name = name.split(|b| *b == 0).next().unwrap_or_default();
-        if info.kernel_btf != 0 && name == module.as_bytes() {
-            return Ok(Some(fd));
-        }
-    }
-}
-
-/// Runs of a program that were left out because it, or another one, was running on the CPU already
-/// (Linux 5.12; zero before).
-pub fn missed_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
-    let [.., misses] = program_info(program)?;
-    Ok(misses)
-}
-
-/// How long a program ran in all, in nanoseconds, and how often, while [`run_statistics`] were kept.
-pub fn run_time(program: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
-    let [.., time, count, _] = program_info(program)?;
-    Ok((time, count))
 }
 
 #[repr(C)]
@@ -655,45 +579,6 @@ unsafe impl Attr for StatsAttr {}
 pub fn run_statistics() -> io::Result<OwnedFd> {
     // BPF_STATS_RUN_TIME
     bpf_fd(Command::EnableStats, &mut StatsAttr::default())
-}
-
-fn program_info(program: BorrowedFd<'_>) -> io::Result<[u64; 27]> {
-    // `struct bpf_prog_info` up to `recursion_misses`, its 27th word.
-    let mut info = [0u64; 27];
-    let mut attr = InfoAttr {
-        fd: program.as_raw_fd() as u32,
-        len: std::mem::size_of_val(&info) as u32,
-        info: address_mut(&mut info),
-    };
-    bpf(Command::ObjGetInfo, &mut attr)?;
-    Ok(info)
-}
-
-/// Hits that a link to kprobes missed: because a kprobe was running on the CPU already, or because more calls were open
-/// than a return probe keeps (Linux 6.7; zero before, and for other links).
-pub fn missed_hits(link: BorrowedFd<'_>) -> io::Result<u64> {
-    /// `enum bpf_link_type`.
-    const PERF_EVENT: u64 = 7;
-    const KPROBE_MULTI: u64 = 8;
-    /// `enum bpf_perf_event_type`.
-    const KPROBE: u64 = 3;
-    const KRETPROBE: u64 = 4;
-    // `struct bpf_link_info` in words: type and id; program; then by type. A kernel that knows less leaves zeros.
-    let mut info = [0u64; 8];
-    let mut attr = InfoAttr {
-        fd: link.as_raw_fd() as u32,
-        len: std::mem::size_of_val(&info) as u32,
-        info: address_mut(&mut info),
-    };
-    bpf(Command::ObjGetInfo, &mut attr)?;
-    let low = |word: u64| word & 0xffff_ffff;
-    // kprobe_multi: addresses; count and flags; missed. kprobe: type; name; its length and offset; address; missed.
-    let [head, _, word2, _, missed_multi, _, missed_single, _] = info;
-    Ok(match (low(head), low(word2)) {
-        (KPROBE_MULTI, _) => missed_multi,
-        (PERF_EVENT, KPROBE | KRETPROBE) => missed_single,
-        _ => 0,
-    })
 }
 
 #[cfg(test)]

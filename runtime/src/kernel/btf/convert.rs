@@ -5,7 +5,7 @@
 //! size only, so that a type never contains itself.
 
 use btf_rs::{BtfType, Type as Raw};
-use rtrace_lang::kernel::{Function, Member};
+use rtrace_lang::kernel::{Function, Member, TypeKind};
 use rtrace_lang::types::{Record, Space, Type, TypeId};
 
 use super::{At, Facts, Kind};
@@ -92,8 +92,14 @@ impl Facts {
                 }
                 Type::Array { elem: Box::new(self.convert_bare(&elem, depth + 1)), len }
             }
-            Raw::Struct(s) => record("struct", name(s), bare, s.size()),
-            Raw::Union(u) => record("union", name(u), bare, u.size()),
+            Raw::Struct(s) => match self.of_kernel(bare.at, &name(s), &s.members, TypeKind::Struct) {
+                Some(full) => self.convert_at(full, depth + 1),
+                None => record("struct", name(s), bare, s.size()),
+            },
+            Raw::Union(u) => match self.of_kernel(bare.at, &name(u), &u.members, TypeKind::Union) {
+                Some(full) => self.convert_at(full, depth + 1),
+                None => record("union", name(u), bare, u.size()),
+            },
             Raw::Fwd(fwd) => {
                 let name = name(fwd);
                 let (keyword, kind) = if fwd.is_union() { ("union", Kind::Union) } else { ("struct", Kind::Struct) };

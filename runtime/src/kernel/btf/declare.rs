@@ -152,7 +152,7 @@ impl Facts {
         Ok(Some(prototype))
     }
 
-    fn prototype_at(&self, at: At) -> Option<Prototype> {
+    pub(super) fn prototype_at(&self, at: At) -> Option<Prototype> {
         let (at, mut raw) = self.get(at)?;
         let mut here = at;
         // FUNC → FUNC_PROTO, or typedef → pointer → FUNC_PROTO.

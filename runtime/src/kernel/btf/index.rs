@@ -149,6 +149,13 @@ impl Index {
         rest.split(|b| *b == 0).next().unwrap_or_default()
     }
 
+    /// The name of a type, if it is of this kind.
+    pub fn name_of(&self, id: u32, kind: Kind) -> Option<&[u8]> {
+        let at = id.checked_sub(self.first_id)? as usize;
+        let of_kind = self.kinds.get(at) == Some(&(kind as u8));
+        self.names.get(at).filter(|_| of_kind).map(|offset| self.string(*offset))
+    }
+
     /// Ids of the types named `name`, of the kinds asked for, in order. For a module also those
     /// that take their name from the base's strings.
     pub fn find<'a>(&'a self, base: Option<&Index>, name: &str, kinds: &'a [Kind]) -> impl Iterator<Item = u32> + 'a {

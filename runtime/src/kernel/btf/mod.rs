@@ -1,12 +1,14 @@
-//! BTF of the running kernel: vmlinux, and modules when something is asked that only they know.
+//! BTF of the running kernel: vmlinux, modules when something is asked that only they know, and BPF programs.
 //!
 //! Owns opening (mapped straight from sysfs where the kernel allows it, through a memfd copy before
 //! 6.16), the handles given to the compiler, and lookups by name. `index.rs` finds names,
-//! `convert.rs` turns BTF types into the language's. Nothing is opened before the first question.
+//! `convert.rs` turns BTF types into the language's,
+//! `program.rs` knows those of BPF programs. Nothing is opened before the first question.
 
 mod convert;
 mod declare;
 mod index;
+mod program;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -33,9 +35,11 @@ const MODULES: &str = "/sys/kernel/btf";
 /// A handle is `object << ID_BITS | BTF id`. Debian's largest kernels have 200,000 types.
 const ID_BITS: u32 = 22;
 
-/// One BTF object. Object 0 is vmlinux, the others are modules on top of it.
+/// One BTF object. Object 0 is vmlinux, the others are modules on top of it, or BPF programs.
 struct Object {
     module: Option<String>,
+    /// Of a BPF program, which stands on its own.
+    of_program: bool,
     types: Btf,
     index: Index,
 }
@@ -60,7 +64,10 @@ impl At {
 #[derive(Default)]
 pub struct Facts {
     vmlinux: OnceCell<Result<Rc<Object>, KernelError>>,
+    /// In the order of their numbers; of BPF programs only those whose types were asked for.
     modules: RefCell<Vec<Rc<Object>>>,
+    /// Of BPF programs, by the number that the kernel has for them.
+    programs: RefCell<HashMap<u32, Rc<Object>>>,
     /// Answers to [`Facts::find`], also the negative ones.
     found: RefCell<HashMap<(String, u8), Option<At>>>,
     /// Decoded types: records are asked about again and again.
@@ -105,7 +112,7 @@ fn open_vmlinux() -> Result<Object, KernelError> {
     // The index checks the bounds that btf-rs relies on.
     let index = Index::new(Bytes::Mapped(bytes), None).ok_or_else(|| cannot_read(&path, "unknown format"))?;
     let types = Btf::from_file_with_backend(&again, Backend::Mmap).map_err(|e| cannot_read(&path, e))?;
-    Ok(Object { module: None, types, index })
+    Ok(Object { module: None, of_program: false, types, index })
 }
 
 impl Facts {
@@ -147,7 +154,7 @@ impl Facts {
         let index =
             Index::new(Bytes::Read(bytes), Some(&vmlinux.index)).ok_or_else(|| cannot_read(&path, "unknown format"))?;
         let mut modules = self.modules.borrow_mut();
-        modules.push(Rc::new(Object { module: Some(name.to_owned()), types, index }));
+        modules.push(Rc::new(Object { module: Some(name.to_owned()), of_program: false, types, index }));
         Ok(modules.len() as u32)
     }
 

@@ -18,7 +18,7 @@ use rtrace_lang::kernel::{Place, UserFunction, UserParameter};
 
 use super::debug_file::{self, Elf};
 use super::user;
-pub use types::{Types, is_handle};
+pub use types::{FIRST as FIRST_HANDLE, Types, is_handle};
 
 type Reader = EndianSlice<'static, NativeEndian>;
 type Unit = gimli::Unit<Reader>;
