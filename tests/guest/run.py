@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -379,9 +380,18 @@ def programs() -> str:
 GUEST_JOB = "/run/cases"
 
 
-def show(text: str, head: str) -> None:
-    if text:
-        print("".join(f"    {head} {line}\n" for line in text.rstrip("\n").split("\n")), end="")
+def show(text: str, head: str) -> str:
+    return "".join(f"\n    {head} {line}" for line in text.rstrip("\n").split("\n")) if text else ""
+
+
+printing = threading.Lock()
+
+
+def say(args: argparse.Namespace, kernel: str, text: str) -> None:
+    """Prints lines; with the kernel that they are about where several are at work."""
+    head = f"{kernel:5} " if args.jobs > 1 else ""
+    with printing:
+        print("".join(f"{head}{line}\n" for line in text.rstrip("\n").split("\n")), end="", flush=True)
 
 
 def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: list[bool]) -> int:
@@ -411,28 +421,29 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
             try:
                 result = json.loads(line)
             except ValueError:
-                print(line.decode(errors="replace"), end="", flush=True)
+                say(args, kernel, line.decode(errors="replace"))
                 continue
             case = cases[len(verdicts)]
             verdicts.append(not result["problems"])
-            print(f"{'ok  ' if verdicts[-1] else 'FAIL'} {case.title} ({result['seconds']:.1f} s)", flush=True)
-            for problem in result["problems"]:
-                show(problem, "!")
+            text = f"{'ok  ' if verdicts[-1] else 'FAIL'} {case.title} ({result['seconds']:.1f} s)"
+            text += "".join(show(problem, "!") for problem in result["problems"])
             if result["problems"] or args.verbose:
-                show("\n".join(case.run), "$")
-                show(result["out"], "1>")
-                show(result["err"], "2>")
+                text += show("\n".join(case.run), "$") + show(result["out"], "1>") + show(result["err"], "2>")
+            say(args, kernel, text)
         hurry.cancel()
         return guest.wait()
 
 
-def run_kernel(kernel: str, args: argparse.Namespace) -> bool:
+def run_kernel(kernel: str, args: argparse.Namespace) -> tuple[bool, str]:
+    """Runs what was chosen on a kernel; tells whether all went well, and a line about that."""
+    tell = functools.partial(say, args, kernel)
     chosen = all_cases(args.filter)
-    cases = [c for c in chosen if suits(c.kernel, kernel)]
-    print(f"kernel {kernel}: {len(cases)} cases", flush=True)
+    # Guests at the same time take time from each other.
+    cases = [dataclasses.replace(c, timeout=c.timeout * args.jobs) for c in chosen if suits(c.kernel, kernel)]
+    tell(f"kernel {kernel}: {len(cases)} cases")
     for case in chosen:
         if not suits(case.kernel, kernel):
-            print(f"skip {case.title} (needs kernel {case.kernel})")
+            tell(f"skip {case.title} (needs kernel {case.kernel})")
     passed = failed = 0
     died_at: Case | None = None
     while cases:
@@ -444,21 +455,20 @@ def run_kernel(kernel: str, args: argparse.Namespace) -> bool:
             break
         # Under emulation a guest may die, rarely, while code of another processor is patched: so a second try.
         if died_at is None:
-            print(f"the guest ended in the middle, with {code}, at '{cases[0].title}': what remains ({len(cases)} cases) "
-                  "is tried once more, in a fresh one", flush=True)
+            tell(f"the guest ended in the middle, with {code}, at '{cases[0].title}': what remains ({len(cases)} cases) "
+                 "is tried once more, in a fresh one")
             died_at = cases[0]
         elif died_at is cases[0]:
-            print(f"FAIL {cases[0].title}: the guest ended here twice; going on behind it", flush=True)
+            tell(f"FAIL {cases[0].title}: the guest ended here twice; going on behind it")
             failed, cases = failed + 1, cases[1:]
         else:
-            print(f"FAIL {cases[0].title}: the guest ended again, with {code}, and {len(cases) - 1} cases did not run")
+            tell(f"FAIL {cases[0].title}: the guest ended again, with {code}, and {len(cases) - 1} cases did not run")
             failed += len(cases)
             break
-    print(f"kernel {kernel}:")
-    print(f"{passed} passed, {failed} failed, {len(chosen) - passed - failed} skipped", flush=True)
+    summary = f"{passed} passed, {failed} failed, {len(chosen) - passed - failed} skipped"
     if passed + failed == 0:
-        print(f"no case ran on kernel {kernel}", flush=True)
-    return failed == 0 and passed > 0
+        summary += ": no case ran"
+    return failed == 0 and passed > 0, f"kernel {kernel}: {summary}"
 
 
 def main() -> int:
@@ -467,6 +477,8 @@ def main() -> int:
                     f"all: {' '.join(KERNELS)}")
     ap.add_argument("--filter", default="", metavar="REGEX", help="only cases of which 'FILE: NAME' matches")
     ap.add_argument("--bin-dir", default=f"{HERE}/../../target/release", help="where rtrace is (default: target/release)")
+    ap.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
+                    help="kernels at the same time: most cases wait most of the time (default: as there are processors)")
     ap.add_argument("--copy", action="append", default=[], metavar="FILE", help="one more program for the guest")
     ap.add_argument("-v", "--verbose", action="store_true", help="show the output of cases that passed too")
     ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -477,7 +489,12 @@ def main() -> int:
     if os.path.exists(properties := f"{args.bin_dir}/examples/properties"):
         args.copy.append(properties)
     kernels = KERNELS if args.kernel == "all" else args.kernel.split(",")
-    return 0 if all([run_kernel(kernel, args) for kernel in kernels]) else 1
+    args.jobs = max(1, min(args.jobs, len(kernels)))
+    programs()
+    with ThreadPoolExecutor(args.jobs) as pool:
+        results = list(pool.map(functools.partial(run_kernel, args=args), kernels))
+    print("\n".join(summary for _, summary in results))
+    return 0 if all(good for good, _ in results) else 1
 
 
 if __name__ == "__main__":
