@@ -35,7 +35,7 @@ pub fn compile(file: &str, folders: &[PathBuf]) -> Result<Bitcode, Failure> {
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         let text = format!("{said}error: {name} cannot compile {file}\n");
-        return Err(Failure(text));
+        return Err(Failure::text(text));
     }
     eprint!("{said}");
     Ok(Bitcode { name: file.to_owned(), bytes: output.stdout })

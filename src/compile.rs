@@ -114,7 +114,9 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
         (_, true) => Mode::Bench,
         _ => Mode::Trace,
     };
-    config::from_environment(&mut options, std::env::vars()).map_err(|e| Failure::plain(e, None))?;
+    // The reference, too, has a status of its own for this.
+    config::from_environment(&mut options, std::env::vars())
+        .map_err(|e| Failure { status: 2, ..Failure::plain(e, None) })?;
     Ok(options)
 }
 
@@ -264,5 +266,5 @@ fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Opti
 }
 
 pub fn failed(diagnostics: &[Diagnostic], sources: &SourceMap) -> Failure {
-    Failure(render(diagnostics, sources, coloured()))
+    Failure::text(render(diagnostics, sources, coloured()))
 }

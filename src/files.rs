@@ -61,7 +61,7 @@ fn import_file(path: &Path) -> Result<Imported, String> {
     let name = path.display().to_string();
     match std::fs::File::open(path) {
         Ok(mut file) => {
-            let text = read_all(&mut file, &name).map_err(|Failure(text)| text.trim_end().to_owned())?;
+            let text = read_all(&mut file, &name).map_err(|Failure { text, .. }| text.trim_end().to_owned())?;
             Ok(Imported { name, text })
         }
         Err(e) => Err(format!("cannot import {name}: {e}")),

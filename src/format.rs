@@ -37,17 +37,17 @@ pub fn run(cli: &Cli) -> Result<i32, Failure> {
             }
             Ok((before, after)) if cli.write => {
                 if before != after
-                    && let Err(Failure(text)) = replace(name.unwrap_or_default(), &after)
+                    && let Err(Failure { text, .. }) = replace(name.unwrap_or_default(), &after)
                 {
                     errors.push_str(&text);
                 }
             }
             Ok((_, after)) => out.push_str(&after),
-            Err(Failure(text)) => errors.push_str(&text),
+            Err(Failure { text, .. }) => errors.push_str(&text),
         }
     }
     crate::print(&out)?;
-    if errors.is_empty() { Ok(status) } else { Err(Failure(errors)) }
+    if errors.is_empty() { Ok(status) } else { Err(Failure::text(errors)) }
 }
 
 /// A script before and after.

@@ -1,7 +1,7 @@
 //! The `rtrace` command: reads scripts, drives the compiler, hands bundles to the runtime.
 //!
 //! `cli.rs` is the command line, `compile.rs` the way from text to bundle, `run.rs` the way from bundle
-//! to output. Every failure ends here as one message and exit status 1.
+//! to output. Every failure ends here as one message and an exit status.
 
 mod c;
 mod cli;
@@ -21,13 +21,21 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// A failure whose message is ready to print; empty when there is nothing to say.
-pub struct Failure(pub String);
+pub struct Failure {
+    pub text: String,
+    /// The exit status.
+    pub status: u8,
+}
 
 impl Failure {
     /// A failure without a place in a script.
     pub fn plain(message: impl std::fmt::Display, help: Option<&str>) -> Failure {
         let help = help.map(|h| format!("\n  = help: {h}")).unwrap_or_default();
-        Failure(format!("error: {message}{help}\n"))
+        Failure::text(format!("error: {message}{help}\n"))
+    }
+
+    pub fn text(text: String) -> Failure {
+        Failure { text, status: 1 }
     }
 }
 
@@ -42,10 +50,10 @@ fn main() -> ExitCode {
     };
     match dispatch(cli) {
         Ok(status) => ExitCode::from(u8::try_from(status & 0xff).unwrap_or(1)),
-        Err(Failure(text)) => {
+        Err(Failure { text, status }) => {
             // Standard error may be closed; there is nowhere left to say so.
             let _ = std::io::stderr().write_all(text.as_bytes());
-            ExitCode::FAILURE
+            ExitCode::from(status)
         }
     }
 }

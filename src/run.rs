@@ -22,5 +22,5 @@ pub fn run(bundle: &Bundle, cli: &Cli) -> Result<i32, Failure> {
             cli::Buffering::None => Buffering::None,
         },
     };
-    launch(bundle, &wishes).map_err(Failure)
+    launch(bundle, &wishes).map_err(Failure::text)
 }

@@ -86,13 +86,14 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.at(missing);
         let flags = ir.int(helpers::BPF_NOEXIST);
         let args = [self.map_object(object)?.into(), key.ptr.into(), self.unit.zeros().into(), flags.into()];
-        ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
+        let result = ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
         // The way back depends on something: older verifiers refuse a loop whose code just runs on into its head.
         let left = ir.sub(round, ir.int(1));
         ir.close_loop(round, left, ir.here());
         ir.cond_br(ir.icmp(Pred::NE, left, ir.int(0)), again, lost);
 
         ir.at(lost);
+        self.tell(helpers::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
         self.count_lost(def);
         ir.br(failed);
 

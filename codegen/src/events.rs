@@ -237,17 +237,28 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let Some(stacks) = self.unit.object_named(STACKS_SYMBOL) else { return self.unexpected("this stack") };
         let ir = self.ir;
         let key = self.word();
-        ir.store(key.ptr, ir.load(value.ptr, 8, value.align, false), 8, 8);
-        let p = ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[stacks.into(), key.ptr.into()]);
-        let (found, done) = (ir.block("stack"), ir.block("done"));
-        let before = ir.here();
-        ir.cond_br(ir.is_null(p), done, found);
+        let id = ir.load(value.ptr, 8, value.align, false);
+        ir.store(key.ptr, id, 8, 8);
+        let lookup = || ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[stacks.into(), key.ptr.into()]);
+        let (none, some) = (ir.block("no_stack"), ir.block("some_stack"));
+        let (found, gone, done) = (ir.block("stack"), ir.block("gone"), ir.block("done"));
+        ir.cond_br(ir.icmp(Pred::EQ, id, ir.int(0)), none, some);
+        ir.at(none);
+        ir.br(done);
+        ir.at(some);
+        let p = lookup();
+        ir.cond_br(ir.is_null(p), gone, found);
         ir.at(found);
         let len = ir.bound(ir.load(p, 4, 4, false), max);
         self.read_sized(to.ptr, len, ir.ptr_to_int(ir.offset(p, 8)), Space::Kernel);
+        // The runtime may have freed the stack meanwhile, and another be in its place.
+        let same = ir.icmp(Pred::EQ, ir.ptr_to_int(lookup()), ir.ptr_to_int(p));
         let from = ir.here();
+        ir.cond_br(same, done, gone);
+        ir.at(gone);
+        ir.atomic(AtomicOp::Add, self.unit.global(self.unit.typed.globals.lost_stacks), ir.int(1), 8);
         ir.br(done);
         ir.at(done);
-        Ok(ir.phi(&[(ir.int(0), before), (len, from)]))
+        Ok(ir.phi(&[(ir.int(0), none), (len, from), (ir.int(0), gone)]))
     }
 }

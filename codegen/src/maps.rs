@@ -314,7 +314,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br(ir.is_null(second), lost, found);
 
         ir.at(lost);
+        self.tell(helpers::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
         self.count_lost(def);
+        let from_lost = ir.here();
         ir.br(done);
 
         ir.at(found);
@@ -325,7 +327,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
         ir.at(done);
         let zero = ir.int(0);
-        let old = ir.phi(&[(zero, from_missing), (zero, lost), (old, from_found)]);
+        let old = ir.phi(&[(zero, from_missing), (zero, from_lost), (old, from_found)]);
         self.mark_written(def);
         self.release(mark);
         Ok(old)

@@ -337,6 +337,14 @@ pub struct MapDef {
     pub max_entries: u32,
 }
 
+impl MapDef {
+    /// Stacks that the map names when it is full.
+    pub fn most_stacks(&self) -> u64 {
+        let entry = self.key.iter().chain([&self.value]).map(|ty| ty.stacks().len() as u64).sum::<u64>();
+        entry * if self.key.is_some() { u64::from(self.max_entries) } else { 1 }
+    }
+}
+
 /// A BPF map of the object, by the kernel's numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MapObject {
@@ -359,8 +367,10 @@ pub struct Globals {
     pub failures: Option<u32>,
     /// `u64`, not zero while an action waits outside of the ring buffer ([`Action::is_kept`]).
     pub kept: Option<u32>,
-    /// `u64` count of stacks that could not be stored.
+    /// `u64` count of stacks that could not be stored, or were taken away while they were read.
     pub lost_stacks: u32,
+    /// `u64` count of stacks that programs put into the map of stacks, where there is one.
+    pub new_stacks: Option<u32>,
     /// `u64` written by the loader: the process that `-c` started, 0 for none.
     pub cpid: u32,
     /// `u64` written by the loader: how many processors there can be.
@@ -467,11 +477,12 @@ pub enum Action {
         top: u32,
         div: u64,
     },
-    /// `print(@map[key])`: the field is the key.
+    /// `print(@map[key])`: the field is the key; with the place of the entry in the sources.
     PrintEntry {
         map: u32,
         top: u32,
         div: u64,
+        entry: (u32, u32),
     },
     /// `clear(@map)`. No fields.
     Clear {

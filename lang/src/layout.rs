@@ -34,8 +34,13 @@ mod map_type {
 const STRIPES: u32 = 64;
 /// A cache line, so that CPUs do not write to the same one.
 const LINE: u32 = 64;
-/// Stacks kept for maps and variables. Each takes about a kilobyte of kernel memory.
-const STACKS: u32 = 4096;
+/// Room for stacks beyond those that full maps name: of variables, and of entries that were deleted, until the
+/// runtime frees them. Each takes about a kilobyte of kernel memory.
+const SPARE_STACKS: u64 = 4096;
+/// A table of more stacks takes memory as it fills, where programs can do so.
+const MOST_STACKS_AT_ONCE: u32 = 1 << 16;
+/// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
+const NO_PREALLOC: u32 = 1;
 /// Memory for all maps without keys.
 const GLOBALS_LIMIT: u32 = 1 << 28;
 /// Aggregations with more words have no copies for each CPU in maps with keys.
@@ -133,7 +138,8 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
         });
     }
     if bytes > 0 {
-        typed.map_objects.push(object(STACKS_SYMBOL, map_type::HASH, 8, 8 + bytes, STACKS));
+        globals.new_stacks = Some(take(&mut globals, 8, 8));
+        typed.map_objects.push(stacks(&typed.maps, bytes, kernel.version()));
     }
     if checked.unwinds {
         typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS, unwind::KEY, 4, unwind::FILES));
@@ -166,6 +172,18 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     typed.config.max_strlen = options.max_strlen;
     typed.license = options.license.clone();
     if errors.is_empty() { Ok(typed) } else { Err(errors) }
+}
+
+/// The table of stacks of so many bytes: what the maps can name, and a half or more for others.
+fn stacks(maps: &[MapDef], bytes: u32, kernel: Version) -> MapObject {
+    let named = maps.iter().map(MapDef::most_stacks).sum::<u64>();
+    let entries = u32::try_from(named.saturating_add(SPARE_STACKS.max(named / 2))).unwrap_or(u32::MAX);
+    // Before Linux 6.1 programs of perf events must not allocate.
+    let grows = entries > MOST_STACKS_AT_ONCE && kernel >= Version(6, 1);
+    MapObject {
+        flags: if grows { NO_PREALLOC } else { 0 },
+        ..object(STACKS_SYMBOL, map_type::HASH, 8, 8 + bytes, entries)
+    }
 }
 
 /// Whether a value itself tells if it was ever written: these count what they took in.

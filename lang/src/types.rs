@@ -303,6 +303,18 @@ impl Type {
         }
     }
 
+    /// Where ids of stored stacks lie in the inline representation.
+    pub fn stacks(&self) -> Vec<u32> {
+        match self {
+            Type::Stack(_) => vec![0],
+            Type::Tuple(_) | Type::NamedTuple(_) => {
+                let inner = |(at, ty): (u32, &Type)| ty.stacks().into_iter().map(move |n| at.saturating_add(n));
+                self.elements().flat_map(inner).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Offset and type of each element of a tuple (C layout); nothing for other types.
     pub fn elements(&self) -> impl Iterator<Item = (u32, &Type)> {
         let types: Vec<&Type> = match self {

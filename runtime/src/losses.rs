@@ -2,7 +2,7 @@
 //! counted comes out of [`collect`], what the kernel or the run did is added there.
 
 use crate::load::Maps;
-use rtrace_lang::bundle::{Action, Bundle, EventDef};
+use rtrace_lang::bundle::{Action, Bundle, EventDef, STACKS_SYMBOL};
 use rtrace_lang::source::Span;
 
 /// So many of something were lost.
@@ -97,7 +97,10 @@ impl Loss {
                 let most = bundle.maps.get(map).map_or(0, |m| m.max_entries);
                 format!("{count} updates of map {name} failed; it holds {most} entries at most (config max_map_keys)")
             }
-            Of::Stack => format!("{count} stacks could not be stored"),
+            Of::Stack => {
+                let room = room_for_stacks(bundle);
+                format!("{count} stacks could not be stored; there is room for {room} (config max_map_keys)")
+            }
             Of::Unready => format!(
                 "{count} user stacks were taken before the unwind tables of their files were there: frames may be missing"
             ),
@@ -123,6 +126,11 @@ fn probes_of(bundle: &Bundle, span: (u32, u32)) -> &str {
     // A clause goes on with its condition or its block; a path has slashes, too, but no blank before them.
     let end = text.find('{').into_iter().chain(text.find(" /")).chain(text.find("\n/")).min().unwrap_or(text.len());
     text.get(..end).unwrap_or(text).trim()
+}
+
+/// Most stacks that are kept for maps and variables at once.
+pub fn room_for_stacks(bundle: &Bundle) -> u32 {
+    bundle.map_objects.iter().find(|o| o.symbol == STACKS_SYMBOL).map_or(0, |o| o.max_entries)
 }
 
 /// Events of one call that found no room and are gone.

@@ -305,8 +305,9 @@ impl Session<'_> {
             } else if count >= BUSY {
                 control.wait(nap)
             } else {
-                let tables = self.tables.as_ref().map_or(LOSS_INTERVAL, Tables::wait);
-                all.wait(tables.min(LOSS_INTERVAL).as_millis() as i32)
+                let others = [self.tables.as_ref().map(Tables::wait), self.loaded.maps.stacks_wait()];
+                let wait = others.into_iter().flatten().fold(LOSS_INTERVAL, Duration::min);
+                all.wait(wait.as_millis() as i32)
             };
             self.serve_tables()?;
             self.sink.look();
@@ -330,6 +331,7 @@ impl Session<'_> {
                 }
             }
             count = self.drain()?;
+            self.loaded.maps.tend_stacks(count < BATCH)?;
             for address in self.unwatch.drain(..) {
                 attached.unwatch(address);
             }

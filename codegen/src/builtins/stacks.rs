@@ -104,11 +104,12 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     ir.store(to.ptr, ir.int(0), 8, to.align);
     ir.store(l.at(to, 8).ptr, process, 8, to.align.min(8));
     let result = raw_frames(l, &call, stack, l.at(entry, 8))?;
-    let (some, frame, hashed, new, full, done) = (
+    let (some, frame, hashed, new, stored, full, done) = (
         ir.block("some"),
         ir.block("frame"),
         ir.block("hashed"),
         ir.block("new_stack"),
+        ir.block("stored"),
         ir.block("no_room"),
         ir.block("stack_done"),
     );
@@ -144,7 +145,13 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     ir.at(new);
     let args = [map.into(), key.ptr.into(), entry.ptr.into(), ir.int(BPF_ANY).into()];
     let result = ir.helper(MAP_UPDATE_ELEM, &args, Effect::Any);
-    ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, full);
+    ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), stored, full);
+
+    ir.at(stored);
+    if let Some(counter) = l.unit.typed.globals.new_stacks {
+        ir.atomic(AtomicOp::Add, l.unit.global(counter), ir.int(1), 8);
+    }
+    ir.br(done);
 
     ir.at(full);
     ir.atomic(AtomicOp::Add, l.unit.global(l.unit.typed.globals.lost_stacks), ir.int(1), 8);

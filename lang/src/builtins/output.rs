@@ -170,7 +170,8 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             }
             Some(key) => {
                 let (map, key) = c.map_place(name, Some(key), first.span)?;
-                Ok(c.send(Action::PrintEntry { map, top, div }, key.into_iter().collect(), call.span))
+                let entry = (first.span.start, first.span.end);
+                Ok(c.send(Action::PrintEntry { map, top, div, entry }, key.into_iter().collect(), call.span))
             }
         };
     }

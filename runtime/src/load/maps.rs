@@ -3,13 +3,17 @@
 //! Creation is in [`super::object`].
 
 use super::merge::{merge, word};
+use super::stacks::Stacks;
 use crate::sys;
 use aya::maps::MapData;
 use rtrace_lang::bundle::{Bundle, Globals, MapDef, MapObject, STACKS_SYMBOL, Storage};
+use rtrace_lang::types::Type;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// `enum bpf_map_type`
 const ARRAY: u32 = 2;
@@ -37,7 +41,7 @@ pub enum MapsError {
 pub type Entry = (Vec<u8>, Vec<u8>);
 
 #[derive(Debug)]
-struct BpfMap {
+pub(super) struct BpfMap {
     data: MapData,
     def: MapObject,
 }
@@ -47,7 +51,7 @@ struct BpfMap {
 pub struct Maps {
     defs: Vec<MapDef>,
     objects: Vec<BpfMap>,
-    stacks: Option<usize>,
+    stacks: Option<Mutex<Stacks>>,
     memory: sys::SharedWords,
     /// Keeps the descriptor that the code names open until it is loaded.
     _globals: MapData,
@@ -64,7 +68,9 @@ impl Maps {
             created.into_iter().zip(&bundle.map_objects).map(|(data, def)| BpfMap { data, def: def.clone() }).collect();
         Ok(Maps {
             defs: bundle.maps.clone(),
-            stacks: objects.iter().position(|o| o.def.symbol == STACKS_SYMBOL),
+            stacks: (0..).zip(&objects).find(|(_, o)| o.def.symbol == STACKS_SYMBOL).map(|(at, o)| {
+                Mutex::new(Stacks::new(at, u64::from(o.def.max_entries), &bundle.maps))
+            }),
             objects,
             memory: sys::SharedWords::map(globals.fd().as_fd(), bundle.globals.size as usize)?,
             _globals: globals,
@@ -171,18 +177,46 @@ impl Maps {
 
     /// The frames of a stack, innermost first; `None` when it was not stored (or `id` is 0).
     pub fn stack(&self, id: u64) -> Result<Option<Vec<u64>>, MapsError> {
-        let Some(object) = self.stacks.and_then(|i| self.objects.get(i)).filter(|_| id != 0) else {
-            return Ok(None);
-        };
-        let mut value = vec![0; object.def.value_size as usize];
-        let found = sys::map_lookup(object.fd(), &id.to_ne_bytes(), &mut value)
-            .map_err(|source| MapsError::Read { map: STACKS_SYMBOL.into(), source })?;
-        if !found {
+        if id == 0 {
             return Ok(None);
         }
-        let (head, frames) = value.split_at_checked(8).unwrap_or_default();
-        let bytes = head.first_chunk::<4>().map_or(0, |n| u32::from_ne_bytes(*n)) as usize;
-        Ok(Some(frames.chunks_exact(8).take(bytes / 8).map(word).collect()))
+        let words = self.with_stacks(|stacks, table| stacks.words(table, id));
+        words.unwrap_or(Ok(None)).map_err(|source| MapsError::Read { map: STACKS_SYMBOL.into(), source })
+    }
+
+    /// Makes room for new stacks when there is little; to be called every [`Maps::stacks_wait`]. `drained`: the ring
+    /// buffer was found empty after the last call.
+    pub fn tend_stacks(&self, drained: bool) -> Result<(), MapsError> {
+        let count = self.layout.new_stacks.map_or(0, |at| self.load(at));
+        let named = || self.named_stacks().map_err(io::Error::other);
+        let done = self.with_stacks(|stacks, table| stacks.tend(table, count, drained, named));
+        done.unwrap_or(Ok(())).map_err(|source| MapsError::Write { map: STACKS_SYMBOL.into(), source })
+    }
+
+    /// How long [`Maps::tend_stacks`] can wait; nothing where no stacks are kept.
+    pub fn stacks_wait(&self) -> Option<Duration> {
+        self.with_stacks(|stacks, _| stacks.wait())
+    }
+
+    fn with_stacks<T>(&self, f: impl FnOnce(&mut Stacks, &BpfMap) -> T) -> Option<T> {
+        let mut stacks = self.stacks.as_ref()?.lock().unwrap_or_else(|e| e.into_inner());
+        let table = self.objects.get(stacks.object)?;
+        Some(f(&mut stacks, table))
+    }
+
+    /// Ids of all stacks in keys and values of the script's maps.
+    fn named_stacks(&self) -> Result<HashSet<u64>, MapsError> {
+        let mut named = HashSet::new();
+        for (map, def) in (0..).zip(&self.defs).filter(|(_, def)| def.most_stacks() > 0) {
+            let key = def.key.as_ref().map(Type::stacks).unwrap_or_default();
+            let value = def.value.stacks();
+            let id = |bytes: &[u8], at: &u32| bytes.get(*at as usize..).and_then(|b| b.get(..8)).map(word);
+            for (k, v) in self.entries(map)? {
+                named.extend(key.iter().filter_map(|at| id(&k, at)));
+                named.extend(value.iter().filter_map(|at| id(&v, at)));
+            }
+        }
+        Ok(named)
     }
 
     /// A word of the globals by its offset; 0 where there is none.
@@ -285,7 +319,7 @@ impl Maps {
 }
 
 impl BpfMap {
-    fn fd(&self) -> BorrowedFd<'_> {
+    pub fn fd(&self) -> BorrowedFd<'_> {
         self.data.fd().as_fd()
     }
 
@@ -294,7 +328,7 @@ impl BpfMap {
     }
 
     /// Bytes that the kernel copies for one element.
-    fn value_bytes(&self, cpus: usize) -> usize {
+    pub fn value_bytes(&self, cpus: usize) -> usize {
         let size = self.def.value_size as usize;
         if self.per_cpu() { size.next_multiple_of(8) * cpus } else { size }
     }
@@ -315,7 +349,7 @@ impl BpfMap {
         matches!(self.def.map_type, ARRAY | PERCPU_ARRAY)
     }
 
-    fn entries(&self, cpus: usize) -> io::Result<Vec<Entry>> {
+    pub fn entries(&self, cpus: usize) -> io::Result<Vec<Entry>> {
         match self.entries_batched(cpus) {
             // EINVAL, ENOTSUPP (524): no batch operations for this map or on this kernel (before 5.6).
             Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | 524 | libc::EOPNOTSUPP)) => {

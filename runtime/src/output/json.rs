@@ -7,7 +7,7 @@ use super::maps::Entry;
 use super::number::{self, Int};
 use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
 use super::{quantiles, series};
-use crate::losses::{Loss, Of};
+use crate::losses::{self, Loss, Of};
 use rtrace_lang::bundle::{Bundle, MapDef};
 use rtrace_lang::types::{Agg, Type};
 
@@ -95,8 +95,12 @@ pub fn losses_line(out: &mut Vec<u8>, bundle: &Bundle, losses: &[Loss]) {
                 field(out, key);
                 quoted(out, name.as_bytes());
             }
-            if let Of::Loop { rounds, .. } = loss.of {
-                out.extend_from_slice(format!(", \"rounds\": {rounds}").as_bytes());
+            match loss.of {
+                Of::Loop { rounds, .. } => out.extend_from_slice(format!(", \"rounds\": {rounds}").as_bytes()),
+                Of::Stack => {
+                    out.extend_from_slice(format!(", \"room\": {}", losses::room_for_stacks(bundle)).as_bytes());
+                }
+                _ => {}
             }
             if let Some(place) = loss.span().and_then(|at| bundle.sources.place(at.0)) {
                 source(out, (&place.file, place.line, place.column));

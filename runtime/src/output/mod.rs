@@ -147,10 +147,14 @@ impl<W: Write> Printer<W> {
                 }
             }
             Action::PrintMap { map, top, div } => self.map(bundle, maps, *map, *top, *div, true)?,
-            Action::PrintEntry { map, div, .. } => {
+            Action::PrintEntry { map, div, entry, .. } => {
                 if let (Some(def), Some((ty, key))) = (bundle.maps.get(*map as usize), arguments(event, fields).next())
                 {
                     let found = maps.lookup(*map, &key_bytes(ty, key));
+                    let told = bundle.globals.failures.is_some() && !self.options.no_warnings;
+                    if told && matches!(found, Ok(None)) {
+                        self.failure(bundle, *entry, "map_lookup_elem", 0)?;
+                    }
                     self.entry(bundle, maps, def, found, *div)?;
                 }
             }
@@ -188,7 +192,7 @@ impl<W: Write> Printer<W> {
             Action::Failure { .. } if self.options.no_warnings => {}
             Action::Failure { helper } => {
                 let code = arguments(event, fields).next().and_then(|(ty, data)| value::integer(ty, data.bytes));
-                self.failure(bundle, event, helper, code.map_or(0, Int::wide) as i64)?;
+                self.failure(bundle, event.span, helper, code.map_or(0, Int::wide) as i64)?;
             }
             Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Unwatch | Action::Packet { .. } => {}
         }
@@ -364,16 +368,16 @@ impl<W: Write> Printer<W> {
     }
 
     /// A helper of the kernel failed (`-k`): where and why, with the line of the script.
-    fn failure(&mut self, bundle: &Bundle, event: &EventDef, helper: &str, code: i64) -> io::Result<()> {
+    fn failure(&mut self, bundle: &Bundle, span: (u32, u32), helper: &str, code: i64) -> io::Result<()> {
         // Helpers that give an `int` leave the upper half of the register as it is on some kernels (5.10).
         let code = i64::from(code as i32);
         if self.options.json {
-            messages::failure_line(&mut self.buffer, bundle, event.span, helper, code);
+            messages::failure_line(&mut self.buffer, bundle, span, helper, code);
             return Ok(());
         }
         self.flush()?;
         let mut text = Vec::new();
-        messages::failure(&mut text, bundle, event.span, helper, code);
+        messages::failure(&mut text, bundle, span, helper, code);
         let _ = self.errors.write_all(&text);
         let _ = self.errors.flush();
         Ok(())

@@ -564,14 +564,14 @@ fn print_takes_top_and_div() {
     assert_eq!(all(2, 0, 0), "");
     assert_eq!(all(9, 0, 0), "");
     let entry = |options, key: i32, div| {
-        let action = Action::PrintEntry { map: 0, top: 0, div };
+        let action = Action::PrintEntry { map: 0, top: 0, div, entry: (0, 0) };
         run(options, action, vec![Type::I32], &[&key.to_le_bytes()])
     };
     assert_eq!(entry(TEXT, 2, 0), "30\n");
     assert_eq!(entry(TEXT, 2, 7), "4\n");
     assert_eq!(entry(TEXT, 5, 0), "0\n");
     assert_eq!(entry(JSON, 2, 0), "{\"type\": \"value\", \"data\": 30}\n");
-    let by_name = Action::PrintEntry { map: 3, top: 0, div: 0 };
+    let by_name = Action::PrintEntry { map: 3, top: 0, div: 0, entry: (0, 0) };
     assert_eq!(run(TEXT, by_name, vec![Type::String { cap: 100 }], &[b"key"]), "8\n");
 }
 
