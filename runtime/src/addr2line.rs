@@ -1,12 +1,18 @@
 //! `rtrace --addr2line`: the source of a place in the kernel, given as stacks name it (`func+offset`), from an image
 //! with debug information; what the kernel's own `faddr2line` gives.
 
-use crate::kernel::user;
+use crate::kernel::{os::memfd, user};
 use crate::vmlinux;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectKind, ObjectSymbol, SymbolKind};
+use std::collections::{HashMap, hash_map::Entry};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+mod sections;
 
 /// A place as written: `[module:]function[+offset[/size]]`, or as the kernel prints it, with ` [module]` at the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,89 +86,171 @@ fn number(text: &str) -> Option<u64> {
 }
 
 /// The source of places, as text: for each a line with function, offset and size, and one for each function that is
-/// inlined there, innermost first. `image` is read instead of the running kernel's.
-pub fn text(places: &[String], image: Option<&Path>) -> Result<String, Error> {
+/// inlined there, innermost first; and what is wrong with other places. `image` is read instead of the running
+/// kernel's.
+pub fn text(places: &[String], image: Option<&Path>) -> (String, Vec<Error>) {
     let symbolizer =
         Symbolizer::builder().enable_code_info(true).enable_inlined_fns(true).enable_demangling(true).build();
-    let mut out = String::new();
+    let mut images: HashMap<PathBuf, Image> = HashMap::new();
+    let mut blocks = Vec::new();
+    let mut errors: Vec<Error> = Vec::new();
     for place in places {
-        let place = parse(place)?;
-        let path = match (image, &place.module) {
-            (Some(image), _) => image.to_owned(),
-            (None, None) => vmlinux::find().ok_or_else(|| Error::NoImage("this kernel".to_owned()))?,
-            (None, Some(module)) => {
-                vmlinux::find_module(module).ok_or_else(|| Error::NoImage(format!("the module {module}")))?
-            }
-        };
-        for (start, size) in functions(&path, &place)? {
-            if !out.is_empty() {
-                out.push('\n');
-            }
-            out.push_str(&format!("{}+{:#x}/{size:#x}:\n", place.function, place.offset));
-            let address = start + place.offset;
-            let symbol = one(&symbolizer, &path, address).filter(|s| s.code_info.is_some() || !s.inlined.is_empty());
-            let symbol = symbol.ok_or_else(|| Error::NoDebugInfo { path: path.clone() })?;
-            describe(&mut out, &symbol, &prefix(&symbolizer, &path));
+        match source_of(place, image, &symbolizer, &mut images) {
+            Ok(found) => blocks.extend(found),
+            // One image that is not there is said once.
+            Err(e) if errors.iter().any(|other| other.to_string() == e.to_string()) => {}
+            Err(e) => errors.push(e),
         }
     }
-    Ok(out)
+    (blocks.join("\n"), errors)
 }
 
-/// Start and size of the functions that a place can be in.
-fn functions(path: &Path, place: &Place) -> Result<Vec<(u64, u64)>, Error> {
-    let name = &place.function;
-    let read = |elf: &object::File<'_>| {
-        let mut all: Vec<(u64, u64, &str)> = elf
-            .symbols()
-            .filter(|s| s.kind() == SymbolKind::Text && s.is_definition())
-            .filter_map(|s| Some((s.address(), s.size(), s.name().ok()?)))
-            .collect();
-        all.sort_unstable();
-        let size = |(address, size, _): &(u64, u64, &str)| match size {
+/// One place: a block of text for each function that has the name.
+fn source_of(
+    place: &str,
+    image: Option<&Path>,
+    symbolizer: &Symbolizer,
+    images: &mut HashMap<PathBuf, Image>,
+) -> Result<Vec<String>, Error> {
+    let place = parse(place)?;
+    let path = match (image, &place.module) {
+        (Some(image), _) => image.to_owned(),
+        (None, None) => vmlinux::find().ok_or_else(|| Error::NoImage("this kernel".to_owned()))?,
+        (None, Some(module)) => {
+            vmlinux::find_module(module).ok_or_else(|| Error::NoImage(format!("the module {module}")))?
+        }
+    };
+    let image = match images.entry(path) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(new) => {
+            let image = Image::open(new.key(), symbolizer)?;
+            new.insert(image)
+        }
+    };
+    let block = |(start, size): (u64, u64)| {
+        let mut out = format!("{}+{:#x}/{size:#x}:\n", place.function, place.offset);
+        let symbol = image.symbol(symbolizer, start + place.offset);
+        let symbol = symbol.filter(|s| s.code_info.is_some() || !s.inlined.is_empty());
+        let symbol = symbol.ok_or_else(|| Error::NoDebugInfo { path: image.path.clone() })?;
+        describe(&mut out, &symbol, &image.prefix);
+        Ok(out)
+    };
+    image.find(&place)?.into_iter().map(block).collect()
+}
+
+/// An image of the kernel or of a module, with debug information.
+struct Image {
+    path: PathBuf,
+    /// Of a relocatable file: its copy, in which every section has an address of its own.
+    placed: Option<File>,
+    /// Start and size of all functions, by name.
+    functions: HashMap<String, Vec<(u64, u64)>>,
+    /// The folder that it was built in: paths are shown from there.
+    prefix: String,
+}
+
+impl Image {
+    fn open(path: &Path, symbolizer: &Symbolizer) -> Result<Image, Error> {
+        let failed = |reason: String| Error::Image { path: path.to_owned(), reason };
+        let read = |elf: &object::File<'_>| match elf {
+            object::File::Elf64(file) if elf.kind() == ObjectKind::Relocatable => {
+                let placed = sections::placed(file.data()).ok_or("its sections cannot be read")?;
+                let elf = object::File::parse(placed.as_slice()).map_err(|e| e.to_string())?;
+                let mut copy = memfd(c"module").map_err(|e| e.to_string())?;
+                copy.write_all(&placed).map_err(|e| e.to_string())?;
+                Ok((functions(&elf), Some(copy)))
+            }
+            _ => Ok((functions(elf), None)),
+        };
+        let read = user::with_elf(&path.to_string_lossy(), read).map_err(|e| failed(e.message))?;
+        let (functions, placed) = read.map_err(|e: String| failed(e))?;
+        let mut image = Image { path: path.to_owned(), placed, functions, prefix: String::new() };
+        image.prefix = image.built_in(symbolizer).unwrap_or_default();
+        Ok(image)
+    }
+
+    fn symbol<'s>(&self, symbolizer: &'s Symbolizer, address: u64) -> Option<Sym<'s>> {
+        let path = match &self.placed {
+            Some(copy) => PathBuf::from(format!("/proc/self/fd/{}", copy.as_raw_fd())),
+            None => self.path.clone(),
+        };
+        match symbolizer.symbolize_single(&Source::Elf(Elf::new(path)), Input::VirtOffset(address)).ok()? {
+            Symbolized::Sym(symbol) => Some(symbol),
+            Symbolized::Unknown(_) => None,
+        }
+    }
+
+    /// Start and size of the functions that a place can be in.
+    fn find(&self, place: &Place) -> Result<Vec<(u64, u64)>, Error> {
+        let name = &place.function;
+        let Some(found) = self.functions.get(name) else {
+            let nearest = self.functions.keys().map(|f| (strsim::damerau_levenshtein(f, name), f)).min();
+            let nearest = nearest.filter(|(distance, _)| *distance <= 1 + name.len() / 6);
+            let more = nearest.map(|(_, near)| format!("; did you mean {near}?")).unwrap_or_default();
+            return Err(Error::NoFunction { path: self.path.clone(), function: name.clone(), more });
+        };
+        let sized: Vec<(u64, u64)> = found.iter().copied().filter(|f| place.size.is_none_or(|s| s == f.1)).collect();
+        if let (true, Some(wanted)) = (sized.is_empty(), place.size) {
+            let sizes: Vec<String> = found.iter().map(|f| format!("{:#x}", f.1)).collect();
+            return Err(Error::NoSize {
+                path: self.path.clone(),
+                function: name.clone(),
+                wanted: format!("{wanted:#x}"),
+                found: sizes.join(", "),
+            });
+        }
+        // The last byte is as far as a return address may be behind a call that does not return.
+        let inside: Vec<(u64, u64)> = sized.iter().copied().filter(|f| place.offset <= f.1).collect();
+        match (inside.is_empty(), sized.first()) {
+            (true, Some((_, size))) => {
+                Err(Error::Outside { function: name.clone(), offset: place.offset, size: *size })
+            }
+            _ => Ok(inside),
+        }
+    }
+
+    /// The folder that this was built in. The kernel begins in a known file; a module lies in a folder named as that
+    /// of its sources.
+    fn built_in(&self, symbolizer: &Symbolizer) -> Option<String> {
+        let file = |(start, _): &(u64, u64)| {
+            let code = self.symbol(symbolizer, *start)?.code_info?;
+            Some(code.to_path().to_string_lossy().into_owned())
+        };
+        if let Some(start) = self.functions.get("start_kernel").and_then(|found| found.first()) {
+            return file(start)?.strip_suffix("init/main.c").map(str::to_owned);
+        }
+        let (_, inside) = self.path.to_str()?.rsplit_once("/kernel/")?;
+        let (folder, _) = inside.rsplit_once('/')?;
+        // Sources of functions may be headers, too, in other folders: not of many in a row.
+        let mut starts: Vec<&(u64, u64)> = self.functions.values().flatten().collect();
+        starts.sort_unstable();
+        let folder = format!("/{folder}/");
+        starts.into_iter().take(20).find_map(|start| {
+            let file = file(start)?;
+            file.find(&folder).and_then(|at| file.get(..=at)).map(str::to_owned)
+        })
+    }
+}
+
+/// Start and size of all functions of a file, by name.
+fn functions(elf: &object::File<'_>) -> HashMap<String, Vec<(u64, u64)>> {
+    let mut all: Vec<(u64, u64, &str)> = elf
+        .symbols()
+        .filter(|s| s.kind() == SymbolKind::Text && s.is_definition())
+        .filter_map(|s| Some((s.address(), s.size(), s.name().ok()?)))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    let mut functions: HashMap<String, Vec<(u64, u64)>> = HashMap::new();
+    for (n, (address, size, name)) in all.iter().enumerate() {
+        let size = match size {
             // Functions of assembly may have no size: they reach to the next.
-            0 => all.iter().find(|o| o.0 > *address).map_or(0, |o| o.0 - address),
+            0 => all.iter().skip(n).find(|o| o.0 > *address).map_or(0, |o| o.0 - address),
             size => *size,
         };
-        let mut found: Vec<(u64, u64)> = all.iter().filter(|f| f.2 == name).map(|f| (f.0, size(f))).collect();
-        found.dedup();
-        let nearest = all
-            .iter()
-            .map(|f| (strsim::damerau_levenshtein(f.2, name), f.2))
-            .filter(|_| found.is_empty())
-            .min()
-            .filter(|(distance, _)| *distance <= 1 + name.len() / 6)
-            .map(|(_, near)| near.to_owned());
-        (found, nearest)
-    };
-    let (found, nearest) = user::with_elf(&path.to_string_lossy(), read)
-        .map_err(|e| Error::Image { path: path.to_owned(), reason: e.message })?;
-    if found.is_empty() {
-        let more = nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-        return Err(Error::NoFunction { path: path.to_owned(), function: name.clone(), more });
+        functions.entry((*name).to_owned()).or_default().push((*address, size));
     }
-    let sized: Vec<(u64, u64)> = found.iter().copied().filter(|f| place.size.is_none_or(|s| s == f.1)).collect();
-    if let (true, Some(wanted)) = (sized.is_empty(), place.size) {
-        let sizes: Vec<String> = found.iter().map(|f| format!("{:#x}", f.1)).collect();
-        return Err(Error::NoSize {
-            path: path.to_owned(),
-            function: name.clone(),
-            wanted: format!("{wanted:#x}"),
-            found: sizes.join(", "),
-        });
-    }
-    // The last byte is as far as a return address may be behind a call that does not return.
-    let inside: Vec<(u64, u64)> = sized.iter().copied().filter(|f| place.offset <= f.1).collect();
-    match (inside.is_empty(), sized.first()) {
-        (true, Some((_, size))) => Err(Error::Outside { function: name.clone(), offset: place.offset, size: *size }),
-        _ => Ok(inside),
-    }
-}
-
-fn one<'s>(symbolizer: &'s Symbolizer, path: &Path, address: u64) -> Option<Sym<'s>> {
-    match symbolizer.symbolize_single(&Source::Elf(Elf::new(path)), Input::VirtOffset(address)).ok()? {
-        Symbolized::Sym(symbol) => Some(symbol),
-        Symbolized::Unknown(_) => None,
-    }
+    functions
 }
 
 fn describe(out: &mut String, symbol: &Sym<'_>, prefix: &str) {
@@ -179,15 +267,6 @@ fn source(code: Option<&CodeInfo<'_>>, prefix: &str) -> String {
     let path = path.to_string_lossy();
     let path = path.strip_prefix(prefix).unwrap_or(&path);
     format!("{}:{}", path.strip_prefix("./").unwrap_or(path), code.line.unwrap_or(0))
-}
-
-/// The folder that a kernel was built in: paths are shown from there.
-fn prefix(symbolizer: &Symbolizer, path: &Path) -> String {
-    let place = Place { module: None, function: "start_kernel".to_owned(), offset: 0, size: None };
-    let start = functions(path, &place).ok().and_then(|f| f.first().map(|f| f.0));
-    let symbol = start.and_then(|address| one(symbolizer, path, address));
-    let file = symbol.and_then(|s| s.code_info.map(|c| c.to_path().to_string_lossy().into_owned()));
-    file.and_then(|f| f.strip_suffix("init/main.c").map(str::to_owned)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -227,17 +306,19 @@ mod tests {
     fn the_source_of_a_function() {
         rtrace_addr2line_test_function();
         let own = std::env::current_exe().unwrap();
-        let found = text(&["rtrace_addr2line_test_function+0".into()], Some(&own)).unwrap();
+        let (found, errors) = text(&["no_such_place".into(), "rtrace_addr2line_test_function+0".into()], Some(&own));
+        assert_eq!(errors.len(), 1, "what is wrong with one place does not keep the others from being printed");
         let lines: Vec<&str> = found.lines().collect();
         assert!(lines[0].starts_with("rtrace_addr2line_test_function+0x0/0x"), "{found}");
         assert!(lines[1].starts_with("rtrace_addr2line_test_function at "), "{found}");
         assert!(lines[1].contains("addr2line.rs:"), "{found}");
 
-        let error = text(&["rtrace_addr2line_test_functiom".into()], Some(&own)).unwrap_err().to_string();
+        let wrong = |place: &str| text(&[place.into()], Some(&own)).1.pop().unwrap().to_string();
+        let error = wrong("rtrace_addr2line_test_functiom");
         assert!(error.ends_with("did you mean rtrace_addr2line_test_function?"), "{error}");
-        let error = text(&["rtrace_addr2line_test_function+0x999999".into()], Some(&own)).unwrap_err().to_string();
+        let error = wrong("rtrace_addr2line_test_function+0x999999");
         assert!(error.contains("there is no rtrace_addr2line_test_function+0x999999"), "{error}");
-        let error = text(&["rtrace_addr2line_test_function+0/0x999999".into()], Some(&own)).unwrap_err().to_string();
+        let error = wrong("rtrace_addr2line_test_function+0/0x999999");
         assert!(error.contains("has 0x999999 bytes"), "{error}");
     }
 }

@@ -14,7 +14,7 @@ mod glob;
 mod instructions;
 mod mapped;
 mod namespace;
-mod os;
+pub(crate) mod os;
 pub(crate) mod programs;
 mod renamed;
 pub(crate) mod text;

@@ -3,6 +3,7 @@
 //
 // BUILD gcc -O2 -fomit-frame-pointer -fno-optimize-sibling-calls -o frames "$SRC"
 // BUILD gcc -O2 -g -fomit-frame-pointer -fno-optimize-sibling-calls -o frames-debug "$SRC"
+// BUILD gcc -O2 -g -fomit-frame-pointer -fno-optimize-sibling-calls -ffunction-sections -c -o frames.o "$SRC"
 
 #include <signal.h>
 #include <stdlib.h>
