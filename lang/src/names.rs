@@ -231,7 +231,10 @@ pub fn enumerators(name: &str) -> Option<Vec<(String, i64)>> {
             let (old, new) = (SYSCALLS.split(' ').zip(0..), NEW_SYSCALLS.split(' ').zip(424..));
             Some(old.chain(new).map(owned).collect())
         }
-        ERROR => Some(ERRORS.iter().map(|(number, text)| (*text, *number)).map(owned).collect()),
+        // As functions of the kernel return them, too: negative.
+        ERROR => {
+            Some(ERRORS.iter().flat_map(|(number, text)| [(*text, *number), (*text, -number)]).map(owned).collect())
+        }
         _ => None,
     }
 }
@@ -252,6 +255,7 @@ mod tests {
         assert_eq!(name(SYSCALL, 334).as_deref(), Some("rseq"));
         assert_eq!(name(SYSCALL, 435).as_deref(), Some("clone3"));
         assert_eq!(name(ERROR, 2).as_deref(), Some("No such file or directory"));
+        assert_eq!(name(ERROR, -2).as_deref(), Some("No such file or directory"));
         assert_eq!(signal("SIGSTOP"), Some(19));
         assert_eq!(enumerators("pid_type"), None);
     }

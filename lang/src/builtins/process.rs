@@ -6,6 +6,7 @@ use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::glob;
 use crate::kernel::{TypeKind, Version};
 use crate::names;
 use crate::probes::Context;
@@ -453,7 +454,7 @@ fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::CgroupPath, call.span)) };
     if let Some(filter) = call.arg(1) {
         let text = c.literal_text(filter, "the filter of hierarchies")?;
-        if !["unified", "*"].contains(&text.as_str()) {
+        if !glob::parse(text.as_bytes()).matches(b"unified") {
             let message = format!("`cgroup_path` cannot look in the hierarchy `{text}` alone");
             return Err(Diagnostic::error(Code::UnsupportedSyntax, filter.span, message)
                 .help("leave the filter out: all hierarchies are printed"));

@@ -97,7 +97,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The full name of the attach point that fired.",
         example: "tracepoint:sched:sched_* { @[probe] = count() }",
         check: Check::Value(|c, call| {
-            c.probe.id_uses += 1;
+            c.probe.id_uses.update(|n| n + 1);
             Ok(Expr { kind: ExprKind::ProbeId, ty: Type::ProbeName, span: call.span })
         }),
         ..COMMON
@@ -243,7 +243,7 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             );
         }
     };
-    c.probe.specific = true;
+    c.probe.specific.set(true);
     let (file, symbol) = match name.rsplit_once(':') {
         Some((file, symbol)) => {
             let found = c.kernel.executables(file).map_err(|e| crate::probes::no_facts(e, arg.span))?;
@@ -347,12 +347,12 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         )
         .help("`probe` is the name of the attach point"));
     }
-    c.probe.id_uses += 1;
+    c.probe.id_uses.update(|n| n + 1);
     Ok(Expr { kind: ExprKind::ProbeId, ty: Type::FuncName, span: call.span })
 }
 
 fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    c.probe.specific = true;
+    c.probe.specific.set(true);
     let kind = match c.probe.kind {
         "begin" | "end" | "self" => "special",
         kind => kind,

@@ -271,7 +271,7 @@ fn kfunc_exist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn kfunc_allowed(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
     let name = c.literal_text(arg, "the name of a function")?;
-    c.probe.specific = true;
+    c.probe.specific.set(true);
     let allowed = c.kernel.kfunc_allowed(&name, c.probe.prog_type);
     Ok(Expr::int(i64::from(allowed), Type::Bool, call.span))
 }

@@ -19,7 +19,7 @@ impl Context {
 impl Checker<'_> {
     /// `args.name`
     pub(crate) fn args_field(&mut self, name: &str, span: Span) -> Result<Expr> {
-        self.probe.specific = true;
+        self.probe.specific.set(true);
         match self.probe.context.clone() {
             Context::Tracepoint(tracepoint) => {
                 let Some(field) = tracepoint.fields.iter().find(|f| f.name == name) else {
@@ -95,7 +95,7 @@ impl Checker<'_> {
 
     /// `args` itself: all arguments with their names.
     pub(crate) fn args_value(&mut self, span: Span) -> Result<Expr> {
-        self.probe.specific = true;
+        self.probe.specific.set(true);
         let parameters = |f: &Function| f.params.iter().map(|p| p.0.clone()).collect::<Vec<_>>();
         let names = match self.probe.context.clone() {
             // What every tracepoint has is not an argument of this one.
@@ -129,7 +129,7 @@ impl Checker<'_> {
 
     /// `ctx.name`
     pub(crate) fn ctx_field(&mut self, name: &str, span: Span) -> Result<Expr> {
-        self.probe.specific = true;
+        self.probe.specific.set(true);
         match self.probe.context.clone() {
             Context::Iter(function) => self.word_argument(&function, name, span),
             _ => {
@@ -191,14 +191,14 @@ impl Checker<'_> {
             Context::Usdt(probe) => self.usdt_argument(&probe, n, span),
             Context::RawTracepoint(_) => Ok(context_word(n * 8, Type::U64, span)),
             Context::Trampoline { function, .. } => {
-                self.probe.specific = true;
+                self.probe.specific.set(true);
                 match function.params.get(n as usize) {
                     Some((_, ty)) => Ok(context_word(words_before(&function, n as usize) * 8, ty.clone(), span)),
                     None => Err(too_few_arguments(&function, n, span)),
                 }
             }
             Context::BpfFunction { function, .. } => {
-                self.probe.specific = true;
+                self.probe.specific.set(true);
                 match function.function.params.len() > n as usize {
                     true => Ok(bpf_argument(&function, n as usize, span)),
                     false => Err(too_few_arguments(&function.function, n, span)),
@@ -280,7 +280,7 @@ impl Checker<'_> {
 
     /// What a function returned, in the context of `u64` words.
     fn result(&mut self, function: &Function, word: u32, span: Span) -> Result<Expr> {
-        self.probe.specific = true;
+        self.probe.specific.set(true);
         if function.ret == Type::Void {
             return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` returns nothing", function.name)));
         }

@@ -31,6 +31,8 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
         (Type::Ptr { .. }, Type::Int { .. }) | (Type::Int { .. }, Type::Ptr { .. }) => Some(Type::U64),
         (Type::Ksym, Type::Int { .. }) | (Type::Int { .. }, Type::Ksym) => Some(Type::Ksym),
         (Type::Ksym, Type::FuncName) | (Type::FuncName, Type::Ksym) => Some(Type::Ksym),
+        (Type::ProbeName | Type::FuncName, Type::String { cap })
+        | (Type::String { cap }, Type::ProbeName | Type::FuncName) => Some(Type::String { cap: NAMES.max(*cap) }),
         (Type::Tuple(x), Type::Tuple(y)) if x.len() == y.len() => {
             x.iter().zip(y).map(|(a, b)| unify(a, b)).collect::<Option<Vec<_>>>().map(Type::Tuple)
         }
@@ -77,7 +79,18 @@ pub fn kept(ty: &Type) -> Type {
     }
 }
 
+/// The size of strings that names of attach points are kept in, beside other strings.
+const NAMES: u32 = 256;
+
 impl Checker<'_> {
+    /// The name of the attach point, or of its function, that the code being checked is for: the program is then one
+    /// for this attach point, and needs no identifier.
+    pub(super) fn own_name(&self, ty: &Type) -> &str {
+        self.probe.specific.set(true);
+        self.probe.id_uses.update(|n| n.saturating_sub(1));
+        if *ty == Type::ProbeName { &self.probe.name } else { &self.probe.function }
+    }
+
     /// The expression with the type `to`, converted where that keeps its meaning.
     pub(crate) fn coerce(&self, e: Expr, to: &Type) -> Result<Expr> {
         if e.ty == *to {
@@ -95,6 +108,15 @@ impl Checker<'_> {
             },
             (Type::Buffer { .. }, Type::Buffer { .. }) => wrap(ExprKind::Resize(Box::new(e))),
             (Type::Stack(a), Type::Stack(b)) if a.user == b.user => Ok(Expr { ty: to.clone(), ..e }),
+            // Beside strings, `probe` and `func` are strings.
+            (Type::ProbeName | Type::FuncName, Type::String { cap }) if matches!(e.kind, ExprKind::ProbeId) => {
+                let name = self.own_name(&e.ty);
+                if name.len() >= *cap as usize {
+                    let message = format!("`{name}` has more than the {} bytes that are kept here", cap - 1);
+                    return Err(Diagnostic::error(Code::WrongType, span, message));
+                }
+                wrap(ExprKind::Bytes(name.as_bytes().to_vec()))
+            }
             // Beside `ksym` in a map, `func` is where the processor is: an address in that function.
             (Type::FuncName, Type::Ksym) => match (&e.kind, &self.probe.context) {
                 (ExprKind::ProbeId, Context::KernelEntry { .. }) => {

@@ -628,8 +628,6 @@ impl Checker<'_> {
 
     /// `probe == "kprobe:f"`: which attach point this is, is known while compiling.
     fn compare_name(&mut self, negate: bool, l: Expr, r: Expr, span: Span) -> Result<Expr> {
-        self.probe.specific = true;
-        self.probe.id_uses = self.probe.id_uses.saturating_sub(1);
         let (name, text) = if matches!(l.ty, Type::String { .. }) { (r, l) } else { (l, r) };
         let ExprKind::Bytes(wanted) = &text.kind else {
             return Err(Diagnostic::error(
@@ -638,7 +636,7 @@ impl Checker<'_> {
                 "a probe's name can be compared with a string constant only",
             ));
         };
-        let mine = if name.ty == Type::ProbeName { &self.probe.name } else { &self.probe.function };
+        let mine = self.own_name(&name.ty);
         Ok(Expr::int(i64::from((mine.as_bytes() == wanted.as_slice()) != negate), Type::Bool, span))
     }
 

@@ -40,6 +40,7 @@ use crate::source::{SourceMap, Span};
 use crate::typed::{EventId, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 /// A map while its type is being found out.
@@ -93,11 +94,11 @@ pub(crate) struct ProbeState {
     pub name: String,
     pub function: String,
     /// The result depends on which attach point this is.
-    pub specific: bool,
+    pub specific: Cell<bool>,
     /// It depends on how the kernel came to the attach point.
     pub kernel_frames: bool,
     /// How often the body asks which attach point fired.
-    pub id_uses: u32,
+    pub id_uses: Cell<u32>,
     /// The clause, for mended lines.
     pub clause: Option<ast::Probe>,
 }
@@ -250,9 +251,9 @@ impl<'a> Checker<'a> {
             target: Target::Begin,
             name: String::new(),
             function: String::new(),
-            specific: false,
+            specific: Cell::new(false),
             kernel_frames: false,
-            id_uses: 0,
+            id_uses: Cell::new(0),
             clause: None,
         };
         Checker {
@@ -355,9 +356,9 @@ impl Checker<'_> {
             target: target.target.clone(),
             name: target.name.clone(),
             function: target.function.clone(),
-            specific: false,
+            specific: Cell::new(false),
             kernel_frames: false,
-            id_uses: 0,
+            id_uses: Cell::new(0),
             clause: Some(clause.probe.clone()),
         };
         self.locals.clear();
@@ -404,9 +405,9 @@ impl Checker<'_> {
             body,
             locals: std::mem::take(&mut self.locals),
             functions: std::mem::take(&mut self.called).into_iter().map(|(_, f)| f).collect(),
-            specific: self.probe.specific,
+            specific: self.probe.specific.get(),
             kernel_frames: self.probe.kernel_frames,
-            uses_id: self.probe.id_uses > 0,
+            uses_id: self.probe.id_uses.get() > 0,
             targets: vec![(target, span)],
         }
     }

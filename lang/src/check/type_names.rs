@@ -69,7 +69,7 @@ impl Checker<'_> {
     pub(crate) fn kernel_type(&mut self, kind: TypeKind, word: &str, name: &str, span: Span) -> Result<Type> {
         // In a program, a name means the program's type before the kernel's; in another program, another one.
         if let Target::Uprobe { path, .. } | Target::Usdt { path, .. } = &self.probe.target {
-            self.probe.specific = true;
+            self.probe.specific.set(true);
             if let Some(ty) = self.kernel.user_type(path, kind, name) {
                 return Ok(ty);
             }

@@ -15,7 +15,7 @@ use rtrace_grammar::ast::BinOp;
 impl Checker<'_> {
     /// `argN` of a static probe: a 64-bit integer, signed if the argument is.
     pub(super) fn usdt_argument(&mut self, probe: &UsdtProbe, n: u32, span: Span) -> Result<Expr> {
-        self.probe.specific = true;
+        self.probe.specific.set(true);
         let all = usdt_argument::split(&probe.arguments);
         let Some(text) = all.get(n as usize) else {
             let message = match all.len() {

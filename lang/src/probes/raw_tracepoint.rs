@@ -4,6 +4,7 @@
 use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
+use crate::glob;
 use crate::kernel::Kernel;
 use std::rc::Rc;
 
@@ -18,10 +19,12 @@ pub static RAWTRACEPOINT: ProbeKind = ProbeKind {
 };
 
 fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
-    let name = match spec.parts.as_slice() {
-        [n] | [_, n] if !n.is_empty() => n.as_str(),
+    let (module, name) = match spec.parts.as_slice() {
+        [n] if !n.is_empty() => ("*", n.as_str()),
+        [m, n] if !n.is_empty() => (m.as_str(), n.as_str()),
         _ => return Err(spec.malformed()),
     };
+    let modules = glob::parse(module.as_bytes());
     let names = if is_pattern(name) {
         kernel.raw_tracepoints(name).map_err(|e| spec.unknowable(e))?
     } else {
@@ -40,14 +43,24 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             Some(f) => (ProgType::BtfTracepoint, Some(f.btf_id)),
             None => (ProgType::RawTracepoint, None),
         };
+        let of = function.as_ref().and_then(|f| f.module.as_deref()).unwrap_or("vmlinux").to_owned();
+        // What is not known is taken at its word.
+        if function.is_some() && !modules.matches(of.as_bytes()) {
+            continue;
+        }
         found.push(Resolved {
             prog_type,
-            name: format!("rawtracepoint:{name}"),
+            name: format!("rawtracepoint:{of}:{name}"),
             function: String::new(),
             target: Target::RawTracepoint { name, btf_id },
             context: Context::RawTracepoint(function.map(Rc::new)),
             multi: false,
         });
+    }
+    if found.is_empty() {
+        return Err(spec
+            .missing(format!("module `{module}` has no raw tracepoint `{name}`"))
+            .help("rtrace -l 'rawtracepoint:*' lists all of them"));
     }
     Ok(found)
 }

@@ -472,11 +472,14 @@ impl Programs {
         }
         let specials = |p: &&AttachPoint| p.target.is_special();
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();
-        // Nothing to trace is an error whatever is tolerated; usually, so is an attach point as written of which
-        // nothing is left.
+        // Nothing to trace is an error whatever is tolerated, unless there is a `begin` to run; usually, so is an attach
+        // point as written of which nothing is left.
+        let begins = context.bundle.programs.iter().flat_map(|p| &p.attach).any(|p| matches!(p.target, Target::Begin));
         let whole = context.bundle.config.missing_probes == MissingProbes::Error;
-        let fatal =
-            attached.missing.iter().find(|m| attached.count <= special || (whole && !attached.spans.contains(&m.span)));
+        let fatal = attached
+            .missing
+            .iter()
+            .find(|m| (attached.count <= special && !begins) || (whole && !attached.spans.contains(&m.span)));
         match fatal {
             Some(Missing { name, reason, span }) => {
                 Err(AttachError::Point { name: name.clone(), span: *span, reason: reason.clone() })

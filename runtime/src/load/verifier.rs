@@ -86,6 +86,7 @@ fn position(instruction: u32, code: &Code, btf: Option<&LoadedBtf>, sources: &So
 
 /// Parts of complaints and what to do about them.
 const ADVICE: &[(&str, &str)] = &[
+    ("bpf_override_return", "the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE: no function can be overridden"),
     ("unknown func", "this kernel lacks the helper: a newer kernel or another way to get the value is needed"),
     ("invalid func unknown", "this kernel lacks the helper: a newer kernel or another way to get the value is needed"),
     (
@@ -111,6 +112,13 @@ fn advice(message: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_for_a_helper_before_that_for_all() {
+        let of = |helper: &str| advice(&format!("program of this type cannot use helper {helper}")).unwrap();
+        assert!(of("bpf_override_return#58").contains("CONFIG_BPF_KPROBE_OVERRIDE"));
+        assert!(of("bpf_get_attach_cookie#174").contains("this kind of probe"));
+    }
 
     const OLD: &str = "\
 ; $x = @m[pid];
