@@ -6,7 +6,6 @@
 //! functions.
 
 use std::io::{BufWriter, Write};
-use std::ops::ControlFlow;
 
 use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
 use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
@@ -264,13 +263,12 @@ impl Lister<'_> {
             }
         } else {
             let Some(modules) = module.map(Glob::new) else { return self.functions_everywhere(kind, &names) };
-            self.kernel.each_traceable(&mut |name, of| {
+            for (name, of) in self.kernel.traceable()? {
                 let of = of.unwrap_or(b"vmlinux");
                 if names.matches(name) && modules.matches(of) {
                     lines.push(&[of, name]);
                 }
-                ControlFlow::Continue(())
-            })?;
+            }
         }
         for line in lines.sorted() {
             self.function(kind, line)?;
@@ -280,18 +278,15 @@ impl Lister<'_> {
 
     /// Without a module in the pattern, lines are names, which come sorted: they are written as they come.
     fn functions_everywhere(&mut self, kind: &'static str, names: &Glob<'_>) -> Done {
-        let mut done = Ok(());
-        let mut last = Vec::new();
-        self.kernel.each_traceable(&mut |name, _| {
+        let mut last: &[u8] = b"";
+        for (name, _) in self.kernel.traceable()? {
             // Once, though several modules may have it.
-            if names.matches(name) && name != last.as_slice() {
-                last.clear();
-                last.extend_from_slice(name);
-                done = self.function(kind, name);
+            if names.matches(name) && name != last {
+                last = name;
+                self.function(kind, name)?;
             }
-            if done.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        done
+        }
+        Ok(())
     }
 
     fn function(&mut self, kind: &'static str, line: &[u8]) -> Done {

@@ -3,6 +3,7 @@
 
 use super::hurry::{self, Hurry};
 use super::{Link, Reason};
+use crate::kernel::kcore::Memory;
 use crate::kernel::text;
 use crate::sys::{self, PerfAttr};
 use rtrace_lang::bundle::{AttachPoint, Target};
@@ -57,7 +58,7 @@ type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
 pub(super) struct Places {
     addresses: Addresses,
     /// The kernel's code, where entries may be probed behind the place that ftrace has there.
-    code: Option<text::KernelText>,
+    code: Option<Memory>,
     _hurry: Option<Hurry>,
 }
 
@@ -75,7 +76,7 @@ impl Places {
         find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut addresses);
         // Each kprobe on a place of ftrace makes the kernel walk all such places several times; one on the
         // instruction behind is a breakpoint, and later a jump.
-        let code = cfg!(target_arch = "x86_64").then(text::KernelText::open).flatten();
+        let code = cfg!(target_arch = "x86_64").then(Memory::open).flatten();
         let hurry = code.is_some().then(|| Hurry::start(&[hurry::JUMPS])).flatten();
         Places { addresses, code, _hurry: hurry }
     }
@@ -112,7 +113,11 @@ pub(super) fn attach(
     let known = places.find(place);
     if !known.is_empty() {
         let each = known.iter().map(|address| {
-            let behind = places.code.as_ref().filter(|_| offset == 0 && !ret).and_then(|c| c.behind_entry(*address));
+            let behind = places
+                .code
+                .as_ref()
+                .filter(|_| offset == 0 && !ret)
+                .and_then(|code| text::behind_entry(code, *address));
             match behind.map(at) {
                 Some(Ok(link)) => Ok(link),
                 _ => at(address.wrapping_add(offset)),

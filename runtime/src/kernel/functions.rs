@@ -2,7 +2,7 @@
 //!
 //! Owns `available_filter_functions`, the kprobe blacklist and /proc/kallsyms. All three are made by the
 //! kernel as they are read (45,000 to 200,000 lines), so none is read for an exact name that BTF knows. Of the
-//! first two one list is made, sorted and without what patterns leave out, which `cache.rs` keeps for the commands
+//! first two (the first from memory where `ftrace.rs` can read it) one list is made, sorted and without what patterns leave out, which `cache.rs` keeps for the commands
 //! that follow. Everybody sees that list, so that answers do not depend on where it came from.
 
 use std::cell::{OnceCell, RefCell};
@@ -14,7 +14,9 @@ use std::path::Path;
 
 use rtrace_lang::kernel::{FunctionName, KernelError};
 
+use super::btf;
 use super::cache::{Cache, Key};
+use super::ftrace;
 use super::glob::Glob;
 use super::renamed;
 use super::tracefs::Tracefs;
@@ -29,8 +31,12 @@ pub struct Functions {
     addresses: RefCell<HashMap<String, Option<u64>>>,
 }
 
-/// What is called with the name and module of each function; it may stop the pass.
-pub type EachFunction<'a> = dyn FnMut(&[u8], Option<&[u8]>) -> ControlFlow<()> + 'a;
+/// What the list is made from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub tracefs: &'a Tracefs,
+    pub btf: &'a btf::Facts,
+}
 
 /// Calls `each` with every line of a file, without the newline, reading as much as the kernel hands over.
 fn each_line(path: &Path, each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), KernelError> {
@@ -168,26 +174,32 @@ fn lines_of(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Makes the list, or takes it from the cache.
-fn load(tracefs: &Tracefs) -> Result<Vec<u8>, KernelError> {
-    if let Ok(root) = tracefs.root()
+fn load(sources: Sources<'_>) -> Result<Vec<u8>, KernelError> {
+    if let Ok(path) = sources.tracefs.root().map(|root| root.join("available_filter_functions"))
         // Opening costs nothing, and tells whether it could be read.
-        && let Ok(mut file) = File::open(root.join("available_filter_functions"))
+        && let Ok(mut file) = File::open(&path)
     {
         let cache = Cache::of_root().zip(Key::now(Path::new(BLACKLIST).exists()));
         if let Some(list) = cache.as_ref().and_then(|(cache, key)| cache.read(key)) {
             return Ok(list);
         }
-        let mut text = Vec::with_capacity(2 << 20);
-        file.read_to_end(&mut text).map_err(|e| KernelError {
-            message: format!("cannot read {}: {e}", root.join("available_filter_functions").display()),
-            help: None,
-        })?;
         // Without it (no debugfs), a few functions too many are listed.
         let blacklist = std::fs::read(BLACKLIST);
+        let unchanged = |key: &Key| Key::now(blacklist.is_ok()).as_ref() == Some(key);
+        // Memory is read without a lock: where modules came or went meanwhile, it may be wrong.
+        let mut text = match cache.as_ref().and_then(|_| ftrace::functions(sources.btf, &path)) {
+            Some(text) if cache.as_ref().is_some_and(|(_, key)| unchanged(key)) => text,
+            _ => Vec::new(),
+        };
+        if text.is_empty() {
+            text.reserve(2 << 20);
+            file.read_to_end(&mut text)
+                .map_err(|e| KernelError { message: format!("cannot read {}: {e}", path.display()), help: None })?;
+        }
         let list = make_list(&text, blacklist.as_deref().unwrap_or_default());
         // Written only if nothing changed meanwhile. Failing, the next command makes the list again.
         if let Some((cache, key)) = cache
-            && Key::now(blacklist.is_ok()).as_ref() == Some(&key)
+            && unchanged(&key)
         {
             drop(cache.write(&key, &list));
         }
@@ -205,33 +217,27 @@ fn load(tracefs: &Tracefs) -> Result<Vec<u8>, KernelError> {
 }
 
 impl Functions {
-    /// Calls `each` with name and module of every function that kprobes can be placed on, sorted: those that ftrace
-    /// knows, else (no permission, no tracefs) the text symbols of kallsyms.
-    pub fn each_traceable(&self, tracefs: &Tracefs, each: &mut EachFunction<'_>) -> Result<(), KernelError> {
-        let list = self.list.get_or_init(|| load(tracefs)).as_deref().map_err(Clone::clone)?;
-        for line in lines_of(list) {
-            let (name, module) = match memchr::memchr(b'\t', line) {
-                Some(tab) => (line.get(..tab).unwrap_or_default(), line.get(tab + 1..)),
-                None => (line, None),
-            };
-            if each(name, module).is_break() {
-                break;
-            }
-        }
-        Ok(())
+    /// Name and module of every function that kprobes can be placed on, sorted: those that ftrace knows, else (no
+    /// permission, no tracefs) the text symbols of kallsyms.
+    pub fn traceable(&self, sources: Sources<'_>) -> Result<impl Iterator<Item = (&[u8], Option<&[u8]>)>, KernelError> {
+        let list = self.list.get_or_init(|| load(sources)).as_deref().map_err(Clone::clone)?;
+        Ok(lines_of(list).map(|line| match memchr::memchr(b'\t', line) {
+            Some(tab) => (line.get(..tab).unwrap_or_default(), line.get(tab + 1..)),
+            None => (line, None),
+        }))
     }
 
     /// The functions that match, sorted; `module` is a pattern, with `vmlinux` for the kernel itself.
     pub fn matching(
         &self,
-        tracefs: &Tracefs,
+        sources: Sources<'_>,
         module: Option<&str>,
         pattern: &str,
     ) -> Result<Vec<FunctionName>, KernelError> {
         let names = Glob::new(pattern);
         let modules = module.map(Glob::new);
         let mut found = Vec::new();
-        self.each_traceable(tracefs, &mut |name, module| {
+        for (name, module) in self.traceable(sources)? {
             let base = || names.exact().is_none() && base_name(name).is_some_and(|base| names.matches(base));
             if (names.matches(name) || base())
                 && modules.as_ref().is_none_or(|m| m.matches(module.unwrap_or(b"vmlinux")))
@@ -239,11 +245,10 @@ impl Functions {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 found.push(FunctionName { name: text(name), module: module.map(text) });
                 if names.exact().is_some() {
-                    return ControlFlow::Break(());
+                    break;
                 }
             }
-            ControlFlow::Continue(())
-        })?;
+        }
         if found.is_empty()
             && let Some(name) = names.exact()
         {
@@ -306,12 +311,12 @@ impl Functions {
 
     /// What a function that cannot be found is called here: its new name, its name with the compiler's suffix
     /// (`.isra.0`, `.constprop.0`), or one spelt nearly so. Reads the list of all functions.
-    pub fn nearest(&self, tracefs: &Tracefs, name: &str) -> Option<String> {
+    pub fn nearest(&self, sources: Sources<'_>, name: &str) -> Option<String> {
         let renames = renamed::successors(name);
         let mut renamed: Option<(usize, String)> = None;
         let mut variant: Option<String> = None;
         let mut best = super::Nearest::new(name);
-        self.each_traceable(tracefs, &mut |candidate, _| {
+        for (candidate, _) in self.traceable(sources).ok()? {
             if let Some(rank) = renames.iter().position(|r| r.as_bytes() == candidate) {
                 if renamed.as_ref().is_none_or(|(known, _)| rank > *known) {
                     renamed = Some((rank, String::from_utf8_lossy(candidate).into_owned()));
@@ -323,9 +328,7 @@ impl Functions {
             if candidate != name.as_bytes() {
                 best.offer(candidate);
             }
-            ControlFlow::Continue(())
-        })
-        .ok()?;
+        }
         if let Some((_, name)) = renamed {
             return Some(name);
         }
@@ -376,8 +379,10 @@ mod tests {
         let functions = Functions::default();
         let list = b"dummy_xmit\tdummy\nsame\nsame\taa\nvfs_copy.isra.0\nvfs_read\nvfs_reae\n".to_vec();
         assert!(functions.list.set(Ok(list)).is_ok());
+        let (tracefs, btf) = (Tracefs::default(), btf::Facts::default());
+        let sources = Sources { tracefs: &tracefs, btf: &btf };
         let found = |module, pattern| {
-            let found = functions.matching(&Tracefs::default(), module, pattern).expect("a list");
+            let found = functions.matching(sources, module, pattern).expect("a list");
             found.into_iter().map(|f| (f.name, f.module)).collect::<Vec<_>>()
         };
         let pair = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
@@ -386,7 +391,7 @@ mod tests {
         assert_eq!(found(None, "v*opy"), [pair("vfs_copy.isra.0", None)], "by the name in the source");
         assert_eq!(found(Some("vmlinux"), "*m*"), [pair("same", None)]);
         assert_eq!(found(Some("aa"), "same"), [pair("same", Some("aa"))]);
-        assert_eq!(functions.nearest(&Tracefs::default(), "vfs_reaf").as_deref(), Some("vfs_read"));
+        assert_eq!(functions.nearest(sources, "vfs_reaf").as_deref(), Some("vfs_read"));
     }
 
     #[test]

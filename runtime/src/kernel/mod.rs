@@ -9,22 +9,25 @@ mod cache;
 mod debug_file;
 mod dwarf;
 mod features;
+mod ftrace;
 mod functions;
 mod glob;
+mod hash;
 mod instructions;
+pub(crate) mod kcore;
 mod mapped;
 mod namespace;
 pub(crate) mod os;
 pub(crate) mod programs;
 mod renamed;
+mod symbol_table;
 pub(crate) mod text;
 mod tracefs;
 mod usdt;
 pub(crate) mod user;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use rtrace_lang::bundle::ProgType;
@@ -85,6 +88,10 @@ impl LiveKernel {
     /// The same for a type of maps (`enum bpf_map_type`).
     pub fn has_map(&self, number: u32, since: Version) -> bool {
         features::map(number).unwrap_or(self.version() >= since)
+    }
+
+    fn sources(&self) -> functions::Sources<'_> {
+        functions::Sources { tracefs: &self.tracefs, btf: &self.btf }
     }
 
     /// Whether the kernel describes its types (BTF).
@@ -153,7 +160,7 @@ impl Kernel for LiveKernel {
         {
             return Ok(vec![FunctionName { name: pattern.to_owned(), module: None }]);
         }
-        self.functions.matching(&self.tracefs, module, pattern)
+        self.functions.matching(self.sources(), module, pattern)
     }
 
     /// Exact names are answered from BTF alone; patterns leave out what ftrace cannot reach.
@@ -188,7 +195,7 @@ impl Kernel for LiveKernel {
     }
 
     fn nearest_function(&self, name: &str) -> Option<String> {
-        self.functions.nearest(&self.tracefs, name)
+        self.functions.nearest(self.sources(), name)
     }
 
     fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)> {
@@ -317,15 +324,18 @@ impl Kernel for LiveKernel {
 
     /// Each has a struct for its context and a function that stands for it.
     fn iterators(&self) -> Result<Vec<String>, KernelError> {
+        let mut kinds = Vec::new();
+        self.btf.each_name(btf::Kind::Struct, None, &mut |name| {
+            kinds.extend(name.strip_prefix(b"bpf_iter__").map(|kind| String::from_utf8_lossy(kind).into_owned()));
+        })?;
         let mut found = Vec::new();
-        for name in self.btf.type_names(TypeKind::Struct, &Glob::new("bpf_iter__*"))? {
-            if let Some(kind) = name.strip_prefix("bpf_iter__")
-                && self.btf.function(&format!("bpf_iter_{kind}"), Some("vmlinux"))?.is_some()
-            {
-                found.push(kind.to_owned());
+        for kind in kinds {
+            if self.btf.function(&format!("bpf_iter_{kind}"), Some("vmlinux"))?.is_some() {
+                found.push(kind);
             }
         }
         found.sort();
+        found.dedup();
         Ok(found)
     }
 
@@ -383,12 +393,13 @@ impl LiveKernel {
 
 /// What the listing needs beyond the trait: streams instead of lists, types as C writes them.
 impl LiveKernel {
-    /// See [`functions::Functions::each_traceable`].
-    pub(crate) fn each_traceable(&self, each: &mut functions::EachFunction<'_>) -> Result<(), KernelError> {
-        self.functions.each_traceable(&self.tracefs, each)
+    /// See [`functions::Functions::traceable`].
+    pub(crate) fn traceable(&self) -> Result<impl Iterator<Item = (&[u8], Option<&[u8]>)>, KernelError> {
+        self.functions.traceable(self.sources())
     }
 
-    /// Functions with BTF that ftrace can reach, with their module; `module` is a pattern as in the trait.
+    /// Functions with BTF that ftrace can reach, with their module, sorted within each; `module` is a pattern as in
+    /// the trait.
     pub(crate) fn each_btf_function(
         &self,
         module: Option<&str>,
@@ -396,42 +407,21 @@ impl LiveKernel {
         each: &mut dyn FnMut(&[u8], Option<&str>),
     ) -> Result<(), KernelError> {
         let modules = module.map(Glob::new);
-        let wanted = |name: &[u8]| modules.as_ref().is_none_or(|m| m.matches(name));
-        // `MODULE NAME` of what ftrace reaches, one after the other; a set of slices costs no allocation each.
-        let (mut text, mut ends) = (Vec::new(), vec![0]);
-        self.each_traceable(&mut |name, module| {
+        let mut reachable: BTreeMap<&[u8], Vec<&[u8]>> = BTreeMap::new();
+        for (name, module) in self.traceable()? {
             let module = module.unwrap_or(VMLINUX);
-            if names.matches(name) && wanted(module) {
-                for part in [module, b" ", name] {
-                    text.extend_from_slice(part);
-                }
-                ends.push(text.len());
+            if names.matches(name) && modules.as_ref().is_none_or(|m| m.matches(module)) {
+                reachable.entry(module).or_default().push(name);
             }
-            ControlFlow::Continue(())
-        })?;
-        let ranges = ends.iter().zip(ends.iter().skip(1));
-        let reachable: HashSet<&[u8]> = ranges.filter_map(|(start, end)| text.get(*start..*end)).collect();
-        if reachable.is_empty() {
-            return Ok(());
         }
-        let in_modules = self.btf.module_names();
-        let all = std::iter::once(None).chain(in_modules.iter().map(|m| Some(m.as_str())));
-        let mut key = Vec::new();
-        for module in all {
-            let prefix = module.map_or(VMLINUX, str::as_bytes);
-            // A module without a function that matches stays closed.
-            let of_module = |k: &[u8]| k.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(b" "));
-            if !wanted(prefix) || (module.is_some() && !reachable.iter().any(|k| of_module(k))) {
-                continue;
-            }
-            let mut is_reachable = |name: &[u8]| {
-                key.clear();
-                for part in [prefix, b" ", name] {
-                    key.extend_from_slice(part);
-                }
-                reachable.contains(key.as_slice())
+        for (module, names) in reachable {
+            let module = match module {
+                VMLINUX => None,
+                module => Some(String::from_utf8_lossy(module)),
             };
-            self.btf.each_function(module, self.most_arguments(), &mut is_reachable, &mut |name| each(name, module))?;
+            self.btf.each_function(module.as_deref(), self.most_arguments(), &names, &mut |name| {
+                each(name, module.as_deref());
+            })?;
         }
         Ok(())
     }
@@ -474,7 +464,7 @@ impl LiveKernel {
         self.btf.raw_prototype(name).ok().flatten()
     }
 
-    /// The names of vmlinux's types of one kind that match.
+    /// The names of types of one kind that match, sorted; a pattern looks in all modules, too.
     pub(crate) fn type_names(&self, kind: TypeKind, names: &Glob<'_>) -> Result<Vec<String>, KernelError> {
         self.btf.type_names(kind, names)
     }

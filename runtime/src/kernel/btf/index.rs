@@ -5,6 +5,8 @@
 //! keeps the name offset and kind of every type; a name is then one search of the string section
 //! and one of the offsets. Layout: Documentation/bpf/btf.rst and include/uapi/linux/btf.h.
 
+use std::cell::OnceCell;
+
 use memmap2::Mmap;
 
 /// The kinds that names are asked for, as numbered by BTF.
@@ -37,6 +39,10 @@ impl Bytes {
 
 pub struct Index {
     bytes: Bytes,
+    /// Offset of the type section in `bytes`.
+    types: usize,
+    /// Where each type is, once asked for.
+    starts: OnceCell<Vec<u32>>,
     /// Offset and length of the string section in `bytes`.
     strings: (usize, usize),
     /// What name offsets of this object start at: the length of the base's strings, 0 for vmlinux.
@@ -58,6 +64,20 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     bytes.get(at..)?.first_chunk::<2>().map(|b| u16::from_ne_bytes(*b))
 }
+
+/// How many bytes follow the first twelve of a type.
+fn tail(kind: u8, count: usize) -> Option<usize> {
+    match kind {
+        2 | 7 | 8 | 9 | 10 | 11 | 12 | 16 | 18 => Some(0),
+        1 | 14 | 17 => Some(4),
+        3 => Some(12),
+        4 | 5 | 15 | 19 => Some(12 * count),
+        6 | FUNC_PROTO => Some(8 * count),
+        _ => None,
+    }
+}
+
+const FUNC_PROTO: u8 = 13;
 
 impl Index {
     /// Walks the types once. `base` is vmlinux for a module. `None` when this is not BTF as known.
@@ -93,14 +113,7 @@ impl Index {
             let kind = ((info >> 24) & 0x1f) as u8;
             let count = (info & 0xffff) as usize;
             at += 12;
-            let tail = match kind {
-                2 | 7 | 8 | 9 | 10 | 11 | 12 | 16 | 18 => 0,
-                1 | 14 | 17 => 4,
-                3 => 12,
-                4 | 5 | 15 | 19 => 12 * count,
-                6 | 13 => 8 * count,
-                _ => return None,
-            };
+            let tail = tail(kind, count)?;
             if kind == 6 || kind == 19 {
                 enums.push((id, at, count as u16, kind == 19));
                 knows_signs |= kind == 19 || info >> 31 == 1;
@@ -111,7 +124,8 @@ impl Index {
             id += 1;
         }
         let knows_signs = knows_signs || base.is_some_and(|b| b.knows_signs);
-        Some(Index { bytes, strings: (strings, strings_len), string_base, first_id, names, kinds, enums, knows_signs })
+        let (starts, strings) = (OnceCell::new(), (strings, strings_len));
+        Some(Index { bytes, types, starts, strings, string_base, first_id, names, kinds, enums, knows_signs })
     }
 
     /// One past the last id.
@@ -146,7 +160,15 @@ impl Index {
     pub fn string(&self, offset: u32) -> &[u8] {
         let Some(at) = offset.checked_sub(self.string_base) else { return &[] };
         let rest = self.string_section().get(at as usize..).unwrap_or_default();
-        rest.split(|b| *b == 0).next().unwrap_or_default()
+        rest.get(..memchr::memchr(0, rest).unwrap_or(rest.len())).unwrap_or_default()
+    }
+
+    /// The string at a name offset, for a module also one of the base's.
+    pub fn name<'a>(&'a self, base: Option<&'a Index>, offset: u32) -> &'a [u8] {
+        match base {
+            Some(base) if offset < self.string_base => base.string(offset),
+            _ => self.string(offset),
+        }
     }
 
     /// The name of a type, if it is of this kind.
@@ -177,6 +199,38 @@ impl Index {
             .zip(&self.kinds)
             .zip(ids)
             .filter_map(move |((offset, k), id)| (*k == kind as u8).then_some((id, *offset)))
+    }
+
+    /// The bytes of a type of this object, and of all that follow.
+    fn at(&self, id: u32) -> Option<&[u8]> {
+        let starts = self.starts.get_or_init(|| {
+            let mut at = self.types;
+            let start = |kind: &u8| {
+                let start = at as u32;
+                let count = u16_at(self.bytes.get(), at + 4).unwrap_or(0);
+                at += 12 + tail(*kind, count.into()).unwrap_or(0);
+                start
+            };
+            self.kinds.iter().map(start).collect()
+        });
+        self.bytes.get().get(*starts.get(id.checked_sub(self.first_id)? as usize)? as usize..)
+    }
+
+    /// Whether a trampoline can carry the arguments of a FUNC: not if their number is variable or above `most`.
+    pub fn fits_trampoline(&self, base: Option<&Index>, id: u32, most: usize) -> bool {
+        let fits = || {
+            let prototype = u32_at(self.at(id)?, 8)?;
+            let object = if prototype < self.first_id { base? } else { self };
+            let bytes = object.at(prototype)?;
+            let info = u32_at(bytes, 4)?;
+            let count = (info & 0xffff) as usize;
+            // A last parameter without name and type stands for `...`.
+            let is_variable =
+                |last: usize| Some(u32_at(bytes, 4 + 8 * last)? == 0 && u32_at(bytes, 8 + 8 * last)? == 0);
+            let variable = count > 0 && is_variable(count)?;
+            Some((info >> 24) as u8 & 0x1f == FUNC_PROTO && count <= most && !variable)
+        };
+        fits().unwrap_or(false)
     }
 
     /// The enum that has an enumerator of this name, and its value as unsigned bits.

@@ -11,7 +11,7 @@ mod index;
 mod program;
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -24,6 +24,7 @@ use rtrace_lang::kernel::{Function, KernelError, TypeKind};
 use rtrace_lang::types::{Type, TypeId};
 
 use super::glob::Glob;
+use super::hash::BuildNameHasher;
 use index::{Bytes, Index};
 
 pub use declare::{Prototype, keyword};
@@ -317,58 +318,39 @@ impl Facts {
         Vec::new()
     }
 
-    /// Whether a trampoline can carry the arguments of a FUNC: not if their number is variable or above `most`.
-    fn fits_trampoline(&self, object: &Object, id: u32, most: usize) -> bool {
-        let proto = |id| match object.types.resolve_type_by_id(id) {
-            Ok(btf_rs::Type::Func(f)) => object.types.resolve_chained_type(&f).ok(),
-            _ => None,
-        };
-        match proto(id) {
-            Some(btf_rs::Type::FuncProto(p)) => {
-                p.parameters.len() <= most && p.parameters.last().is_none_or(|last| !last.is_variadic())
-            }
-            _ => false,
-        }
-    }
-
-    /// Calls `each` with the name of every function in one object (`None`: vmlinux) that passes `wanted` and whose
-    /// arguments, at most `most`, a trampoline can carry.
+    /// Calls `each` with those names, in their order, that are functions of one object (`None`: vmlinux) whose arguments,
+    /// at most `most`, a trampoline can carry.
     pub fn each_function(
         &self,
         module: Option<&str>,
         most: usize,
-        wanted: &mut dyn FnMut(&[u8]) -> bool,
+        names: &[&[u8]],
         each: &mut dyn FnMut(&[u8]),
     ) -> Result<(), KernelError> {
-        self.each_type(Kind::Func, module, &mut |object, id, name| {
-            if wanted(name) && self.fits_trampoline(object, id, most) {
-                each(name);
-            }
-        })
+        let vmlinux = self.vmlinux()?;
+        let Some(object) = self.object_of(module)? else { return Ok(()) };
+        let base = module.map(|_| &vmlinux.index);
+        let functions = object.index.all(Kind::Func).filter(|(id, _)| object.index.fits_trampoline(base, *id, most));
+        let mut known: HashSet<&[u8], BuildNameHasher> = HashSet::with_capacity_and_hasher(names.len(), <_>::default());
+        known.extend(functions.map(|(_, offset)| object.index.name(base, offset)));
+        names.iter().filter(|name| known.contains(*name)).for_each(|name| each(name));
+        Ok(())
+    }
+
+    /// vmlinux, or a module, if it has BTF.
+    fn object_of(&self, module: Option<&str>) -> Result<Option<Rc<Object>>, KernelError> {
+        match module {
+            None => Ok(Some(self.vmlinux()?.clone())),
+            Some(module) => self.module(module)?.map(|object| self.object(object)).transpose(),
+        }
     }
 
     /// Calls `each` with the name of every type of one kind in one object (`None`: vmlinux).
     pub fn each_name(&self, kind: Kind, module: Option<&str>, each: &mut dyn FnMut(&[u8])) -> Result<(), KernelError> {
-        self.each_type(kind, module, &mut |_, _, name| each(name))
-    }
-
-    fn each_type(
-        &self,
-        kind: Kind,
-        module: Option<&str>,
-        each: &mut dyn FnMut(&Object, u32, &[u8]),
-    ) -> Result<(), KernelError> {
         let vmlinux = self.vmlinux()?;
-        let object = match module {
-            None => vmlinux.clone(),
-            Some(module) => match self.module(module)? {
-                Some(object) => self.object(object)?,
-                None => return Ok(()),
-            },
-        };
-        for (id, offset) in object.index.all(kind) {
-            let own = object.index.string(offset);
-            each(&object, id, if own.is_empty() { vmlinux.index.string(offset) } else { own });
+        if let Some(object) = self.object_of(module)? {
+            let base = module.map(|_| &vmlinux.index);
+            object.index.all(kind).for_each(|(_, offset)| each(object.index.name(base, offset)));
         }
         Ok(())
     }
@@ -391,18 +373,21 @@ impl Facts {
         Ok(found)
     }
 
-    /// Names of vmlinux's types of one kind that match, sorted. An exact name is looked up, in modules too.
+    /// Names of types of one kind that match, of vmlinux and of all modules, sorted.
     pub fn type_names(&self, kind: TypeKind, pattern: &Glob<'_>) -> Result<Vec<String>, KernelError> {
         if let Some(name) = pattern.exact() {
             return Ok(self.find(name, kinds(kind))?.map(|_| name.to_owned()).into_iter().collect());
         }
         let mut found = Vec::new();
-        for kind in kinds(kind) {
-            self.each_name(*kind, None, &mut |name| {
-                if !name.is_empty() && pattern.matches(name) {
-                    found.push(String::from_utf8_lossy(name).into_owned());
-                }
-            })?;
+        let modules = self.module_names();
+        for module in std::iter::once(None).chain(modules.iter().map(|m| Some(m.as_str()))) {
+            for kind in kinds(kind) {
+                self.each_name(*kind, module, &mut |name| {
+                    if !name.is_empty() && pattern.matches(name) {
+                        found.push(String::from_utf8_lossy(name).into_owned());
+                    }
+                })?;
+            }
         }
         found.sort();
         found.dedup();
