@@ -114,6 +114,9 @@ impl Facts {
             }
             _ => {}
         }
+        if lines.is_empty() {
+            return format!("{head} {{}}");
+        }
         let inside: String = lines.iter().flat_map(|entry| entry.lines()).map(|line| format!("\t{line}\n")).collect();
         format!("{head} {{\n{inside}}}")
     }
