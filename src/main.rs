@@ -74,8 +74,8 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if !cli.addr2line.is_empty() {
         let (text, errors) = rtrace_runtime::addr2line::text(&cli.addr2line, cli.vmlinux.as_deref());
         print(&text)?;
-        let errors: Vec<String> = errors.iter().map(|e| Failure::plain(e, e.help().as_deref()).0).collect();
-        return if errors.is_empty() { Ok(0) } else { Err(Failure(errors.concat())) };
+        let errors: Vec<String> = errors.iter().map(|e| Failure::plain(e, e.help().as_deref()).text).collect();
+        return if errors.is_empty() { Ok(0) } else { Err(Failure::text(errors.concat())) };
     }
     let unused: Vec<_> = cli.no_feature.iter().filter_map(|f| f.0).collect();
     let kernel = LiveKernel::for_process(cli.pid).without(&unused);
