@@ -2,8 +2,9 @@
 //!
 //! Owns `available_filter_functions`, the kprobe blacklist and /proc/kallsyms. All three are made by the
 //! kernel as they are read (45,000 to 200,000 lines), so none is read for an exact name that BTF knows. Of the
-//! first two (the first from memory where `ftrace.rs` can read it) one list is made, sorted and without what patterns leave out, which `cache.rs` keeps for the commands
-//! that follow. Everybody sees that list, so that answers do not depend on where it came from.
+//! first two one list is made, sorted and without what patterns leave out; of the first, `ftrace.rs` reads what it is
+//! made of where it can. `cache.rs` keeps the list for the commands that follow. Everybody sees that list, so that
+//! answers do not depend on where it came from.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
