@@ -20,10 +20,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn aggregate(&mut self, map: MapId, key: Option<&Expr>, value: Option<&Expr>) -> Result<()> {
         let def = self.map_def(map)?;
         let Type::Agg(agg) = &def.value else { return self.unexpected("this aggregation") };
+        let span = self.span;
         let value = match value {
             Some(value) => self.number(value)?,
             None => self.ir.int(1),
         };
+        self.span = span;
         match def.storage {
             Storage::Global { offset, stripes, stride } => {
                 let p = self.stripe(offset, stripes, stride);
@@ -61,8 +63,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         key: Option<&Expr>,
         failed: crate::llvm::ir::Block<'c>,
     ) -> Result<Ptr<'c>> {
-        let mark = self.mark();
+        let (mark, span) = (self.mark(), self.span);
         let key = self.key(key)?;
+        self.span = span;
         let ir = self.ir;
         let found = ir.block("found");
         if def.key.is_none() {

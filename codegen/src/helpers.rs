@@ -40,6 +40,7 @@ helpers! {
     PROBE_READ_KERNEL_STR = 115, "probe_read_kernel_str";
     SEND_SIGNAL_THREAD = 117, "send_signal_thread";
     JIFFIES64 = 118, "jiffies64";
+    GET_NS_CURRENT_PID_TGID = 120, "get_ns_current_pid_tgid";
     KTIME_GET_BOOT_NS = 125, "ktime_get_boot_ns";
     SEQ_PRINTF = 126, "seq_printf";
     SEQ_WRITE = 127, "seq_write";

@@ -288,8 +288,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             Storage::Map { object, .. } => object,
         };
-        let mark = self.mark();
+        let (mark, span) = (self.mark(), self.span);
         let key = self.key(key)?;
+        self.span = span;
         let ir = self.ir;
         let (found, missing, again, lost, done) =
             (ir.block("found"), ir.block("missing"), ir.block("again"), ir.block("lost"), ir.block("done"));

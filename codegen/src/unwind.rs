@@ -208,6 +208,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let (mm, known) = (self.number(mm)?, self.number(regs)?);
         let asked = regs.constant() == Some(0);
         let state = self.scratch_at(unwinder.state)?;
+        let process = self.process_id();
         let ir = self.ir;
         let place = |offset: u32| ir.offset(state.ptr, i64::from(offset));
         let set = |offset: u32, value: Val<'c>| ir.store(place(offset), value, 8, 8);
@@ -222,7 +223,6 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ] {
             set(offset, ir.int(value));
         }
-        let process = ir.shr(ir.helper(GET_CURRENT_PID_TGID, &[], Effect::None), ir.int(32), false);
         set(at::PROCESS, process);
         let (user, head, again, done) = (ir.block("user"), ir.block("frame"), ir.block("caller"), ir.block("unwound"));
         // Threads of the kernel have no stack of a program.

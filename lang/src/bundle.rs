@@ -612,6 +612,8 @@ pub struct Config {
     pub hist_quantiles: bool,
     /// Trace only this process, its threads included (`-p`).
     pub pid: Option<u32>,
+    /// Device and inode of the pid namespace that processes are numbered in, where it is not the first.
+    pub pid_namespace: Option<(u64, u64)>,
     pub mode: Mode,
 }
 
@@ -646,6 +648,7 @@ impl Default for Config {
             max_strlen: 1024,
             hist_quantiles: false,
             pid: None,
+            pid_namespace: None,
             mode: Mode::Trace,
         }
     }

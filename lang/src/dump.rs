@@ -116,7 +116,9 @@ impl Dump<'_> {
             }
             Action::PrintValue => "print".into(),
             Action::PrintMap { map, top, div } => format!("print {}{}", self.map(*map), partly(*top, *div)),
-            Action::PrintEntry { map, top, div, .. } => format!("print entry of {}{}", self.map(*map), partly(*top, *div)),
+            Action::PrintEntry { map, top, div, .. } => {
+                format!("print entry of {}{}", self.map(*map), partly(*top, *div))
+            }
             Action::Clear { map } => format!("clear {}", self.map(*map)),
             Action::Zero { map } => format!("zero {}", self.map(*map)),
             Action::Exit => "exit".into(),

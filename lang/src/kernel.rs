@@ -320,6 +320,10 @@ pub trait Kernel {
     fn nearest_bpf_function(&self, _name: &str) -> Option<String> {
         None
     }
+    /// Whether a module is loaded or built in. For messages.
+    fn has_module(&self, _module: &str) -> bool {
+        true
+    }
     /// A function that the user may have meant: a new name of a renamed one, or one spelt nearly so.
     fn nearest_function(&self, name: &str) -> Option<String>;
     /// The tracepoint spelt nearest to this one.
@@ -403,7 +407,7 @@ pub trait Kernel {
 
     /// The id of a cgroup by path.
     fn cgroup_id(&self, path: &str) -> Result<u64, KernelError>;
-    /// The `st_dev` and inode of a process's pid namespace when it is not the initial one.
+    /// Device (`dev_t` of the kernel) and inode of the pid namespace that rtrace runs in, when it is not the initial one.
     fn pid_namespace(&self) -> Option<(u64, u64)>;
     /// The function of an executable nearest to an unknown one. For messages.
     fn nearest_user_symbol(&self, _path: &str, _name: &str) -> Option<String> {

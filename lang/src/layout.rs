@@ -169,6 +169,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     typed.time_formats = checked.time_formats;
     typed.config = options.run.clone();
     typed.config.pid = options.pid;
+    typed.config.pid_namespace = kernel.pid_namespace();
     typed.config.max_strlen = options.max_strlen;
     typed.license = options.license.clone();
     if errors.is_empty() { Ok(typed) } else { Err(errors) }

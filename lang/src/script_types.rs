@@ -444,6 +444,10 @@ impl Kernel for WithScript<'_> {
     fn pid_namespace(&self) -> Option<(u64, u64)> {
         self.kernel.pid_namespace()
     }
+
+    fn has_module(&self, module: &str) -> bool {
+        self.kernel.has_module(module)
+    }
 }
 
 /// Whether a member is declared in the byte order of the network.

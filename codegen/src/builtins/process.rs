@@ -26,19 +26,38 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
-    /// The process id, as user space counts.
-    pub(super) fn process_id(&self) -> Val<'c> {
-        let both = self.ir.helper(GET_CURRENT_PID_TGID, &[], Effect::None);
+    /// The process id (thread group), as user space counts where rtrace runs.
+    pub fn process_id(&mut self) -> Val<'c> {
+        let both = self.numbers(false);
         self.ir.shr(both, self.ir.int(32), false)
+    }
+
+    /// The numbers of the running process (upper half) and thread, where rtrace runs or in the first namespace. Where
+    /// rtrace runs, a process outside of its namespace is 0.
+    fn numbers(&mut self, first: bool) -> Val<'c> {
+        let Some((device, inode)) = self.unit.typed.config.pid_namespace.filter(|_| !first) else {
+            return self.ir.helper(GET_CURRENT_PID_TGID, &[], Effect::None);
+        };
+        // `struct bpf_pidns_info`: thread, process. The kernel clears it when it fails.
+        let mark = self.mark();
+        let info = self.word();
+        let ir = self.ir;
+        let args = [ir.int(device as i64).into(), ir.int(inode as i64).into(), info.ptr.into(), ir.int(8).into()];
+        ir.store(info.ptr, ir.int(0), 8, 8);
+        ir.helper(GET_NS_CURRENT_PID_TGID, &args, Effect::Any);
+        let both = ir.load(info.ptr, 8, 8, false);
+        self.release(mark);
+        both
     }
 }
 
-fn pid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
-    Ok(l.process_id())
+fn pid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let both = l.numbers(call.arg(0).is_some());
+    Ok(l.ir.shr(both, l.ir.int(32), false))
 }
 
-fn tid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
-    let both = l.ir.helper(GET_CURRENT_PID_TGID, &[], Effect::None);
+fn tid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let both = l.numbers(call.arg(0).is_some());
     Ok(l.ir.narrow(both, 32, false))
 }
 

@@ -19,7 +19,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "pid",
         signatures: &["pid", "pid(init|curr_ns)"],
-        doc: "The process (thread group) that is running, numbered as outside of all containers.",
+        doc: "The process (thread group) that is running, numbered as where rtrace runs; in a container, 0 for those outside. With `init`, numbered as outside of all containers.",
         arity: (0, 1),
         example: "kprobe:vfs_read { @[pid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
@@ -29,7 +29,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "tid",
         signatures: &["tid", "tid(init|curr_ns)"],
-        doc: "The thread that is running, numbered as outside of all containers.",
+        doc: "The thread that is running, numbered as where rtrace runs; in a container, 0 for those outside. With `init`, numbered as outside of all containers.",
         arity: (0, 1),
         example: "kprobe:vfs_read { @[tid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
@@ -308,10 +308,13 @@ pub(super) static ROWS: &[Builtin] = &[
     },
 ];
 
-/// `pid` and `tid`. rtrace runs where the numbers of the first namespace are its own, so both words mean the same.
+/// `pid` and `tid`; the argument of the lowered call asks for the number in the first namespace.
 fn number_of(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     match call.arg(0) {
-        Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "init" || word == "curr_ns" => {}
+        Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "init" => {
+            return Ok(call.lowered(vec![Expr::int(1, Type::Bool, call.span)], Type::U32));
+        }
+        Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "curr_ns" => {}
         Some(other) => {
             return Err(Diagnostic::error(Code::BadValue, other.span, "there is no such namespace of processes")
                 .note("namespaces: init, curr_ns"));

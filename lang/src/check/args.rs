@@ -4,7 +4,7 @@ use super::Checker;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, network_size_of};
-use crate::probes::{Context, a_probe, no_facts};
+use crate::probes::{Context, a_probe, no_facts, undescribed};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
@@ -49,12 +49,12 @@ impl Checker<'_> {
             Context::KernelEntry { function, module } => {
                 let found = self.kernel.function(&function, module.as_deref()).map_err(|e| no_facts(e, span))?;
                 let Some(f) = found else {
-                    return Err(Diagnostic::error(
-                        Code::UnknownField,
-                        span,
-                        format!("the kernel's type information does not describe `{function}`"),
-                    )
-                    .help("use arg0, arg1, … and cast them"));
+                    let places = self.kernel.traceable_functions(module.as_deref(), &function).unwrap_or_default();
+                    let module = places.first().and_then(|p| p.module.as_deref()).or(module.as_deref());
+                    let message = undescribed(self.kernel, &function, module);
+                    return Err(
+                        Diagnostic::error(Code::UnknownField, span, message).help("use arg0, arg1, … and cast them")
+                    );
                 };
                 let Some(n) = f.params.iter().position(|p| p.0 == name) else {
                     let names: Vec<&str> = f.params.iter().map(|p| p.0.as_str()).collect();

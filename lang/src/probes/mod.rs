@@ -22,6 +22,7 @@ mod special;
 mod timer;
 mod tracepoint;
 mod trampoline;
+pub(crate) use trampoline::undescribed;
 mod trial;
 mod uprobe;
 mod usdt;

@@ -5,7 +5,7 @@ use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Version};
 use std::rc::Rc;
 
 pub static FENTRY: ProbeKind = ProbeKind {
@@ -64,13 +64,16 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
             Some(f) => found.push(f),
             None => {
-                let traceable = kernel.traceable_functions(module, function).is_ok_and(|list| !list.is_empty());
-                if traceable {
+                let traceable = kernel.traceable_functions(module, function).unwrap_or_default();
+                if let Some(found) = traceable.first() {
                     let other = if ret { "kretprobe" } else { "kprobe" };
                     return Err(spec
-                        .missing(format!("the kernel's type information does not describe `{function}`"))
+                        .missing(undescribed(kernel, function, found.module.as_deref()))
                         .note(format!("{} needs to know the types of a function's arguments", spec.kind))
                         .help(format!("{other}:{function} can trace it")));
+                }
+                if let Some(module) = module.filter(|m| *m != "vmlinux" && !kernel.has_module(m)) {
+                    return Err(spec.missing(format!("there is no module `{module}`: it is not loaded")));
                 }
                 let error =
                     spec.missing(format!("the kernel has no function `{function}` that {} can trace", spec.kind));
@@ -95,4 +98,20 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             }
         })
         .collect())
+}
+
+/// Why the types of a function are not known.
+pub(crate) fn undescribed(kernel: &dyn Kernel, function: &str, module: Option<&str>) -> String {
+    let Some(module) = module.filter(|m| *m != "vmlinux") else {
+        return format!("the kernel's type information does not describe `{function}`");
+    };
+    if kernel.version() < Version(5, 11) {
+        return format!("`{function}` is of module `{module}`, and before Linux 5.11 modules have no type information");
+    }
+    if kernel.btf_functions(Some(module), "*").is_ok_and(|list| list.is_empty()) {
+        return format!(
+            "module `{module}` has no type information (/sys/kernel/btf/{module}) to describe `{function}`"
+        );
+    }
+    format!("the type information of module `{module}` does not describe `{function}`")
 }

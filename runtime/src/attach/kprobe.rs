@@ -3,6 +3,7 @@
 
 use super::hurry::{self, Hurry};
 use super::{Link, Reason};
+use crate::kernel::functions::has_module;
 use crate::kernel::kcore::Memory;
 use crate::kernel::text;
 use crate::sys::{self, PerfAttr};
@@ -157,6 +158,9 @@ pub(super) fn attach(
             }
             links => return links.map_err(|e| reason(&e, offset)),
         }
+    }
+    if let Some(module) = module.filter(|m| *m != "vmlinux" && !has_module(m)) {
+        return Err(Reason(format!("there is no module {module}: it is not loaded")));
     }
     Err(reason(&error, offset))
 }

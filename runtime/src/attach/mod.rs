@@ -62,16 +62,32 @@ impl Reason {
         {
             return reason;
         }
+        if matches!(code, libc::EPERM | libc::EACCES)
+            && let Some(reason) = locked_down()
+        {
+            return reason;
+        }
         match words.iter().find(|(errno, _)| *errno == code) {
             Some((_, text)) => Reason((*text).to_owned()),
-            None if matches!(code, libc::EPERM | libc::EACCES) => Reason(
-                "not allowed: this needs root or CAP_PERFMON, and no lockdown of the kernel in confidentiality mode"
-                    .to_owned(),
-            ),
+            None if matches!(code, libc::EPERM | libc::EACCES) => {
+                Reason("not allowed: this needs root or CAP_PERFMON".to_owned())
+            }
             None if code == libc::EMFILE => Reason("too many open files: raise the limit (ulimit -n)".to_owned()),
             None => Reason(error.to_string()),
         }
     }
+}
+
+/// Whether the kernel is locked down so that it allows no kprobes (`LOCKDOWN_KPROBES` of linux/security.h).
+fn locked_down() -> Option<Reason> {
+    let modes = std::fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    modes.contains("[confidentiality]").then(|| {
+        Reason(
+            "not allowed: the kernel is locked down in confidentiality mode (/sys/kernel/security/lockdown); fentry and \
+             tracepoints may work"
+                .to_owned(),
+        )
+    })
 }
 
 /// Whether this kernel keeps perf events, which most probes are, from us: some distributions' kernels have a level 3 that

@@ -337,6 +337,11 @@ impl Functions {
     }
 }
 
+/// Whether a module is loaded, or built in with something to tell.
+pub fn has_module(module: &str) -> bool {
+    std::path::Path::new("/sys/module").join(module.replace('-', "_")).is_dir()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

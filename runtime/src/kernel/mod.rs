@@ -10,7 +10,7 @@ mod debug_file;
 mod dwarf;
 mod features;
 mod ftrace;
-mod functions;
+pub(crate) mod functions;
 mod glob;
 mod hash;
 mod instructions;
@@ -351,6 +351,10 @@ impl Kernel for LiveKernel {
 
     fn pid_namespace(&self) -> Option<(u64, u64)> {
         namespace::pid_namespace()
+    }
+
+    fn has_module(&self, module: &str) -> bool {
+        functions::has_module(module)
     }
 
     fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String> {

@@ -35,5 +35,7 @@ pub fn pid_namespace() -> Option<(u64, u64)> {
     /// PROC_PID_INIT_INO, include/linux/proc_ns.h
     const INITIAL: u64 = 0xEFFF_FFFC;
     let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
-    (namespace.ino() != INITIAL).then(|| (namespace.dev(), namespace.ino()))
+    // MKDEV, include/linux/kdev_t.h
+    let device = u64::from(libc::major(namespace.dev())) << 20 | u64::from(libc::minor(namespace.dev()));
+    (namespace.ino() != INITIAL).then(|| (device, namespace.ino()))
 }

@@ -68,9 +68,10 @@ impl Maps {
             created.into_iter().zip(&bundle.map_objects).map(|(data, def)| BpfMap { data, def: def.clone() }).collect();
         Ok(Maps {
             defs: bundle.maps.clone(),
-            stacks: (0..).zip(&objects).find(|(_, o)| o.def.symbol == STACKS_SYMBOL).map(|(at, o)| {
-                Mutex::new(Stacks::new(at, u64::from(o.def.max_entries), &bundle.maps))
-            }),
+            stacks: (0..)
+                .zip(&objects)
+                .find(|(_, o)| o.def.symbol == STACKS_SYMBOL)
+                .map(|(at, o)| Mutex::new(Stacks::new(at, u64::from(o.def.max_entries), &bundle.maps))),
             objects,
             memory: sys::SharedWords::map(globals.fd().as_fd(), bundle.globals.size as usize)?,
             _globals: globals,

@@ -87,6 +87,16 @@ fn position(instruction: u32, code: &Code, btf: Option<&LoadedBtf>, sources: &So
 /// Parts of complaints and what to do about them.
 const ADVICE: &[(&str, &str)] = &[
     ("bpf_override_return", "the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE: no function can be overridden"),
+    // `enum lockdown_reason` of linux/security.h: what is forbidden is as if it were not there.
+    (
+        "bpf_probe_read",
+        "the kernel gives programs none of its memory: it is locked down in confidentiality mode \
+         (/sys/kernel/security/lockdown), where probes can only count and tell who runs",
+    ),
+    (
+        "bpf_probe_write_user",
+        "the kernel is locked down (/sys/kernel/security/lockdown): programs may not write to processes",
+    ),
     ("unknown func", "this kernel lacks the helper: a newer kernel or another way to get the value is needed"),
     ("invalid func unknown", "this kernel lacks the helper: a newer kernel or another way to get the value is needed"),
     (
@@ -145,6 +155,10 @@ processed 2 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_stat
         assert_eq!(at, Some(1));
         assert!(message.starts_with("program of this type"), "{message}");
         assert!(advice(&message).is_some());
+        for words in ["program of this type cannot use helper", "unknown func"] {
+            let read = advice(&format!("{words} bpf_probe_read_kernel#113"));
+            assert!(read.is_some_and(|a| a.contains("locked down in confidentiality mode")), "{read:?}");
+        }
     }
 
     #[test]
