@@ -3,10 +3,10 @@
 //! Values that live in memory are `aggregate.rs`'s, map access `maps.rs`'s, functions `builtins/`'s.
 
 use crate::helpers;
-use crate::llvm::ir::{Block, Effect, Pred, Val};
+use crate::llvm::ir::{Block, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::{LocalSlot, Lower};
-use rtrace_lang::bundle::{PROBE_ID_MAGIC, ProbeIdSource};
+use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, PROBES_SYMBOL, ProbeIdSource, Target, Together};
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::grammar::ast::BinOp;
@@ -41,7 +41,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 let start = self.ir.and(self.ir.opaque(loc), self.ir.int(0xffff));
                 Ok(self.ir.add(self.context_address(), start))
             }
-            ExprKind::ProbeId => Ok(self.probe_id()),
+            ExprKind::ProbeId => self.probe_id(),
             ExprKind::Call { builtin, args } => self.call_scalar(e, builtin.name, args),
             ExprKind::Foreign { name, params, args } => self.foreign(e, name, params, args),
             ExprKind::Invoke { function, args } => self.invoke(*function, args),
@@ -161,11 +161,44 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         }
     }
 
-    fn probe_id(&self) -> Val<'c> {
-        match self.program.probe_id {
-            ProbeIdSource::Cookie => self.ir.helper(helpers::GET_ATTACH_COOKIE, &[self.context.into()], Effect::None),
-            ProbeIdSource::Patch | ProbeIdSource::Unused => self.ir.opaque(self.ir.int(PROBE_ID_MAGIC as i64)),
+    /// The identifier of the probe that fired. A copy of the program that serves many functions at once finds it by the
+    /// address; what that copy does not need, and what it alone needs, the verifier knows to be dead by the patched number.
+    fn probe_id(&mut self) -> Result<Val<'c>> {
+        let ir = self.ir;
+        let cookie = |context: Ptr<'c>| ir.helper(helpers::GET_ATTACH_COOKIE, &[context.into()], Effect::None);
+        let patched = || ir.opaque(ir.int(PROBE_ID_MAGIC as i64));
+        let by_cookie = self.program.probe_id == ProbeIdSource::Cookie;
+        if self.program.together != Together::Event {
+            return Ok(if by_cookie { cookie(self.context) } else { patched() });
         }
+        let Some(probes) = self.unit.object_named(PROBES_SYMBOL) else { return self.unexpected("this probe") };
+        let unknown = ir.int(PROBE_ID_LOOKUP as i64);
+        let (lookup, found, single, done) =
+            (ir.block("shared"), ir.block("known"), ir.block("single"), ir.block("identified"));
+        let id = patched();
+        ir.cond_br(ir.icmp(Pred::EQ, id, unknown), lookup, single);
+        ir.at(lookup);
+        let returns = self.program.attach.iter().any(|a| matches!(a.target, Target::Kprobe { ret: true, .. }));
+        let address = if returns {
+            ir.helper(helpers::GET_FUNC_IP, &[self.context.into()], Effect::None)
+        } else {
+            ir.load_context(self.context, self.unit.typed.instruction_pointer, 8, false)
+        };
+        let mark = self.mark();
+        let key = self.word();
+        ir.store(key.ptr, address, 8, 8);
+        let entry = ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[probes.into(), key.ptr.into()]);
+        self.release(mark);
+        let missed = ir.here();
+        ir.cond_br(ir.is_null(entry), done, found);
+        ir.at(found);
+        let by_address = ir.load(entry, 8, 8, false);
+        ir.br(done);
+        ir.at(single);
+        let own = if by_cookie { cookie(self.context) } else { id };
+        ir.br(done);
+        ir.at(done);
+        Ok(ir.phi(&[(unknown, missed), (by_address, found), (own, single)]))
     }
 
     fn arith(&mut self, op: BinOp, left: &Expr, right: &Expr, ty: &Type) -> Result<Val<'c>> {

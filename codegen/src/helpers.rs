@@ -51,6 +51,7 @@ helpers! {
     GET_CURRENT_TASK_BTF = 158, "get_current_task_btf";
     FOR_EACH_MAP_ELEM = 164, "for_each_map_elem";
     D_PATH = 147, "d_path";
+    GET_FUNC_IP = 173, "get_func_ip";
     GET_ATTACH_COOKIE = 174, "get_attach_cookie";
     TASK_PT_REGS = 175, "task_pt_regs";
     LOOP = 181, "loop";

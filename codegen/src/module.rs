@@ -349,7 +349,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
         symbol: p.symbol.clone(),
         prog_type: p.prog_type,
         probe_id: p.probe_id,
-        multi: p.multi,
+        together: p.together,
         attach: p.attach.clone(),
         span: (p.span.start, p.span.end),
     });

@@ -7,7 +7,8 @@ mod support;
 
 use aya_obj::Object;
 use rtrace_codegen::Options;
-use rtrace_lang::bundle::{Bundle, PLACED_SCRATCH_SYMBOL, SCRATCH_SYMBOL};
+use rtrace_lang::bundle::{Bundle, PLACED_SCRATCH_SYMBOL, PROBES_SYMBOL, SCRATCH_SYMBOL, Together};
+use rtrace_lang::kernel::Version;
 use std::path::Path;
 
 fn parse(bundle: &Bundle) -> Object {
@@ -123,6 +124,25 @@ fn bodies_of_loops_are_linked_to_their_programs() {
     assert_eq!(function.func_info.func_info.len(), 4);
     let references = function.instructions.iter().filter(|i| i.code == 0x18 && i.src_reg() == 4);
     assert_eq!(references.count(), 3);
+}
+
+#[test]
+fn what_shares_an_event_finds_its_function_by_address() {
+    let functions = "tcp_*,kprobe:vfs_* { @[func] = count(); }";
+    // The instruction pointer of x86-64 and a look-up; or, in a copy for one function, the number that is patched in, or
+    // (Linux 5.15) the cookie.
+    for (version, own) in [(Version(5, 10), None), (Version(5, 15), Some("call get_attach_cookie"))] {
+        let output = support::compile_on(version, &format!("kprobe:{functions}"));
+        assert_eq!(output.bundle.programs[0].together, Together::Event);
+        assert!(parse(&output.bundle).maps.contains_key(PROBES_SYMBOL));
+        let code = output.bpf.unwrap();
+        for part in ["0x7274726163654944", "(r1 +128)", "= rt_probes"].into_iter().chain(own) {
+            assert_eq!(code.matches(part).count(), 1, "{part} in\n{code}");
+        }
+    }
+    let output = support::compile_on(Version(6, 12), &format!("kprobe:{functions}"));
+    assert_eq!(output.bundle.programs[0].together, Together::Link);
+    assert!(!output.bpf.unwrap().contains("rt_probes"));
 }
 
 #[test]

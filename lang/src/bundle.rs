@@ -10,13 +10,14 @@
 //!   [`Globals`] says what lies where;
 //! * events go through the ring buffer [`RINGBUF_SYMBOL`]; [`EventLayout`] describes their bytes;
 //! * a program that asks for its probe identifier holds the 64-bit constant [`PROBE_ID_MAGIC`] in an
-//!   `ld_imm64` instruction for the loader to patch, or reads the attach cookie ([`ProbeIdSource`]).
+//!   `ld_imm64` instruction for the loader to patch, or reads the attach cookie ([`ProbeIdSource`]); one that many
+//!   kprobes may share as one event ([`Together::Event`]) finds it in [`PROBES_SYMBOL`] if [`PROBE_ID_LOOKUP`] is patched in.
 
 use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 12;
+pub const FORMAT_VERSION: u32 = 13;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -32,7 +33,12 @@ pub const UNWIND_SYMBOL: &str = "rt_unwind";
 pub const WANTED_SYMBOL: &str = "rt_wanted";
 /// Perf event array for `skboutput`.
 pub const PACKETS_SYMBOL: &str = "rt_packets";
+/// Hash of probe identifiers (`u64`) by address (`u64`): the instruction pointer as the program of a kprobe sees it, or
+/// what `bpf_get_func_ip` gives at a return.
+pub const PROBES_SYMBOL: &str = "rt_probes";
 pub const PROBE_ID_MAGIC: u64 = 0x7274_7261_6365_4944;
+/// In place of [`PROBE_ID_MAGIC`]: look the identifier up.
+pub const PROBE_ID_LOOKUP: u64 = u64::MAX;
 
 /// The unwind tables that `dw_ustack` walks stacks by: how programs, which read them, and the runtime, which makes
 /// them from `.eh_frame`, lay them out. Numbers are little-endian, all rows have [`unwind::ROW`] bytes.
@@ -161,13 +167,22 @@ pub enum ProbeIdSource {
     Cookie,
 }
 
+/// How many attach points of a program are attached at once. What cannot be is attached one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Together {
+    No,
+    /// With one multi link (kprobe.multi, uprobe.multi).
+    Link,
+    /// As one event of tracefs with many kprobes (Linux 5.4).
+    Event,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgramDef {
     pub symbol: String,
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
-    /// Attach with one multi link (kprobe.multi, uprobe.multi), falling back to single links.
-    pub multi: bool,
+    pub together: Together,
     pub attach: Vec<AttachPoint>,
     /// The clause in the sources.
     pub span: (u32, u32),

@@ -7,7 +7,7 @@
 
 use crate::bundle::{
     Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage,
-    Target, Watched,
+    Target, Together, Watched,
 };
 use crate::typed::{Bits, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind, Typed};
 use crate::types::{Agg, Space, StackMode, Type};
@@ -144,8 +144,10 @@ impl Dump<'_> {
             ProbeIdSource::Patch => head.push_str(", probe by patch"),
             ProbeIdSource::Cookie => head.push_str(", probe by cookie"),
         }
-        if program.multi {
-            head.push_str(", multi");
+        match program.together {
+            Together::No => {}
+            Together::Link => head.push_str(", multi"),
+            Together::Event => head.push_str(", event"),
         }
         self.line(&head);
         self.functions = program.functions.iter().map(|f| f.name.clone()).collect();

@@ -2,8 +2,8 @@
 //! in the memory that all programs share.
 
 use crate::bundle::{
-    Action, EnumDef, Globals, MapDef, MapObject, PACKETS_SYMBOL, RINGBUF_SYMBOL, RecordDef, RecordField, STACKS_SYMBOL,
-    Storage, UNWIND_SYMBOL, WANTED_SYMBOL, unwind,
+    Action, EnumDef, Globals, MapDef, MapObject, PACKETS_SYMBOL, PROBES_SYMBOL, ProbeIdSource, RINGBUF_SYMBOL,
+    RecordDef, RecordField, STACKS_SYMBOL, Storage, Together, UNWIND_SYMBOL, WANTED_SYMBOL, unwind,
 };
 use crate::check::{Checked, MapInfo};
 use crate::codes::Code;
@@ -151,6 +151,13 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
             unwind::WANTED_FILES,
         ));
     }
+    let shared =
+        checked.programs.iter().filter(|p| p.together == Together::Event && p.probe_id != ProbeIdSource::Unused);
+    let addresses: usize = shared.map(|p| p.attach.len()).sum();
+    if addresses > 0 {
+        // A name may stand for several functions.
+        typed.map_objects.push(object(PROBES_SYMBOL, map_type::HASH, 8, 8, 2 * addresses as u32));
+    }
     for ty in &all_types {
         walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));
     }
@@ -167,6 +174,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     typed.probes = checked.probes;
     typed.events = checked.events;
     typed.time_formats = checked.time_formats;
+    typed.instruction_pointer = options.arch.instruction_pointer();
     typed.config = options.run.clone();
     typed.config.pid = options.pid;
     typed.config.pid_namespace = kernel.pid_namespace();

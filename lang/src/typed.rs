@@ -6,7 +6,7 @@
 
 use crate::builtins::Builtin;
 use crate::bundle::{AttachPoint, Config, EnumDef, EventDef, Globals, MapDef, MapObject, ProbeIdSource, ProbeInfo};
-use crate::bundle::{ProgType, RecordDef};
+use crate::bundle::{ProgType, RecordDef, Together};
 use crate::source::Span;
 use crate::types::{Space, Type};
 use rtrace_grammar::ast::BinOp;
@@ -32,6 +32,8 @@ pub struct Typed {
     pub enums: Vec<EnumDef>,
     pub records: Vec<RecordDef>,
     pub config: Config,
+    /// Offset of the instruction pointer in `struct pt_regs`.
+    pub instruction_pointer: u32,
     /// What the kernel is told that the programs' license is.
     pub license: String,
 }
@@ -43,7 +45,7 @@ pub struct Program {
     pub symbol: String,
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
-    pub multi: bool,
+    pub together: Together,
     pub attach: Vec<AttachPoint>,
     pub locals: Vec<Local>,
     pub body: Vec<Stmt>,

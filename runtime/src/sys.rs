@@ -12,5 +12,5 @@ mod os;
 pub use bpf::*;
 pub use caps::*;
 pub use info::*;
-pub use keeper::{Keeper, Setting, try_lock};
+pub use keeper::{Keeper, Setting, lock, try_lock};
 pub use os::*;

@@ -29,6 +29,12 @@ pub fn try_compile(script: &str) -> Result<Output, String> {
     try_compile_for(script, &modern())
 }
 
+/// Compiles a script for a kernel of this version whose types are those of the recorded one.
+pub fn compile_on(version: Version, script: &str) -> Output {
+    let kernel = Recorded::parse(version, TYPES, FORMATS).expect("the recorded facts");
+    compile_with(&kernel, script, &Options::default()).unwrap_or_else(|text| panic!("{script}\n{text}"))
+}
+
 /// What a kernel of today has.
 pub fn modern() -> Options {
     Options { atomics: true, for_each: true, bpf_loop: true, ..Options::default() }
@@ -41,13 +47,16 @@ pub fn kernel() -> Recorded {
 
 /// The same for a kernel that has only what the options say.
 pub fn try_compile_for(script: &str, how: &Options) -> Result<Output, String> {
-    let kernel = kernel();
+    compile_with(&kernel(), script, how)
+}
+
+fn compile_with(kernel: &Recorded, script: &str, how: &Options) -> Result<Output, String> {
     let mut sources = SourceMap::default();
     sources.add("script.rt", script);
     let mut options = config::Options { unsafe_: true, ..config::Options::default() };
     let text = |d: Vec<rtrace_lang::diag::Diagnostic>| render(&d, &sources, false);
     let ast = driver::parse(&sources, 0).map_err(text)?;
-    let typed = driver::analyse(ast, &mut options, &sources, &kernel).map_err(text)?;
+    let typed = driver::analyse(ast, &mut options, &sources, kernel).map_err(text)?;
     let how = Options { bpf: true, ..how.clone() };
     rtrace_codegen::compile(&typed, &sources, &how).map_err(text)
 }

@@ -28,7 +28,7 @@ pub(crate) use convert::kept;
 pub(crate) use expr::string;
 pub(crate) use type_names::primitive;
 
-use crate::bundle::{Action, AttachPoint, EventDef, EventLayout, ProbeIdSource, ProbeInfo, ProgType, Target};
+use crate::bundle::{Action, AttachPoint, EventDef, EventLayout, ProbeIdSource, ProbeInfo, ProgType, Target, Together};
 use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result, Severity};
@@ -80,8 +80,9 @@ pub(crate) struct Checked {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// From so many tracepoints of system calls on, one link to their functions is worth it.
-const MANY_CALLS: usize = 8;
+/// From so many tracepoints of system calls on, one link to their functions is worth it; from so many functions on, one
+/// event.
+const MANY: usize = 8;
 
 /// The attach point that a body is being checked for.
 #[derive(Clone, Debug)]
@@ -431,17 +432,7 @@ impl Checker<'_> {
             (true, true) => ProbeIdSource::Cookie,
             (true, false) => ProbeIdSource::Patch,
         };
-        let mut multi = many && draft.targets.iter().all(|(t, _)| t.multi) && probe_id != ProbeIdSource::Patch;
-        if prog_type == ProgType::Tracepoint {
-            // Functions of system calls stand for their tracepoints only where nothing can tell them apart.
-            multi &= draft.targets.len() >= MANY_CALLS && !draft.specific && !draft.kernel_frames;
-        }
-        let feature = match draft.targets.first().map(|(t, _)| &t.target) {
-            Some(Target::Uprobe { .. } | Target::Usdt { .. }) => Feature::UprobeMulti,
-            _ => Feature::KprobeMulti,
-        };
-        // The kernel is asked only where it matters.
-        multi = multi && self.kernel.has(feature);
+        let together = self.together(&draft, probe_id);
         let attach = draft
             .targets
             .iter()
@@ -463,13 +454,39 @@ impl Checker<'_> {
             symbol: format!("{clean}_{number}"),
             prog_type,
             probe_id,
-            multi,
+            together,
             attach,
             locals: draft.locals,
             body: draft.body,
             functions: draft.functions,
             span: clause.probe.span,
         }
+    }
+
+    /// How the attach points of a draft are attached. The kernel is asked only where it matters.
+    fn together(&self, draft: &Draft<'_>, probe_id: ProbeIdSource) -> Together {
+        let many = draft.targets.len() >= MANY;
+        let Some((first, _)) = draft.targets.first() else { return Together::No };
+        if draft.targets.len() < 2 || !draft.targets.iter().all(|(t, _)| t.multi) {
+            return Together::No;
+        }
+        // Functions of system calls stand for their tracepoints only where nothing can tell them apart.
+        if first.prog_type == ProgType::Tracepoint && (!many || draft.specific || draft.kernel_frames) {
+            return Together::No;
+        }
+        let (of_kernel, feature) = match first.target {
+            Target::Uprobe { .. } | Target::Usdt { .. } => (false, Feature::UprobeMulti),
+            _ => (true, Feature::KprobeMulti),
+        };
+        if probe_id != ProbeIdSource::Patch && self.kernel.has(feature) {
+            return Together::Link;
+        }
+        // At a return, the instruction pointer does not tell which function it is.
+        let returns = matches!(first.target, Target::Kprobe { ret: true, .. });
+        if of_kernel && many && (!draft.uses_id || !returns || self.kernel.has(Feature::GetFuncIp)) {
+            return Together::Event;
+        }
+        Together::No
     }
 
     fn declare_map(&mut self, decl: &ast::MapDecl) {

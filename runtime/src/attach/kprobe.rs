@@ -51,6 +51,15 @@ pub(super) struct Place<'p> {
     pub ret: bool,
 }
 
+/// A function to be probed: its address, that of the first instruction behind what is there for ftrace, and whether the
+/// probe is for its return.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub entry: u64,
+    pub behind: Option<u64>,
+    pub ret: bool,
+}
+
 /// The addresses of functions, by name and module.
 type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
 
@@ -66,11 +75,19 @@ pub(super) struct Places {
 impl Places {
     /// For what is to be attached one by one; nothing is looked up for a few.
     pub fn of(points: &[&AttachPoint]) -> Places {
-        let name = |p: &&AttachPoint| match &p.target {
+        Places::look_up(points.iter().filter_map(|p| match &p.target {
             Target::Kprobe { function, module, .. } => Some((function.clone(), module.clone())),
             _ => None,
-        };
-        let mut addresses: Addresses = points.iter().filter_map(name).map(|n| (n, Vec::new())).collect();
+        }))
+    }
+
+    /// For many functions that become one event: those that tracepoints of system calls stand for, too.
+    pub fn of_functions(points: &[&AttachPoint]) -> Places {
+        Places::look_up(points.iter().filter_map(|p| function(&p.target)).map(|(name, module, _)| (name, module)))
+    }
+
+    fn look_up(names: impl Iterator<Item = (String, Option<String>)>) -> Places {
+        let mut addresses: Addresses = names.map(|n| (n, Vec::new())).collect();
         if addresses.len() < hurry::MANY {
             return Places::default();
         }
@@ -85,6 +102,18 @@ impl Places {
     fn find(&self, place: Place<'_>) -> &[u64] {
         let key = (place.function.to_owned(), place.module.map(str::to_owned));
         self.addresses.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    fn behind(&self, entry: u64) -> Option<u64> {
+        self.code.as_ref().and_then(|code| text::behind_entry(code, entry))
+    }
+
+    /// The functions that a target stands for.
+    pub fn spots(&self, target: &Target) -> Vec<Spot> {
+        let Some((name, module, ret)) = function(target) else { return Vec::new() };
+        let entries = self.addresses.get(&(name, module)).map_or([].as_slice(), Vec::as_slice);
+        let spot = |entry| Spot { entry, behind: if ret { None } else { self.behind(entry) }, ret };
+        entries.iter().copied().map(spot).collect()
     }
 }
 
@@ -114,11 +143,7 @@ pub(super) fn attach(
     let known = places.find(place);
     if !known.is_empty() {
         let each = known.iter().map(|address| {
-            let behind = places
-                .code
-                .as_ref()
-                .filter(|_| offset == 0 && !ret)
-                .and_then(|code| text::behind_entry(code, *address));
+            let behind = if offset == 0 && !ret { places.behind(*address) } else { None };
             match behind.map(at) {
                 Some(Ok(link)) => Ok(link),
                 _ => at(address.wrapping_add(offset)),
@@ -343,6 +368,14 @@ fn symbol(target: &Target) -> Option<(String, bool)> {
             Some((format!("{prefix}{}", name.strip_prefix("sys_enter_")?), false))
         }
         _ => None,
+    }
+}
+
+/// The function of a target that may be probed together with others: its name, its module, and whether at its return.
+fn function(target: &Target) -> Option<(String, Option<String>, bool)> {
+    match target {
+        Target::Kprobe { function, module, offset: 0, ret } => Some((function.clone(), module.clone(), *ret)),
+        other => symbol(other).map(|(name, ret)| (name, None, ret)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is attached, and how it is taken off.
 
 use super::hurry::{self, Hurry};
+use super::kprobe_events::Definition;
 use crate::sys::{self, PerfControl};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,6 +21,8 @@ pub struct Link {
     /// Closed before the event.
     link: Option<OwnedFd>,
     event: Option<OwnedFd>,
+    /// What the event is, if it was made for this link: goes after it.
+    definition: Option<Definition>,
     /// fentry or fexit, slow to detach.
     trampoline: bool,
     /// Closing the event waits for grace periods of the kernel.
@@ -34,8 +37,8 @@ pub struct Link {
     probe: Option<u32>,
     /// The function that was taken for one that is not there.
     variant: Option<String>,
-    /// Hits missed so far.
-    missed: u64,
+    /// Hits missed so far, by probe where they are known for each.
+    missed: Vec<(Option<u32>, u64)>,
 }
 
 impl Link {
@@ -51,6 +54,11 @@ impl Link {
     /// The same, of an event whose closing waits.
     pub(super) fn waiting(self) -> Link {
         Link { waits: true, ..self }
+    }
+
+    /// The same, of an event that was made for it.
+    pub(super) fn defined_by(self, definition: Definition) -> Link {
+        Link { definition: Some(definition), ..self }
     }
 
     /// The same, of a watchpoint.
@@ -80,8 +88,10 @@ impl Link {
 
     /// Asks the kernel how many hits were missed, if there still is something to ask.
     fn count_missed(&mut self) {
-        if let Some(missed) = self.link.as_ref().and_then(|fd| sys::missed_hits(fd.as_fd()).ok()) {
-            self.missed = missed;
+        if let Some(definition) = &self.definition {
+            self.missed = definition.missed().into_iter().map(|(probe, count)| (Some(probe), count)).collect();
+        } else if let Some(missed) = self.link.as_ref().and_then(|fd| sys::missed_hits(fd.as_fd()).ok()) {
+            self.missed = vec![(self.probe, missed)];
         }
     }
 
@@ -117,7 +127,8 @@ impl Drop for Links {
     fn drop(&mut self) {
         self.close_links(|link| link.event.is_some());
         let slow = self.0.iter().filter(|l| l.waits && l.event.is_some()).count();
-        let _hurry = (slow >= hurry::MANY).then(|| Hurry::start(&[hurry::GRACE_PERIODS, hurry::JUMPS]));
+        let many = slow >= hurry::MANY || self.0.iter().any(|l| l.definition.is_some());
+        let _hurry = many.then(|| Hurry::start(&[hurry::GRACE_PERIODS, hurry::JUMPS]));
         self.0.clear();
     }
 }
@@ -148,7 +159,7 @@ impl Links {
 
     /// Program, probe where there is only one, and hits missed as counted last.
     pub fn missed(&self) -> impl Iterator<Item = (usize, Option<u32>, u64)> {
-        self.0.iter().map(|l| (l.program, l.probe, l.missed))
+        self.0.iter().flat_map(|l| l.missed.iter().map(|(probe, count)| (l.program, *probe, *count)))
     }
 
     /// Stops the probes as far as that is quick: taking a kprobe or a trampoline out makes the kernel wait each

@@ -5,6 +5,7 @@
 mod hurry;
 mod iter;
 pub mod kprobe;
+mod kprobe_events;
 mod link;
 pub mod perf;
 pub mod raw_tracepoint;
@@ -17,9 +18,12 @@ pub mod watchpoint;
 use crate::load::{self, LoadError, Loaded, Multi, Variant, program};
 use crate::sys;
 use kprobe::{Place, Places};
+use kprobe_events::Identities;
 pub use link::Link;
 use link::Links;
-use rtrace_lang::bundle::{AttachPoint, Bundle, MissingProbes, ProbeIdSource, ProgType, ProgramDef, Target};
+use rtrace_lang::bundle::{
+    AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
+};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -158,6 +162,8 @@ pub struct Attached {
     spans: HashSet<(u32, u32)>,
     /// Attach points that work; the places of a static probe are one.
     pub count: usize,
+    /// The probes that addresses stand for, where programs look that up.
+    identities: HashMap<u64, u32>,
     /// Clauses with the static probes that were counted.
     counted: HashSet<((u32, u32), u32)>,
     pub missing: Vec<Missing>,
@@ -321,15 +327,13 @@ fn copy_per_point(def: &ProgramDef) -> bool {
         || def.probe_id == ProbeIdSource::Patch
 }
 
-/// The multi link that a program asks for.
+/// The way to attach to many points at once that a program asks for.
 fn multi_of(def: &ProgramDef) -> Option<Multi> {
-    if !def.multi || def.attach.len() < 2 || def.probe_id == ProbeIdSource::Patch {
-        return None;
-    }
-    match def.attach.first()?.target {
-        Target::Kprobe { .. } | Target::Tracepoint { .. } => Some(Multi::Kprobe),
-        Target::Uprobe { .. } | Target::Usdt { .. } => Some(Multi::Uprobe),
-        _ => None,
+    match (def.together, &def.attach.first()?.target) {
+        (Together::No, _) => None,
+        (Together::Link, Target::Uprobe { .. } | Target::Usdt { .. }) => Some(Multi::Uprobe),
+        (Together::Link, _) => Some(Multi::Kprobe),
+        (Together::Event, _) => Some(Multi::Event),
     }
 }
 
@@ -339,7 +343,14 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     let mut missing = Vec::new();
     let (mut loaded, mut refused) = (HashSet::new(), Vec::new());
     for (program, def) in context.bundle.programs.iter().enumerate() {
-        if copy_per_point(def) {
+        let wanted = multi_of(def);
+        // A kernel before 5.18 (6.6 for uprobes) does not know the attach type.
+        if let Some(multi) = wanted
+            && let Ok(fd) = context.load(def, None, wanted)
+        {
+            let points = (0..def.attach.len()).collect();
+            instances.push(Instance { program, points, multi: Some(multi), fd });
+        } else if copy_per_point(def) {
             if def.attach.len() > MANY {
                 sys::raise_open_files();
             }
@@ -360,13 +371,7 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
             }
         } else {
             let points = (0..def.attach.len()).collect();
-            let wanted = multi_of(def);
-            let (multi, fd) = match context.load(def, None, wanted) {
-                // A kernel before 5.18 (6.6 for uprobes) does not know the attach type.
-                Err(_) if wanted.is_some() => (None, context.load(def, None, None)?),
-                other => (wanted, other?),
-            };
-            instances.push(Instance { program, points, multi, fd });
+            instances.push(Instance { program, points, multi: None, fd: context.load(def, None, None)? });
         }
     }
     // What the verifier refuses for every function of a wildcard is itself at fault.
@@ -456,8 +461,9 @@ impl Programs {
             if left.is_empty() {
                 continue;
             }
-            // Multi-link programs cannot be attached singly: load a plain copy.
-            let plain = instance.multi.map(|_| context.load(def, None, None)).transpose()?;
+            // Such programs cannot be attached singly: load a plain copy, or one for each point.
+            let patched = instance.multi.is_some() && copy_per_point(def);
+            let plain = instance.multi.filter(|_| !patched).map(|_| context.load(def, None, None)).transpose()?;
             let fd = plain.as_ref().unwrap_or(&instance.fd).as_fd();
             if left.len() > MANY {
                 sys::raise_open_files();
@@ -468,6 +474,8 @@ impl Programs {
             }
             for point in left {
                 let cookie = (def.probe_id == ProbeIdSource::Cookie).then_some(u64::from(point.probe));
+                let own = if patched { Some(context.load(def, Some(point), None)?) } else { None };
+                let fd = own.as_ref().map_or(fd, OwnedFd::as_fd);
                 match attach_one(context, fd, point, &places, cookie) {
                     Ok(links) => {
                         attached.notes.extend(context.note(point, &links));
@@ -483,6 +491,7 @@ impl Programs {
                     }
                     Err(reason) => return Err(context.error(point, reason)),
                 }
+                attached.copies.extend(own.map(|fd| (instance.program, fd)));
             }
             attached.copies.extend(plain.map(|fd| (instance.program, fd)));
         }
@@ -537,7 +546,7 @@ fn attach_one(
     }
 }
 
-/// Attaches as many points as possible with multi links; returns those left for single links.
+/// Attaches as many points as possible at once; returns those left for single links.
 fn attach_multi<'p>(
     context: &Context<'_>,
     instance: &Instance,
@@ -551,6 +560,15 @@ fn attach_multi<'p>(
     let (links, left) = match multi {
         Multi::Kprobe => kprobe::attach_multi(program, points, with_cookies),
         Multi::Uprobe => uprobe::attach_multi(program, points, with_cookies, context.pid),
+        Multi::Event => {
+            let map = context.loaded.maps.object_fd(PROBES_SYMBOL).filter(|_| def.probe_id != ProbeIdSource::Unused);
+            let identities = map.map(|map| Identities { map, known: &mut attached.identities });
+            let outcome = kprobe_events::attach(program, points, identities);
+            attached.notes.extend(outcome.partly.iter().map(|point| {
+                format!("{}: the kernel allows no probe in some of the functions of this name", context.name(point))
+            }));
+            (outcome.link.into_iter().collect(), outcome.left)
+        }
     };
     attached.links.extend(links.into_iter().map(|l| l.belonging(instance.program, None)));
     let done = points.iter().filter(|p| !left.iter().any(|l| std::ptr::eq(*l, **p)));

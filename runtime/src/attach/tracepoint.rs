@@ -3,10 +3,14 @@
 
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
-use std::os::fd::BorrowedFd;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// `PERF_TYPE_TRACEPOINT`
 const TRACEPOINT: u32 = 2;
+
+/// Where tracefs may be mounted.
+pub(super) const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 pub(super) fn attach(
     program: BorrowedFd<'_>,
@@ -15,26 +19,28 @@ pub(super) fn attach(
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     let id = id(category, name)?;
+    open(id).and_then(|event| Link::event(event, program, cookie)).map(|link| vec![link.waiting()]).map_err(|e| {
+        Reason::of(
+            &e,
+            &[
+                (libc::EACCES, "its program reads beyond the tracepoint's record"),
+                (libc::E2BIG, "64 programs are on it already"),
+            ],
+        )
+    })
+}
+
+/// A perf event of the tracepoint with this identifier.
+pub(super) fn open(id: u64) -> io::Result<OwnedFd> {
     // The program runs on all CPUs, whichever CPU the event is opened on.
     let attr = PerfAttr { kind: TRACEPOINT, config: id, sample: 1, ..PerfAttr::default() };
     sys::perf_event_open(&attr, -1, 0)
-        .and_then(|event| Link::event(event, program, cookie))
-        .map(|link| vec![link.waiting()])
-        .map_err(|e| {
-            Reason::of(
-                &e,
-                &[
-                    (libc::EACCES, "its program reads beyond the tracepoint's record"),
-                    (libc::E2BIG, "64 programs are on it already"),
-                ],
-            )
-        })
 }
 
 /// The tracepoint's identifier.
 fn id(category: &str, name: &str) -> Result<u64, Reason> {
     let mut mounted = false;
-    for tracefs in ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"] {
+    for tracefs in MOUNTS {
         let events = format!("{tracefs}/events");
         mounted |= std::path::Path::new(&events).exists();
         if let Ok(text) = std::fs::read_to_string(format!("{events}/{category}/{name}/id")) {

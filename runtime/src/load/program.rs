@@ -5,7 +5,7 @@ use super::LoadError;
 use super::object::{Code, Loaded};
 use super::verifier::VerifierError;
 use crate::sys;
-use rtrace_lang::bundle::{PROBE_ID_MAGIC, ProgType, ProgramDef};
+use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, ProgType, ProgramDef};
 use rtrace_lang::source::SourceMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,15 +18,19 @@ pub struct Variant<'a> {
     /// Function or tracepoint of a tracing program, with the BTF of its module or the BPF program that has it.
     pub btf_id: u32,
     pub attach_to: Option<BorrowedFd<'a>>,
-    /// Load for a multi link instead of single ones.
+    /// Load for many attach points at once instead of single ones.
     pub multi: Option<Multi>,
 }
 
-/// Kinds of multi links.
+/// Ways to attach to many points at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Multi {
+    /// kprobe.multi
     Kprobe,
+    /// uprobe.multi
     Uprobe,
+    /// One event of tracefs with many kprobes.
+    Event,
 }
 
 /// Verifier logs grow to this size; what is longer is reported without its reason.
@@ -38,7 +42,7 @@ const LD_IMM64: u64 = 0x18;
 /// `enum bpf_prog_type` and the expected attach type.
 fn kernel_types(prog_type: ProgType, multi: Option<Multi>) -> (u32, u32) {
     match (prog_type, multi) {
-        (ProgType::Kprobe, None) => (2, 0),
+        (ProgType::Kprobe, None) | (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Event)) => (2, 0),
         (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Kprobe)) => (2, sys::TRACE_KPROBE_MULTI),
         (ProgType::Kprobe, Some(Multi::Uprobe)) => (2, sys::TRACE_UPROBE_MULTI),
         (ProgType::Tracepoint, _) => (5, 0),
@@ -60,7 +64,8 @@ pub fn load(
 ) -> Result<OwnedFd, LoadError> {
     let code =
         loaded.code.get(&def.symbol).ok_or_else(|| LoadError::Object(format!("it has no program {}", def.symbol)))?;
-    let patched = variant.probe.map(|probe| patch(&code.instructions, u64::from(probe)));
+    let shared = (variant.multi == Some(Multi::Event)).then_some(PROBE_ID_LOOKUP);
+    let patched = variant.probe.map(u64::from).or(shared).map(|probe| patch(&code.instructions, probe));
     let (prog_type, expected_attach_type) = kernel_types(def.prog_type, variant.multi);
     let mut request = sys::ProgLoad {
         prog_type,

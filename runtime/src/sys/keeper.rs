@@ -1,4 +1,4 @@
-//! Kernel settings that are changed for a moment, and put back whatever happens to this process: a small child
+//! Kernel settings that are changed for some time, and put back whatever happens to this process: a small child
 //! waits for the end of its parent's descriptor, by closing or by dying, and writes the old values.
 
 use std::fs::File;
@@ -6,11 +6,29 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-/// A setting to put back: the open file and its old text.
+/// A setting to put back: the open file and what to write to it at the end.
 #[derive(Debug)]
 pub struct Setting {
     pub file: File,
     pub old: Vec<u8>,
+}
+
+/// The child's name, so that `killall rtrace` lets it do its work.
+const NAME: &std::ffi::CStr = c"rtrace-keeper";
+/// What is in use by a dying process is tried again after so many nanoseconds, so many times: 30 s.
+const PAUSE: i64 = 10_000_000;
+const TRIES: usize = 3000;
+
+/// Takes an exclusive lock of a file, once nobody else has it.
+pub fn lock(file: &File) -> io::Result<()> {
+    // SAFETY: takes two integers.
+    while unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// Takes an exclusive lock of a file; `false` when somebody else has it.
@@ -78,6 +96,7 @@ unsafe fn wait_and_restore(settings: &[Setting], line: i32, keep: &[i32]) -> ! {
     // were copied with it; nothing is allocated or freed.
     unsafe {
         libc::setsid();
+        libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
         let mut next = 0u32;
         for fd in keep {
             let fd = *fd as u32;
@@ -91,9 +110,27 @@ unsafe fn wait_and_restore(settings: &[Setting], line: i32, keep: &[i32]) -> ! {
         libc::write(line, (&raw const byte).cast(), 1);
         while libc::read(line, (&raw mut byte).cast(), 1) > 0 {}
         for setting in settings {
-            libc::pwrite(setting.file.as_raw_fd(), setting.old.as_ptr().cast(), setting.old.len(), 0);
+            write_when_free(setting.file.as_raw_fd(), &setting.old);
         }
         libc::_exit(0)
+    }
+}
+
+/// Writes to the beginning of a file; while that is in use (EBUSY), waits.
+///
+/// # Safety
+/// Takes any numbers; everything it does is async-signal-safe.
+unsafe fn write_when_free(fd: i32, text: &[u8]) {
+    let pause = libc::timespec { tv_sec: 0, tv_nsec: PAUSE };
+    for _ in 0..TRIES {
+        // SAFETY: on a descriptor and on buffers that live.
+        unsafe {
+            libc::lseek(fd, 0, libc::SEEK_SET);
+            if libc::write(fd, text.as_ptr().cast(), text.len()) >= 0 || *libc::__errno_location() != libc::EBUSY {
+                return;
+            }
+            libc::nanosleep(&raw const pause, std::ptr::null_mut());
+        }
     }
 }
 
