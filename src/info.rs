@@ -74,7 +74,7 @@ const FEATURES: &[Row] = &[
 const PROBES: &[Row] = &[
     ("fentry", Version(5, 5), |k| k.has_btf()),
     ("kprobe_multi", Version(5, 18), |k| k.has(Feature::KprobeMulti)),
-    ("kprobe_session", Version(6, 10), |k| k.has(Feature::KprobeMulti) && k.version() >= Version(6, 10)),
+    ("kprobe_session", Version(6, 10), |k| k.has(Feature::KprobeSession)),
     ("perf_event link", Version(5, 15), |k| k.has(Feature::AttachCookie)),
     ("tracepoint", Version(4, 7), |k| k.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty())),
     ("uprobe_multi", Version(6, 6), |k| k.has(Feature::UprobeMulti)),

@@ -350,6 +350,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
         prog_type: p.prog_type,
         probe_id: p.probe_id,
         together: p.together,
+        session: p.session,
         attach: p.attach.clone(),
         span: (p.span.start, p.span.end),
     });

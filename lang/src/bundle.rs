@@ -183,6 +183,8 @@ pub struct ProgramDef {
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
     pub together: Together,
+    /// Index of the program for the returns of the same functions, in the same order: both may share one link.
+    pub session: Option<u32>,
     pub attach: Vec<AttachPoint>,
     /// The clause in the sources.
     pub span: (u32, u32),
@@ -216,6 +218,9 @@ pub enum Target {
         module: Option<String>,
         offset: u64,
         ret: bool,
+        /// Several functions have this name, and all of them are meant: a multi link by name takes one. Only known of
+        /// those that ask for such a link.
+        shared: bool,
     },
     /// fentry or fexit: the BTF id is in the id space of `module` (vmlinux when `None`).
     Trampoline {

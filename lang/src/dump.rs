@@ -149,6 +149,9 @@ impl Dump<'_> {
             Together::Link => head.push_str(", multi"),
             Together::Event => head.push_str(", event"),
         }
+        if let Some(returns) = program.session.and_then(|n| self.typed.programs.get(n as usize)) {
+            head.push_str(&format!(", session with {}", returns.symbol));
+        }
         self.line(&head);
         self.functions = program.functions.iter().map(|f| f.name.clone()).collect();
         self.inside(|d| {
@@ -475,6 +478,7 @@ fn prog_type(ty: ProgType) -> &'static str {
 /// What a target says beyond the probe's name.
 fn target_text(target: &Target) -> String {
     match target {
+        Target::Kprobe { shared: true, .. } => ", name shared".to_owned(),
         Target::Kprobe { module: Some(m), .. } => format!(" in {m}"),
         Target::Trampoline { module: Some(m), btf_id, .. } => format!(" in {m}, btf {btf_id}"),
         Target::BpfFunction { program, btf_id, .. } => format!(" in program {program}, btf {btf_id}"),

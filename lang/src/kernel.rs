@@ -34,6 +34,8 @@ impl KernelError {
 pub enum Feature {
     /// BPF_TRACE_KPROBE_MULTI links work (5.18 and CONFIG_FPROBE).
     KprobeMulti,
+    /// BPF_TRACE_KPROBE_SESSION links work: one for entries and returns (6.10).
+    KprobeSession,
     /// BPF_TRACE_UPROBE_MULTI links work (6.6).
     UprobeMulti,
     /// bpf_get_attach_cookie and perf links with cookies (5.15).
@@ -54,7 +56,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them, in the order in which kernels got them.
-    pub const ALL: [Feature; 9] = [
+    pub const ALL: [Feature; 10] = [
         Feature::AtomicFetch,
         Feature::ForEachMapElem,
         Feature::AttachCookie,
@@ -64,12 +66,14 @@ impl Feature {
         Feature::PercpuLookup,
         Feature::UprobeMulti,
         Feature::CpuV4,
+        Feature::KprobeSession,
     ];
 
     /// What the command line calls it.
     pub fn name(self) -> &'static str {
         match self {
             Feature::KprobeMulti => "kprobe_multi",
+            Feature::KprobeSession => "kprobe_session",
             Feature::UprobeMulti => "uprobe_multi",
             Feature::AttachCookie => "get_attach_cookie",
             Feature::GetFuncIp => "get_func_ip",
@@ -85,6 +89,7 @@ impl Feature {
     pub fn since(self) -> Version {
         match self {
             Feature::KprobeMulti => Version(5, 18),
+            Feature::KprobeSession => Version(6, 10),
             Feature::UprobeMulti | Feature::CpuV4 => Version(6, 6),
             Feature::AttachCookie | Feature::GetFuncIp => Version(5, 15),
             Feature::Loop => Version(5, 17),
@@ -302,6 +307,10 @@ pub trait Kernel {
     fn function(&self, name: &str, module: Option<&str>) -> Result<Option<Function>, KernelError>;
     /// Functions that kprobes can be placed on; `module` is a pattern, `None` for everywhere.
     fn traceable_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
+    /// Whether several functions of the kernel itself have this name.
+    fn shares_name(&self, _function: &str) -> bool {
+        false
+    }
     /// Functions with BTF that fentry can be placed on.
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
     /// Functions of BPF programs with BTF, sorted: of one program, or of all.

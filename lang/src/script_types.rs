@@ -9,8 +9,8 @@ use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind, UsdtProbe, UserFunction,
-    UserObject, UserSymbol, Version, network_size_of,
+    BpfFunction, BpfName, Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind,
+    UsdtProbe, UserFunction, UserObject, UserSymbol, Version, network_size_of,
 };
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId};
@@ -349,6 +349,26 @@ impl Kernel for WithScript<'_> {
         pattern: &str,
     ) -> std::result::Result<Vec<FunctionName>, KernelError> {
         self.kernel.traceable_functions(module, pattern)
+    }
+
+    fn shares_name(&self, function: &str) -> bool {
+        self.kernel.shares_name(function)
+    }
+
+    fn bpf_functions(&self, program: Option<u32>, pattern: &str) -> std::result::Result<Vec<BpfName>, KernelError> {
+        self.kernel.bpf_functions(program, pattern)
+    }
+
+    fn bpf_function(&self, name: &BpfName) -> std::result::Result<Option<BpfFunction>, KernelError> {
+        self.kernel.bpf_function(name)
+    }
+
+    fn has_bpf_program(&self, program: Option<u32>, name: &str) -> bool {
+        self.kernel.has_bpf_program(program, name)
+    }
+
+    fn nearest_bpf_function(&self, name: &str) -> Option<String> {
+        self.kernel.nearest_bpf_function(name)
     }
 
     fn btf_functions(

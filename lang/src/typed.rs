@@ -46,6 +46,8 @@ pub struct Program {
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
     pub together: Together,
+    /// The program for the returns of the same functions.
+    pub session: Option<u32>,
     pub attach: Vec<AttachPoint>,
     pub locals: Vec<Local>,
     pub body: Vec<Stmt>,

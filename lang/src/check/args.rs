@@ -257,12 +257,11 @@ impl Checker<'_> {
                 self.result(&function, words_before(&function, function.params.len()), span)
             }
             Context::BpfFunction { function, ret: true } => self.result(&function.function, function.words, span),
-            Context::Trampoline { .. } | Context::BpfFunction { .. } => Err(Diagnostic::error(
-                Code::NotAllowedHere,
-                span,
-                "`retval` is known when a function returns, not at its entry",
-            )
-            .help(format!("attach to the return: {}", self.probe.name.replacen("fentry", "fexit", 1)))),
+            Context::Trampoline { function, .. } => Err(known_at_return(&function.name, span)),
+            Context::BpfFunction { function, .. } => {
+                let of = format!("bpf:{}:{}", function.program, function.function.name);
+                Err(known_at_return(&of, span))
+            }
             Context::KernelEntry { function, .. } => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
@@ -344,6 +343,11 @@ fn bpf_argument(of: &BpfFunction, n: usize, span: Span) -> Expr {
         Type::Ptr { .. } if !(n == 0 && of.tracked) => in_context(offset, ty, span),
         ty => context_word(offset, ty, span),
     }
+}
+
+fn known_at_return(function: &str, span: Span) -> Box<Diagnostic> {
+    let message = "`retval` is known when a function returns, not at its entry";
+    Diagnostic::error(Code::NotAllowedHere, span, message).help(format!("attach to the return: fexit:{function}"))
 }
 
 fn too_few_arguments(function: &Function, n: u32, span: Span) -> Box<Diagnostic> {

@@ -17,6 +17,7 @@ mod function;
 mod mend;
 mod parameters;
 mod pinned;
+mod session;
 mod stmt;
 mod type_info;
 mod type_names;
@@ -218,7 +219,8 @@ pub(crate) fn check(
     if unset {
         checker.settle(script);
     }
-    let (programs, probes) = checker.walk(script);
+    let (mut programs, probes) = checker.walk(script);
+    session::pair(&mut programs, kernel);
     errors.append(&mut checker.errors);
     errors.append(&mut checker.uncalled(script.clauses.len()));
     for map in &checker.maps {
@@ -443,9 +445,13 @@ impl Checker<'_> {
                 if known.is_none() {
                     probes.push(info);
                 }
+                let mut point = target.target.clone();
+                if let Target::Kprobe { function, module: None, shared, .. } = &mut point {
+                    *shared = together == Together::Link && self.kernel.shares_name(function);
+                }
                 AttachPoint {
                     probe: known.unwrap_or(probes.len() - 1) as u32,
-                    target: target.target.clone(),
+                    target: point,
                     span: (span.start, span.end),
                 }
             })
@@ -455,6 +461,7 @@ impl Checker<'_> {
             prog_type,
             probe_id,
             together,
+            session: None,
             attach,
             locals: draft.locals,
             body: draft.body,

@@ -73,7 +73,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 prog_type: ProgType::Kprobe,
                 name: format!("{}:{place}{plus}", spec.kind),
                 function: f.name.clone(),
-                target: Target::Kprobe { function: f.name, module: f.module, offset, ret },
+                target: Target::Kprobe { function: f.name, module: f.module, offset, ret, shared: false },
                 context,
                 multi: offset == 0 && !address,
             }

@@ -1,21 +1,18 @@
-//! kprobe and kretprobe: one perf event per function through the kernel's kprobe PMU (Linux 4.17), or one
-//! multi link for many functions where the kernel has it (5.18 with CONFIG_FPROBE).
+//! kprobe and kretprobe: one perf event per function through the kernel's kprobe PMU (Linux 4.17). `multi.rs` has
+//! the links to many functions at once.
 
 use super::hurry::{self, Hurry};
-use super::{Link, Reason};
+use super::{Link, Reason, multi};
 use crate::kernel::functions::has_module;
 use crate::kernel::kcore::Memory;
 use crate::kernel::text;
 use crate::sys::{self, PerfAttr};
 use rtrace_lang::bundle::{AttachPoint, Target};
 use std::collections::HashMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-
-/// Failed multi links before the rest is attached singly.
-const MOST_FAILURES: usize = 64;
 
 /// A dynamic PMU of perf: its type and the bit of `config` that asks for return probes.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +58,7 @@ pub(super) struct Spot {
 }
 
 /// The addresses of functions, by name and module.
-type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
+pub(super) type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
 
 /// The addresses of many functions, found in one go: the kernel takes milliseconds to find one by name.
 #[derive(Debug, Default)]
@@ -216,7 +213,7 @@ fn reason(error: &io::Error, offset: u64) -> Reason {
 
 /// Adds all addresses that kallsyms has of functions, given by name and module; the module `vmlinux` is the kernel
 /// itself, none is any.
-fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
+pub(super) fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
     type Of<'w> = (Option<&'w [u8]>, &'w mut Vec<u64>);
     let mut by_name: HashMap<&[u8], Vec<Of<'_>>> = HashMap::new();
     for ((name, module), found) in wanted.iter_mut() {
@@ -259,124 +256,13 @@ fn variants(kallsyms: &[u8], function: &str, module: Option<&str>) -> Vec<String
     found
 }
 
-/// Attaches points with multi links, one for entries and one for returns; functions of modules by address, since a name
-/// may stand for another function too. When the kernel refuses a set, its halves are tried, so that one bad function
-/// does not spoil a wildcard. Returns the links, and the points that must be tried singly.
-pub(super) fn attach_multi<'p>(
-    program: BorrowedFd<'_>,
-    points: &[&'p AttachPoint],
-    with_cookies: bool,
-) -> (Vec<Link>, Vec<&'p AttachPoint>) {
-    let mut links = Vec::new();
-    let mut left = Vec::new();
-    let mut named: [Vec<(CString, &AttachPoint)>; 2] = Default::default();
-    let mut placed: [Vec<(u64, &AttachPoint)>; 2] = Default::default();
-    let modules = addresses_in_modules(points);
-    for point in points.iter().copied() {
-        let known = match &point.target {
-            Target::Kprobe { function, module: Some(module), offset: 0, ret } => {
-                let key = (function.clone(), Some(module.clone()));
-                modules
-                    .get(&key)
-                    .and_then(|a| a.first())
-                    .map(|address| placed_in(&mut placed, *ret).push((*address, point)))
-            }
-            target => symbol(target)
-                .and_then(|(name, ret)| Some((CString::new(name).ok()?, ret)))
-                .map(|(name, ret)| placed_in(&mut named, ret).push((name, point))),
-        };
-        if known.is_none() {
-            left.push(point);
-        }
-    }
-    let cookie = |p: &AttachPoint| u64::from(p.probe);
-    for ((ret, named), placed) in [false, true].into_iter().zip(&named).zip(&placed) {
-        let open_named = |set: &[(CString, &'p AttachPoint)]| {
-            let symbols: Vec<&CStr> = set.iter().map(|(symbol, _)| symbol.as_c_str()).collect();
-            let cookies: Vec<u64> = set.iter().map(|(_, p)| cookie(p)).filter(|_| with_cookies).collect();
-            sys::kprobe_multi(program, sys::Functions::Names(&symbols), ret, &cookies)
-        };
-        let open_placed = |set: &[(u64, &'p AttachPoint)]| {
-            let addresses: Vec<u64> = set.iter().map(|(address, _)| *address).collect();
-            let cookies: Vec<u64> = set.iter().map(|(_, p)| cookie(p)).filter(|_| with_cookies).collect();
-            sys::kprobe_multi(program, sys::Functions::Addresses(&addresses), ret, &cookies)
-        };
-        attach_sets(named, open_named, &mut links, &mut left);
-        attach_sets(placed, open_placed, &mut links, &mut left);
-    }
-    (links, left)
-}
-
-/// Of entries or of returns.
-fn placed_in<T>(of: &mut [T; 2], ret: bool) -> &mut T {
-    let [entries, returns] = of;
-    if ret { returns } else { entries }
-}
-
-fn addresses_in_modules(points: &[&AttachPoint]) -> Addresses {
-    let of_module = |p: &&AttachPoint| match &p.target {
-        Target::Kprobe { function, module: Some(module), offset: 0, .. } => {
-            Some(((function.clone(), Some(module.clone())), Vec::new()))
-        }
-        _ => None,
-    };
-    let mut wanted: HashMap<_, _> = points.iter().filter_map(of_module).collect();
-    if !wanted.is_empty() {
-        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut wanted);
-    }
-    wanted
-}
-
-/// Opens a link for a set, or for its halves.
-fn attach_sets<'p, T>(
-    all: &[(T, &'p AttachPoint)],
-    open: impl Fn(&[(T, &'p AttachPoint)]) -> io::Result<OwnedFd>,
-    links: &mut Vec<Link>,
-    left: &mut Vec<&'p AttachPoint>,
-) {
-    let mut sets = vec![all];
-    let mut failures = 0;
-    while let Some(set) = sets.pop() {
-        if set.is_empty() {
-            continue;
-        }
-        match open(set) {
-            Ok(fd) => links.push(Link::whole(fd)),
-            Err(error) => {
-                failures += 1;
-                // EOPNOTSUPP: a kernel without CONFIG_FPROBE, Debian's 6.1 for one.
-                let hopeless = error.raw_os_error() == Some(libc::EOPNOTSUPP) || failures > MOST_FAILURES;
-                match set.split_at_checked(set.len() / 2) {
-                    Some((low, high)) if !hopeless && !low.is_empty() => sets.extend([high, low]),
-                    _ => left.extend(set.iter().map(|(_, point)| *point)),
-                }
-            }
-        }
-    }
-}
-
-/// The function that a multi link may have for a target, and whether at its return.
-///
-/// The tracepoint of a system call's entry is reached through its function, where the program does not ask what it was given (the
-/// compiler says so by asking for a multi link): one link for all of them instead of a perf event for each, whose
-/// closing takes the kernel 25 ms. The functions have the tracepoints' names (SYSCALL_DEFINE).
-fn symbol(target: &Target) -> Option<(String, bool)> {
-    match target {
-        Target::Kprobe { function, module: None, offset: 0, ret } => Some((function.clone(), *ret)),
-        Target::Tracepoint { category, name } if category == "syscalls" => {
-            let prefix = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
-            Some((format!("{prefix}{}", name.strip_prefix("sys_enter_")?), false))
-        }
-        _ => None,
-    }
-}
-
 /// The function of a target that may be probed together with others: its name, its module, and whether at its return.
 fn function(target: &Target) -> Option<(String, Option<String>, bool)> {
-    match target {
-        Target::Kprobe { function, module, offset: 0, ret } => Some((function.clone(), module.clone(), *ret)),
-        other => symbol(other).map(|(name, ret)| (name, None, ret)),
-    }
+    let module = match target {
+        Target::Kprobe { module, .. } => module.clone(),
+        _ => None,
+    };
+    multi::symbol(target).map(|(name, ret)| (name, module, ret))
 }
 
 #[cfg(test)]
@@ -410,12 +296,5 @@ mod tests {
         assert_eq!(variants(text, "f", Some("m")), ["m:f.constprop.0"]);
         assert_eq!(variants(text, "f", Some("vmlinux")), ["f.isra.0"]);
         assert!(variants(text, "g", None).is_empty());
-    }
-
-    #[test]
-    fn system_calls_are_functions() {
-        let target = |name: &str| Target::Tracepoint { category: "syscalls".into(), name: name.into() };
-        assert!(symbol(&target("sys_enter_newstat")).is_some_and(|(name, ret)| name.ends_with("_sys_newstat") && !ret));
-        assert_eq!(symbol(&target("sys_exit_read")), None);
     }
 }

@@ -33,6 +33,8 @@ pub struct Link {
     iterates: bool,
     /// Index of its program.
     program: usize,
+    /// Index of the program that runs at returns, where one link is for both.
+    returns: Option<usize>,
     /// Index of its probe, for a link that has only one.
     probe: Option<u32>,
     /// The function that was taken for one that is not there.
@@ -84,6 +86,11 @@ impl Link {
     /// The same, known to be for a program, and for one probe.
     pub(super) fn belonging(self, program: usize, probe: Option<u32>) -> Link {
         Link { program, probe, ..self }
+    }
+
+    /// The same, for the returns of another program, too.
+    pub(super) fn returning(self, returns: usize) -> Link {
+        Link { returns: Some(returns), ..self }
     }
 
     /// Asks the kernel how many hits were missed, if there still is something to ask.
@@ -157,9 +164,14 @@ impl Links {
         self.0.iter_mut().for_each(Link::count_missed);
     }
 
-    /// Program, probe where there is only one, and hits missed as counted last.
+    /// Program, probe where there is only one, and hits missed as counted last. A hit that a link for entries and
+    /// returns missed was missed by both.
     pub fn missed(&self) -> impl Iterator<Item = (usize, Option<u32>, u64)> {
-        self.0.iter().flat_map(|l| l.missed.iter().map(|(probe, count)| (l.program, *probe, *count)))
+        self.0.iter().flat_map(|l| {
+            let own = l.missed.iter().map(|(probe, count)| (l.program, *probe, *count));
+            let of_returns = l.returns.map(|returns| (returns, None, l.missed.iter().map(|(_, count)| count).sum()));
+            own.chain(of_returns)
+        })
     }
 
     /// Stops the probes as far as that is quick: taking a kprobe or a trampoline out makes the kernel wait each

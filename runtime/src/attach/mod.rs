@@ -7,8 +7,10 @@ mod iter;
 pub mod kprobe;
 mod kprobe_events;
 mod link;
+mod multi;
 pub mod perf;
 pub mod raw_tracepoint;
+mod session;
 pub mod special;
 pub mod tracepoint;
 pub mod trampoline;
@@ -21,6 +23,7 @@ use kprobe::{Place, Places};
 use kprobe_events::Identities;
 pub use link::Link;
 use link::Links;
+use multi::Wanted;
 use rtrace_lang::bundle::{
     AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
 };
@@ -114,6 +117,8 @@ struct Instance {
     program: usize,
     points: Vec<usize>,
     multi: Option<Multi>,
+    /// The program that is part of it for returns, with [`Multi::Session`].
+    returns: Option<usize>,
     fd: OwnedFd,
 }
 
@@ -342,14 +347,20 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     let mut instances = Vec::new();
     let mut missing = Vec::new();
     let (mut loaded, mut refused) = (HashSet::new(), Vec::new());
+    let mut sessions = session::load(context);
+    let returning: HashSet<usize> = sessions.values().map(|(returns, _)| *returns).collect();
     for (program, def) in context.bundle.programs.iter().enumerate() {
-        let wanted = multi_of(def);
-        // A kernel before 5.18 (6.6 for uprobes) does not know the attach type.
-        if let Some(multi) = wanted
-            && let Ok(fd) = context.load(def, None, wanted)
+        if let Some((returns, fd)) = sessions.remove(&program) {
+            let points = (0..def.attach.len()).collect();
+            instances.push(Instance { program, points, multi: Some(Multi::Session), returns: Some(returns), fd });
+        } else if returning.contains(&program) {
+            // It is part of another one.
+        } else if let Some(multi) = multi_of(def)
+            // A kernel before 5.18 (6.6 for uprobes) does not know the attach type.
+            && let Ok(fd) = context.load(def, None, Some(multi))
         {
             let points = (0..def.attach.len()).collect();
-            instances.push(Instance { program, points, multi: Some(multi), fd });
+            instances.push(Instance { program, points, multi: Some(multi), returns: None, fd });
         } else if copy_per_point(def) {
             if def.attach.len() > MANY {
                 sys::raise_open_files();
@@ -358,7 +369,7 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
                 match context.load(def, Some(point), None) {
                     Ok(fd) => {
                         loaded.insert(point.span);
-                        instances.push(Instance { program, points: vec![n], multi: None, fd });
+                        instances.push(Instance { program, points: vec![n], multi: None, returns: None, fd });
                     }
                     // The kernel has no trampoline for the function, or (before 6.0) its verifier does not know a
                     // type of its parameters.
@@ -371,7 +382,13 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
             }
         } else {
             let points = (0..def.attach.len()).collect();
-            instances.push(Instance { program, points, multi: None, fd: context.load(def, None, None)? });
+            instances.push(Instance {
+                program,
+                points,
+                multi: None,
+                returns: None,
+                fd: context.load(def, None, None)?,
+            });
         }
     }
     // What the verifier refuses for every function of a wildcard is itself at fault.
@@ -390,18 +407,25 @@ impl Programs {
     /// return probe follows only so many open calls: by clause, and by probe where the kernel counts it alone.
     pub fn missed(&self, bundle: &Bundle, attached: &mut Attached) -> BTreeMap<Missed, u64> {
         attached.links.count_missed();
-        let loaded = self.instances.iter().map(|i| (i.program, i.points.as_slice(), &i.fd));
-        let copies = attached.copies.iter().map(|(program, fd)| (*program, [].as_slice(), fd));
-        let of_programs = loaded.chain(copies).map(|(program, points, fd)| {
+        let loaded = self.instances.iter().map(|i| (i.program, i.points.as_slice(), &i.fd, i.returns));
+        let copies = attached.copies.iter().map(|(program, fd)| (*program, [].as_slice(), fd, None));
+        let of_programs = loaded.chain(copies).map(|(program, points, fd, returns)| {
             let point = match (points, bundle.programs.get(program)) {
                 ([one], Some(def)) => def.attach.get(*one).map(|p| p.probe),
                 _ => None,
             };
-            (program, point, sys::missed_runs(fd.as_fd()).unwrap_or(0))
+            let missed = sys::missed_runs(fd.as_fd()).unwrap_or(0);
+            // Of a clause for both, all; else what was missed at entries.
+            let shared = returns.is_some_and(|returns| returns != program);
+            (program, point, if shared { session::shares(missed).0 } else { missed })
+        });
+        let of_returns = self.instances.iter().filter_map(|i| {
+            let (_, of_returns) = session::shares(sys::missed_runs(i.fd.as_fd()).unwrap_or(0));
+            Some((i.returns.filter(|returns| *returns != i.program)?, None, of_returns))
         });
         let of_links = attached.links.missed();
         let mut missed = BTreeMap::new();
-        for (program, probe, count) in of_programs.chain(of_links).filter(|(.., count)| *count > 0) {
+        for (program, probe, count) in of_programs.chain(of_returns).chain(of_links).filter(|(.., count)| *count > 0) {
             let Some(def) = bundle.programs.get(program) else { continue };
             *missed.entry((def.span, probe)).or_insert(0) += count;
         }
@@ -450,50 +474,29 @@ impl Programs {
     /// was attached is released again.
     pub fn attach(&self, context: &Context<'_>) -> Result<Attached, AttachError> {
         let mut attached = Attached { missing: self.missing.clone(), ..Attached::default() };
-        let mut places = self.places(context);
+        let places = self.places(context);
         for instance in &self.instances {
             let Some(def) = context.bundle.programs.get(instance.program) else { continue };
             let points: Vec<&AttachPoint> = instance.points.iter().filter_map(|n| def.attach.get(*n)).collect();
-            let left = match instance.multi {
-                Some(multi) => attach_multi(context, instance, def, &points, multi, &mut attached),
-                None => points,
-            };
-            if left.is_empty() {
+            if let Some(returns) = instance.returns {
+                session::attach(context, (instance.program, returns), instance.fd.as_fd(), &mut attached)?;
                 continue;
             }
-            // Such programs cannot be attached singly: load a plain copy, or one for each point.
-            let patched = instance.multi.is_some() && copy_per_point(def);
-            let plain = instance.multi.filter(|_| !patched).map(|_| context.load(def, None, None)).transpose()?;
-            let fd = plain.as_ref().unwrap_or(&instance.fd).as_fd();
-            if left.len() > MANY {
-                sys::raise_open_files();
-            }
-            // What no multi link would take; a program for each attach point was seen to before.
-            if instance.multi.is_some() {
-                places = Places::of(&left);
-            }
-            for point in left {
-                let cookie = (def.probe_id == ProbeIdSource::Cookie).then_some(u64::from(point.probe));
-                let own = if patched { Some(context.load(def, Some(point), None)?) } else { None };
-                let fd = own.as_ref().map_or(fd, OwnedFd::as_fd);
-                match attach_one(context, fd, point, &places, cookie) {
-                    Ok(links) => {
-                        attached.notes.extend(context.note(point, &links));
-                        let known = links.into_iter().map(|l| l.belonging(instance.program, Some(point.probe)));
-                        attached.links.extend(known);
-                        attached.works(def, point);
-                        if let Target::Iter { pin: Some(path), .. } = &point.target {
-                            attached.pinned.push(path.clone());
-                        }
-                    }
-                    Err(reason) if context.tolerates(point) => {
-                        attached.missing.push(Missing { name: context.name(point), reason: reason.0, span: point.span })
-                    }
-                    Err(reason) => return Err(context.error(point, reason)),
+            match instance.multi {
+                Some(multi) => {
+                    let fd = instance.fd.as_fd();
+                    let left = attach_multi(context, (instance.program, fd), def, &points, multi, &mut attached);
+                    attach_copy(context, instance.program, def, &left, &mut attached)?;
                 }
-                attached.copies.extend(own.map(|fd| (instance.program, fd)));
+                None => attach_singly(
+                    context,
+                    (instance.program, instance.fd.as_fd()),
+                    def,
+                    &points,
+                    &places,
+                    &mut attached,
+                )?,
             }
-            attached.copies.extend(plain.map(|fd| (instance.program, fd)));
         }
         let specials = |p: &&AttachPoint| p.target.is_special();
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();
@@ -514,6 +517,68 @@ impl Programs {
     }
 }
 
+/// What could not be attached together with others: attaches it one by one, with a plain copy of the program or one for each.
+fn attach_copy(
+    context: &Context<'_>,
+    program: usize,
+    def: &ProgramDef,
+    left: &[&AttachPoint],
+    attached: &mut Attached,
+) -> Result<(), AttachError> {
+    if left.is_empty() {
+        return Ok(());
+    }
+    let places = Places::of(left);
+    if !copy_per_point(def) {
+        let plain = context.load(def, None, None)?;
+        attach_singly(context, (program, plain.as_fd()), def, left, &places, attached)?;
+        attached.copies.push((program, plain));
+        return Ok(());
+    }
+    if left.len() > MANY {
+        sys::raise_open_files();
+    }
+    for point in left {
+        let own = context.load(def, Some(point), None)?;
+        attach_singly(context, (program, own.as_fd()), def, &[*point], &places, attached)?;
+        attached.copies.push((program, own));
+    }
+    Ok(())
+}
+
+/// Attaches points one by one, with a program (index, and copy in the kernel).
+fn attach_singly(
+    context: &Context<'_>,
+    (program, fd): (usize, BorrowedFd<'_>),
+    def: &ProgramDef,
+    points: &[&AttachPoint],
+    places: &Places,
+    attached: &mut Attached,
+) -> Result<(), AttachError> {
+    if points.len() > MANY {
+        sys::raise_open_files();
+    }
+    for point in points.iter().copied() {
+        let cookie = (def.probe_id == ProbeIdSource::Cookie).then_some(u64::from(point.probe));
+        match attach_one(context, fd, point, places, cookie) {
+            Ok(links) => {
+                attached.notes.extend(context.note(point, &links));
+                let known = links.into_iter().map(|l| l.belonging(program, Some(point.probe)));
+                attached.links.extend(known);
+                attached.works(def, point);
+                if let Target::Iter { pin: Some(path), .. } = &point.target {
+                    attached.pinned.push(path.clone());
+                }
+            }
+            Err(reason) if context.tolerates(point) => {
+                attached.missing.push(Missing { name: context.name(point), reason: reason.0, span: point.span })
+            }
+            Err(reason) => return Err(context.error(point, reason)),
+        }
+    }
+    Ok(())
+}
+
 fn attach_one(
     context: &Context<'_>,
     program: BorrowedFd<'_>,
@@ -526,7 +591,7 @@ fn attach_one(
         Target::Begin | Target::End | Target::Signal { .. } | Target::Test { .. } | Target::Bench { .. } => {
             Ok(Vec::new())
         }
-        Target::Kprobe { function, module, offset, ret } => {
+        Target::Kprobe { function, module, offset, ret, .. } => {
             let place = Place { function, module: module.as_deref(), offset: *offset, ret: *ret };
             kprobe::attach(program, place, places, cookie)
         }
@@ -546,31 +611,35 @@ fn attach_one(
     }
 }
 
-/// Attaches as many points as possible at once; returns those left for single links.
+/// Attaches as many points as possible at once, with a program (index, and copy in the kernel); returns those left for
+/// single links.
 fn attach_multi<'p>(
     context: &Context<'_>,
-    instance: &Instance,
+    (program, fd): (usize, BorrowedFd<'_>),
     def: &ProgramDef,
     points: &[&'p AttachPoint],
     multi: Multi,
     attached: &mut Attached,
 ) -> Vec<&'p AttachPoint> {
     let with_cookies = def.probe_id == ProbeIdSource::Cookie;
-    let program = instance.fd.as_fd();
     let (links, left) = match multi {
-        Multi::Kprobe => kprobe::attach_multi(program, points, with_cookies),
-        Multi::Uprobe => uprobe::attach_multi(program, points, with_cookies, context.pid),
+        Multi::Kprobe | Multi::Session => {
+            let wanted: Vec<_> = points.iter().map(|point| Wanted { point, returns: None }).collect();
+            let (links, left) = multi::attach(fd, &wanted, with_cookies);
+            (links, left.into_iter().map(|w| w.point).collect())
+        }
+        Multi::Uprobe => uprobe::attach_multi(fd, points, with_cookies, context.pid),
         Multi::Event => {
             let map = context.loaded.maps.object_fd(PROBES_SYMBOL).filter(|_| def.probe_id != ProbeIdSource::Unused);
             let identities = map.map(|map| Identities { map, known: &mut attached.identities });
-            let outcome = kprobe_events::attach(program, points, identities);
+            let outcome = kprobe_events::attach(fd, points, identities);
             attached.notes.extend(outcome.partly.iter().map(|point| {
                 format!("{}: the kernel allows no probe in some of the functions of this name", context.name(point))
             }));
             (outcome.link.into_iter().collect(), outcome.left)
         }
     };
-    attached.links.extend(links.into_iter().map(|l| l.belonging(instance.program, None)));
+    attached.links.extend(links.into_iter().map(|l| l.belonging(program, None)));
     let done = points.iter().filter(|p| !left.iter().any(|l| std::ptr::eq(*l, **p)));
     done.for_each(|point| attached.works(def, point));
     left

@@ -17,7 +17,7 @@ use super::os;
 const FOLDER: &str = "/run/rtrace";
 const FILE: &str = "functions";
 /// First in the header. To be raised when the form of the list changes, or what is left out of it.
-const FORMAT: &str = "rtrace-functions-1";
+const FORMAT: &str = "rtrace-functions-2";
 /// No kernel has a list this long: a file that has is not ours.
 const MOST: u64 = 64 << 20;
 /// What follows the key in the header: length and checksum, in 16 digits each.

@@ -9,16 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{Feature, Version};
 
-use crate::sys::{self, ProgLoad};
+use crate::sys::{self, ProgLoad, insn};
 
 const KPROBE: u32 = 2;
 const SOCKET_FILTER: u32 = 1;
 const TRACING: u32 = 26;
-
-/// One instruction of BPF (include/uapi/linux/bpf.h, `struct bpf_insn`).
-const fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
-    code as u64 | (dst as u64) << 8 | (src as u64) << 12 | (off as u16 as u64) << 16 | (imm as u32 as u64) << 32
-}
 
 const EXIT: u64 = insn(0x95, 0, 0, 0, 0);
 
@@ -31,6 +26,8 @@ pub fn probe(feature: Feature, version: Version) -> bool {
     let by_version = version >= feature.since();
     let answer = match feature {
         Feature::KprobeMulti => kprobe_multi(by_version),
+        // The caller asked for multi links, which have what it needs; its attach type says nothing of itself.
+        Feature::KprobeSession => Some(by_version),
         Feature::UprobeMulti => uprobe_multi(),
         // Numbers of `enum bpf_func_id`.
         Feature::AttachCookie => helper(174),
@@ -205,7 +202,7 @@ fn kprobe_multi(by_version: bool) -> Option<bool> {
         Err(e) if not_allowed(&e) => return None,
         Err(_) => return Some(false),
     };
-    match sys::kprobe_multi(program.as_fd(), sys::Functions::Names(&[]), false, &[]) {
+    match sys::kprobe_multi(program.as_fd(), sys::Functions::Names(&[]), sys::Side::Entry, &[]) {
         Ok(_) => Some(true),
         Err(e) => Some(e.raw_os_error() == Some(libc::EINVAL)),
     }

@@ -7,7 +7,7 @@
 //! answers do not depend on where it came from.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
@@ -29,6 +29,8 @@ const BLACKLIST: &str = "/sys/kernel/debug/kprobes/blacklist";
 pub struct Functions {
     /// See [`make_list`].
     list: OnceCell<Result<Vec<u8>, KernelError>>,
+    /// Names that several functions have.
+    shared: OnceCell<HashSet<Vec<u8>>>,
     addresses: RefCell<HashMap<String, Option<u64>>>,
 }
 
@@ -118,7 +120,8 @@ fn base_name(name: &[u8]) -> Option<&[u8]> {
     (rest.starts_with(b".isra.") || rest.starts_with(b".constprop.")).then_some(base)
 }
 
-/// The list that all answers come from: lines `NAME` or `NAME\tMODULE`, sorted, each once, of the lines `NAME [MODULE]`
+/// The list that all answers come from: lines `NAME` or `NAME\tMODULE`, sorted, as many of a name as there are
+/// functions, of the lines `NAME [MODULE]`
 /// of the kernel, without what is left out and what is on the blacklist (its lines as the kernel writes them).
 fn make_list(text: &[u8], blacklist: &[u8]) -> Vec<u8> {
     // Comparing the first bytes as a number settles most comparisons. What separates name and module sorts before
@@ -141,14 +144,12 @@ fn make_list(text: &[u8], blacklist: &[u8]) -> Vec<u8> {
     blacklisted.sort_unstable();
     let mut blacklisted = blacklisted.into_iter().peekable();
     let mut list = Vec::with_capacity(text.len());
-    let mut last: &[u8] = b"";
     for (_, line) in lines {
         let (name, module) = name_and_module(line);
         while blacklisted.next_if(|b| *b < name).is_some() {}
-        if line == last || blacklisted.peek() == Some(&name) {
+        if blacklisted.peek() == Some(&name) {
             continue;
         }
-        last = line;
         list.extend_from_slice(name);
         if let Some(module) = module {
             list.push(b'\t');
@@ -258,6 +259,23 @@ impl Functions {
         found.sort();
         found.dedup();
         Ok(found)
+    }
+
+    /// Whether the list has several functions of this name that are in no module.
+    pub fn shares_name(&self, sources: Sources<'_>, name: &str) -> bool {
+        let shared = self.shared.get_or_init(|| {
+            let mut shared = HashSet::new();
+            let mut last: &[u8] = b"";
+            // What cannot be read has nothing to say about it.
+            for (name, _) in self.traceable(sources).into_iter().flatten().filter(|(_, module)| module.is_none()) {
+                if name == last {
+                    shared.insert(name.to_vec());
+                }
+                last = name;
+            }
+            shared
+        });
+        shared.contains(name.as_bytes())
     }
 
     /// A function that ftrace does not reach: kprobes may go there all the same.
@@ -375,7 +393,7 @@ mod tests {
         assert_eq!(
             String::from_utf8(make_list(text, blacklist)).as_deref(),
             Ok("a_name_longer_than_sixteen_a\na_name_longer_than_sixteen_b\nget_stack_info\n\
-                same\nsame\taa\nsame\tzz\nsame.isra.0\nvfs_read\n")
+                same\nsame\nsame\taa\nsame\tzz\nsame.isra.0\nvfs_read\n")
         );
         assert_eq!(make_list(b"", b""), b"");
     }
@@ -383,7 +401,7 @@ mod tests {
     #[test]
     fn answers_come_from_the_list() {
         let functions = Functions::default();
-        let list = b"dummy_xmit\tdummy\nsame\nsame\taa\nvfs_copy.isra.0\nvfs_read\nvfs_reae\n".to_vec();
+        let list = b"dummy_xmit\tdummy\nsame\nsame\taa\ntwice\ntwice\nvfs_copy.isra.0\nvfs_read\nvfs_reae\n".to_vec();
         assert!(functions.list.set(Ok(list)).is_ok());
         let (tracefs, btf) = (Tracefs::default(), btf::Facts::default());
         let sources = Sources { tracefs: &tracefs, btf: &btf };
@@ -397,6 +415,9 @@ mod tests {
         assert_eq!(found(None, "v*opy"), [pair("vfs_copy.isra.0", None)], "by the name in the source");
         assert_eq!(found(Some("vmlinux"), "*m*"), [pair("same", None)]);
         assert_eq!(found(Some("aa"), "same"), [pair("same", Some("aa"))]);
+        assert!(functions.shares_name(sources, "twice"));
+        assert!(!functions.shares_name(sources, "same"));
+        assert_eq!(found(None, "tw*"), [pair("twice", None)]);
         assert_eq!(functions.nearest(sources, "vfs_reaf").as_deref(), Some("vfs_read"));
     }
 

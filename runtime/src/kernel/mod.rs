@@ -112,7 +112,8 @@ impl Kernel for LiveKernel {
         if let Some(known) = self.features.borrow().get(&feature) {
             return *known;
         }
-        let answer = features::probe(feature, self.version());
+        let rests_on = (feature == Feature::KprobeSession).then_some(Feature::KprobeMulti);
+        let answer = rests_on.is_none_or(|f| self.has(f)) && features::probe(feature, self.version());
         self.features.borrow_mut().insert(feature, answer);
         answer
     }
@@ -161,6 +162,10 @@ impl Kernel for LiveKernel {
             return Ok(vec![FunctionName { name: pattern.to_owned(), module: None }]);
         }
         self.functions.matching(self.sources(), module, pattern)
+    }
+
+    fn shares_name(&self, function: &str) -> bool {
+        self.functions.shares_name(self.sources(), function)
     }
 
     /// Exact names are answered from BTF alone; patterns leave out what ftrace cannot reach.

@@ -1,11 +1,13 @@
 //! Loading: a bundle's object becomes maps and programs in the kernel. [`object`] parses, creates the maps and
-//! relocates, [`program`] loads programs one at a time as attaching asks for them, [`verifier`] explains
-//! refusals, [`maps`] reads what programs leave, [`merge`] adds up per-CPU copies, [`stacks`] makes room for stacks.
+//! relocates, [`program`] loads programs one at a time as attaching asks for them, [`session`] makes one of two,
+//! [`verifier`] explains refusals, [`maps`] reads what programs leave, [`merge`] adds up per-CPU copies, [`stacks`] makes
+//! room for stacks.
 
 pub mod maps;
 pub mod merge;
 pub mod object;
 pub mod program;
+mod session;
 mod stacks;
 pub mod verifier;
 

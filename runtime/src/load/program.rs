@@ -1,9 +1,9 @@
 //! Loading of single programs: the attributes for each program type, the probe identifier patched into the
 //! code, and the second try with a log when the kernel refuses.
 
-use super::LoadError;
 use super::object::{Code, Loaded};
 use super::verifier::VerifierError;
+use super::{LoadError, session};
 use crate::sys;
 use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, ProgType, ProgramDef};
 use rtrace_lang::source::SourceMap;
@@ -27,6 +27,8 @@ pub struct Variant<'a> {
 pub enum Multi {
     /// kprobe.multi
     Kprobe,
+    /// kprobe.session
+    Session,
     /// uprobe.multi
     Uprobe,
     /// One event of tracefs with many kprobes.
@@ -44,6 +46,7 @@ fn kernel_types(prog_type: ProgType, multi: Option<Multi>) -> (u32, u32) {
     match (prog_type, multi) {
         (ProgType::Kprobe, None) | (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Event)) => (2, 0),
         (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Kprobe)) => (2, sys::TRACE_KPROBE_MULTI),
+        (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Session)) => (2, sys::TRACE_KPROBE_SESSION),
         (ProgType::Kprobe, Some(Multi::Uprobe)) => (2, sys::TRACE_UPROBE_MULTI),
         (ProgType::Tracepoint, _) => (5, 0),
         (ProgType::PerfEvent, _) => (7, 0),
@@ -87,6 +90,29 @@ pub fn load(
         Ok(fd) => Ok(fd),
         Err(first) => explain(first, &request, code, loaded, def, sources),
     }
+}
+
+/// Loads one program that runs `entry` at the entry of functions and `returns` at their return; `is_return` as in
+/// [`session::join`]. `None` where the kernel does not take it, for whatever reason: they can be loaded one by one.
+pub fn load_session(loaded: &Loaded, entry: &ProgramDef, returns: &ProgramDef, is_return: i32) -> Option<OwnedFd> {
+    let code = session::join(loaded.code.get(&entry.symbol)?, loaded.code.get(&returns.symbol)?, is_return)?;
+    let (prog_type, expected_attach_type) = kernel_types(ProgType::Kprobe, Some(Multi::Session));
+    let btf = loaded.btf.as_ref().map(|btf| sys::BtfInfo {
+        fd: btf.fd.as_fd(),
+        func_info: &code.func_info,
+        line_info: &code.line_info,
+    });
+    let request = sys::ProgLoad {
+        prog_type,
+        expected_attach_type,
+        name: &entry.symbol,
+        license: &loaded.license,
+        instructions: &code.instructions,
+        btf: btf.filter(|btf| !btf.func_info.is_empty()),
+        attach_btf_id: 0,
+        attach_to: None,
+    };
+    sys::prog_load(&request, 0, &mut []).ok()
 }
 
 /// Loads again with a log, to say why the kernel refused.

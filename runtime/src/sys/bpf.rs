@@ -69,6 +69,11 @@ fn object_name(name: &str) -> [u8; 16] {
     out
 }
 
+/// One instruction of BPF (`struct bpf_insn`).
+pub const fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
+    code as u64 | (dst as u64) << 8 | (src as u64) << 12 | (off as u16 as u64) << 16 | (imm as u32 as u64) << 32
+}
+
 /// What BPF_PROG_LOAD takes. Instructions are in the kernel's encoding, 8 bytes each.
 #[derive(Debug)]
 pub struct ProgLoad<'a> {
@@ -350,6 +355,7 @@ pub const TRACE_RAW_TP: u32 = 23;
 pub const TRACE_FENTRY: u32 = 24;
 pub const TRACE_FEXIT: u32 = 25;
 pub const TRACE_ITER: u32 = 28;
+pub const TRACE_KPROBE_SESSION: u32 = 56;
 const PERF_EVENT: u32 = 41;
 pub const TRACE_KPROBE_MULTI: u32 = 42;
 pub const TRACE_UPROBE_MULTI: u32 = 48;
@@ -444,12 +450,21 @@ pub enum Functions<'a> {
     Addresses(&'a [u64]),
 }
 
+/// Where in functions a link runs its program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Entry,
+    Return,
+    /// At both, with a program for just that (Linux 6.10).
+    Both,
+}
+
 /// Attaches to many functions with one link (Linux 5.18 with CONFIG_FPROBE). `cookies` is empty or as
 /// long as `functions`.
 pub fn kprobe_multi(
     program: BorrowedFd<'_>,
     functions: Functions<'_>,
-    ret: bool,
+    side: Side,
     cookies: &[u64],
 ) -> io::Result<OwnedFd> {
     let pointers: Vec<u64> = match functions {
@@ -462,8 +477,8 @@ pub fn kprobe_multi(
     };
     let mut attr = KprobeMultiAttr {
         prog_fd: program.as_raw_fd() as u32,
-        attach_type: TRACE_KPROBE_MULTI,
-        multi_flags: u32::from(ret),
+        attach_type: if side == Side::Both { TRACE_KPROBE_SESSION } else { TRACE_KPROBE_MULTI },
+        multi_flags: u32::from(side == Side::Return),
         count: count as u32,
         symbols: address(&pointers),
         addresses,
