@@ -41,6 +41,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 let start = self.ir.and(self.ir.opaque(loc), self.ir.int(0xffff));
                 Ok(self.ir.add(self.context_address(), start))
             }
+            ExprKind::ProbeId if e.ty == Type::FuncName => self.function_id(),
             ExprKind::ProbeId => self.probe_id(),
             ExprKind::Call { builtin, args } => self.call_scalar(e, builtin.name, args),
             ExprKind::Foreign { name, params, args } => self.foreign(e, name, params, args),
@@ -199,6 +200,35 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.br(done);
         ir.at(done);
         Ok(ir.phi(&[(unknown, missed), (by_address, found), (own, single)]))
+    }
+
+    /// The identifier of the function that was probed, which is that of the first of its probes: `func` is the same key at
+    /// its entry and at its return.
+    fn function_id(&mut self) -> Result<Val<'c>> {
+        let probes = &self.unit.typed.probes;
+        let first = |probe: u32| {
+            let function = &probes.get(probe as usize)?.function;
+            probes.iter().position(|p| p.function == *function).map(|at| at as i64)
+        };
+        let mut numbers: Vec<u32> = self.program.attach.iter().map(|a| a.probe).collect();
+        numbers.sort_unstable();
+        // Probes that follow each other are mostly those of functions that do so too: one difference is enough for them.
+        let mut runs: Vec<(u32, i64)> = Vec::new();
+        for probe in numbers {
+            let difference = first(probe).map_or(0, |at| at - i64::from(probe));
+            if runs.last().is_none_or(|(_, of_run)| *of_run != difference) {
+                runs.push((probe, difference));
+            }
+        }
+        let id = self.probe_id()?;
+        let ir = self.ir;
+        let mut runs = runs.into_iter();
+        let mut difference = ir.int(runs.next().map_or(0, |(_, difference)| difference));
+        for (start, of_run) in runs {
+            let inside = ir.icmp(Pred::UGE, id, ir.int(i64::from(start)));
+            difference = ir.select(inside, ir.int(of_run), difference);
+        }
+        Ok(ir.add(id, difference))
     }
 
     fn arith(&mut self, op: BinOp, left: &Expr, right: &Expr, ty: &Type) -> Result<Val<'c>> {
