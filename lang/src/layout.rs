@@ -155,8 +155,8 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
         checked.programs.iter().filter(|p| p.together == Together::Event && p.probe_id != ProbeIdSource::Unused);
     let addresses: usize = shared.map(|p| p.attach.len()).sum();
     if addresses > 0 {
-        // A name may stand for several functions.
-        typed.map_objects.push(object(PROBES_SYMBOL, map_type::HASH, 8, 8, 2 * addresses as u32));
+        // A name may stand for several functions, and a function be seen at two addresses.
+        typed.map_objects.push(object(PROBES_SYMBOL, map_type::HASH, 8, 8, 4 * addresses as u32));
     }
     for ty in &all_types {
         walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));

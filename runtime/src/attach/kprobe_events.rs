@@ -110,7 +110,9 @@ impl Definition {
                 let number = probes.len();
                 let mut define = |address: u64| {
                     let line = format!("{kind}:{GROUP}/{name} {address:#x} n=\\{number}\n");
-                    let known = identities.as_mut().is_none_or(|i| i.add(seen(address, ret), point.probe));
+                    let known = identities
+                        .as_mut()
+                        .is_none_or(|i| seen(entry, address, ret).into_iter().all(|seen| i.add(seen, point.probe)));
                     known && definitions.write_all(line.as_bytes()).is_ok()
                 };
                 if !(behind.is_some_and(&mut define) || define(entry)) {
@@ -152,10 +154,16 @@ impl Definition {
     }
 }
 
-/// What a program of a kprobe at this address sees: the instruction pointer, or at a return what `bpf_get_func_ip` gives.
-fn seen(address: u64, ret: bool) -> u64 {
-    // On x86 it is always behind the breakpoint (INT3_INSN_SIZE), even if the probe is a jump or a place of ftrace.
-    if ret || cfg!(not(target_arch = "x86_64")) { address } else { address + 1 }
+/// What a program of a kprobe at this address may see: the instruction pointer, or at a return what `bpf_get_func_ip` gives.
+fn seen(entry: u64, address: u64, ret: bool) -> Vec<u64> {
+    if ret || cfg!(not(target_arch = "x86_64")) {
+        return vec![address];
+    }
+    // On x86 it is always behind the breakpoint (INT3_INSN_SIZE), even if the probe is a jump or a place of ftrace. A
+    // probe at the entry is moved to that place, which may be behind an `endbr64` (arch_adjust_kprobe_addr).
+    const ENDBR: u64 = 4;
+    let moved = (address == entry).then_some(address + ENDBR + 1);
+    [address + 1].into_iter().chain(moved).collect()
 }
 
 fn removal(name: &str) -> Vec<u8> {
@@ -222,6 +230,14 @@ impl Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn addresses_that_programs_see() {
+        assert_eq!(seen(0x1000, 0x1005, false), [0x1006]);
+        assert_eq!(seen(0x1000, 0x1000, false), [0x1001, 0x1005]);
+        assert_eq!(seen(0x1000, 0x1000, true), [0x1000]);
+    }
 
     #[test]
     fn lines_of_the_kernel() {
