@@ -532,7 +532,8 @@ pub enum Action {
         helper: String,
     },
     /// A packet written by `skboutput` to the packets map, not the ring buffer; the record starts with
-    /// `u32` index of the event, `u32` bytes captured, `u64` `bpf_ktime_get_boot_ns`, then the bytes. No fields.
+    /// `u32` index of the event, `u32` bytes captured, `u64` `bpf_ktime_get_boot_ns`, `u64` length of the packet, then
+    /// the bytes. No fields.
     /// `offset` bytes of them are left out of the file.
     Packet {
         path: String,

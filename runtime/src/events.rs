@@ -101,16 +101,19 @@ pub struct Packet {
     pub event: u32,
     /// Nanoseconds of `CLOCK_BOOTTIME`.
     pub time: u64,
+    /// Bytes of the packet, of which `data` has the first.
+    pub length: usize,
     pub data: Vec<u8>,
 }
 
 impl Packet {
     /// Reads a record of the packets map; the kernel pads it.
     pub fn parse(record: &[u8]) -> Option<Packet> {
-        let length = number(record, 4)? as usize;
+        let captured = number(record, 4)? as usize;
         let time = record.get(8..)?.first_chunk().map(|b| u64::from_ne_bytes(*b))?;
-        let data = record.get(16..16usize.checked_add(length)?)?.to_vec();
-        Some(Packet { event: number(record, 0)?, time, data })
+        let length = record.get(16..)?.first_chunk().map(|b| u64::from_ne_bytes(*b))? as usize;
+        let data = record.get(24..24usize.checked_add(captured)?)?.to_vec();
+        Some(Packet { event: number(record, 0)?, time, length, data })
     }
 }
 
@@ -226,9 +229,10 @@ mod tests {
         record.extend(3u32.to_ne_bytes());
         record.extend(2u32.to_ne_bytes());
         record.extend(99u64.to_ne_bytes());
+        record.extend(60u64.to_ne_bytes());
         record.extend([0xaa, 0xbb, 0, 0]);
-        assert_eq!(Packet::parse(&record), Some(Packet { event: 3, time: 99, data: vec![0xaa, 0xbb] }));
-        assert_eq!(Packet::parse(&record[..17]), None);
+        assert_eq!(Packet::parse(&record), Some(Packet { event: 3, time: 99, length: 60, data: vec![0xaa, 0xbb] }));
+        assert_eq!(Packet::parse(&record[..25]), None);
         assert_eq!(Packet::parse(b""), None);
     }
 }

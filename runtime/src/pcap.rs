@@ -6,6 +6,7 @@
 //! leave out; where it does not, an Ethernet header in front of an IP packet is recognised and left out, packet
 //! by packet. Packets of other protocols (ARP, …) have no place in a RAW file and are counted instead.
 
+use crate::events::Packet;
 use crate::sys;
 use std::collections::HashMap;
 use std::fs::File;
@@ -34,14 +35,16 @@ impl Default for Captures {
 }
 
 impl Captures {
-    /// Appends a packet caught at `time` (`CLOCK_BOOTTIME` nanoseconds) to a file, which is truncated when the
-    /// run first writes to it.
-    pub fn write(&mut self, path: &str, offset: u32, time: u64, data: &[u8]) -> io::Result<()> {
-        let Some(packet) = ip_packet(data.get(offset as usize..).unwrap_or_default()) else {
+    /// Appends a packet without its first `offset` bytes to a file, which is truncated when the run first
+    /// writes to it.
+    pub fn write(&mut self, path: &str, offset: u32, packet: &Packet) -> io::Result<()> {
+        let Some(data) = ip_packet(packet.data.get(offset as usize..).unwrap_or_default()) else {
             self.skipped += 1;
             return Ok(());
         };
-        let nanoseconds = u64::try_from(i128::from(time) + self.boot_offset).unwrap_or(0);
+        let nanoseconds = u64::try_from(i128::from(packet.time) + self.boot_offset).unwrap_or(0);
+        // What was not captured is missing at the end.
+        let length = data.len() + packet.length.saturating_sub(packet.data.len());
         let file = match self.files.entry(path.to_owned()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -50,7 +53,7 @@ impl Captures {
                 entry.insert(file)
             }
         };
-        write_packet(file, nanoseconds, packet)
+        write_packet(file, nanoseconds, data, length)
     }
 
     pub fn flush(&mut self) -> io::Result<()> {
@@ -68,11 +71,12 @@ fn write_header(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&RAW.to_ne_bytes())
 }
 
-fn write_packet(out: &mut impl Write, nanoseconds: u64, packet: &[u8]) -> io::Result<()> {
+/// The first bytes of a packet of that length.
+fn write_packet(out: &mut impl Write, nanoseconds: u64, packet: &[u8], length: usize) -> io::Result<()> {
     let captured = packet.len().min(LARGEST as usize);
     let seconds = nanoseconds / 1_000_000_000;
     let microseconds = nanoseconds % 1_000_000_000 / 1000;
-    for word in [seconds as u32, microseconds as u32, captured as u32, packet.len() as u32] {
+    for word in [seconds as u32, microseconds as u32, captured as u32, length as u32] {
         out.write_all(&word.to_ne_bytes())?;
     }
     out.write_all(packet.get(..captured).unwrap_or_default())
@@ -122,11 +126,11 @@ mod tests {
     fn a_file_is_a_header_and_records() {
         let mut out = Vec::new();
         write_header(&mut out).unwrap();
-        write_packet(&mut out, 1_500_000_123_456_789_000, &IP4).unwrap();
+        write_packet(&mut out, 1_500_000_123_456_789_000, &IP4, 228).unwrap();
         assert_eq!(out.len(), 24 + 16 + 20);
         let word = |at: usize| u32::from_ne_bytes(out[at..at + 4].try_into().unwrap());
         assert_eq!([word(0), word(20)], [MAGIC, RAW]);
-        assert_eq!([word(24), word(28), word(32), word(36)], [1_500_000_123, 456_789, 20, 20]);
+        assert_eq!([word(24), word(28), word(32), word(36)], [1_500_000_123, 456_789, 20, 228]);
         assert_eq!(out[40..], IP4);
     }
 

@@ -450,7 +450,7 @@ impl Session<'_> {
                 continue;
             };
             self.captures
-                .write(path, *offset, packet.time, &packet.data)
+                .write(path, *offset, packet)
                 .map_err(|source| RunError::Capture { path: path.clone(), source })?;
         }
         if !packets.is_empty() {

@@ -75,26 +75,31 @@ fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result
 /// Sends a header and the first bytes of a packet, which the kernel copies from the packet.
 fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let Some(packets) = l.unit.object_named(PACKETS_SYMBOL) else { return l.unexpected("`skboutput`") };
-    let (Some(event), Some(skb), Some(length)) = (call.arg(0).and_then(Expr::constant), call.arg(1), call.arg(2))
+    let (Some(event), Some(skb), Some(length), Some(whole)) =
+        (call.arg(0).and_then(Expr::constant), call.arg(1), call.arg(2), call.arg(4))
     else {
         return l.unexpected("`skboutput`");
     };
     // The very register that the context gave: the verifier checks its type.
     let skb = l.scalar(skb)?;
     let length = l.number(length)?;
+    let whole = l.number(whole)?;
     let ir = l.ir;
+    // The kernel refuses to copy more than there is.
+    let length = ir.select(ir.icmp(Pred::ULT, length, whole), length, whole);
     let most = ir.int(0xf_ffff);
     let length = ir.select(ir.icmp(Pred::ULT, length, most), length, most);
-    let header = match l.stack_slot(16) {
+    let header = match l.stack_slot(24) {
         Some(header) => header,
-        None => Mem { ptr: ir.alloca(16), align: 8 },
+        None => Mem { ptr: ir.alloca(24), align: 8 },
     };
     ir.store(header.ptr, ir.int(event), 4, 8);
     ir.store(l.at(header, 4).ptr, length, 4, 4);
     let now = ir.helper(KTIME_GET_BOOT_NS, &[], Effect::Any);
     ir.store(l.at(header, 8).ptr, now, 8, 8);
+    ir.store(l.at(header, 16).ptr, whole, 8, 8);
     let flags = ir.or(ir.shl(length, ir.int(32)), ir.int(BPF_F_CURRENT_CPU));
-    let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), ir.int(16).into()];
+    let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), ir.int(24).into()];
     let result = ir.helper(SKB_OUTPUT, &args, Effect::Any);
     Ok(l.normal(result, &call.expr.ty))
 }

@@ -8,6 +8,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use rtrace_grammar::ast;
 use std::net::IpAddr;
 
 /// Program types whose `struct sk_buff *` the kernel trusts.
@@ -46,7 +47,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "skboutput",
         signatures: &["skboutput(\"file\", skb, length, offset)"],
-        doc: "Writes a packet to a pcap file; gives 0 or a negative error.",
+        doc: "Writes a packet, or its first bytes where it is longer, to a pcap file; gives 0 or a negative error.",
         example: "fentry:ip_rcv { skboutput(\"receive.pcap\", args.skb, args.skb->len, 0) }",
         arity: (4, 4),
         allowed: Allowed::In(TRUSTED),
@@ -217,7 +218,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Ok(Expr::int(0, Type::Void, call.span));
     };
     let path = c.literal_text(path, "the name of the file")?;
-    let at = skb.span;
+    let (at, whole) = (skb.span, packet_length(skb));
     let skb = c.expr(skb)?;
     let trusted =
         matches!(&skb.ty, Type::Ptr { to, .. } if matches!(&**to, Type::Record(r) if r.name == "struct sk_buff"));
@@ -239,6 +240,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         .help("take it from the arguments by name, as in args.skb"));
     }
     let length = c.expr(length).and_then(|e| c.integer(e, "the length"))?;
+    let whole = c.expr(&whole).and_then(|e| c.integer(e, "the length"))?;
     let at = offset.span;
     let offset = c.constant(offset, "the offset")?;
     let Ok(start) = u32::try_from(offset) else {
@@ -247,7 +249,13 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let event = c.event(Action::Packet { path, offset: start }, Vec::new(), call.span);
     let event = Expr::int(i64::from(event), Type::U32, call.span);
     let offset = Expr::int(offset, Type::I64, call.span);
-    Ok(call.lowered(vec![event, skb, length, offset], Type::I32))
+    Ok(call.lowered(vec![event, skb, length, offset, whole], Type::I32))
+}
+
+/// `skb->len`
+fn packet_length(skb: &ast::Expr) -> ast::Expr {
+    let name = ast::Name { text: "len".to_owned(), span: skb.span };
+    ast::Expr { kind: ast::ExprKind::Field { base: Box::new(skb.clone()), name, arrow: true }, span: skb.span }
 }
 
 /// Whether a pointer comes straight from the probe's arguments, directly or through a variable.
