@@ -74,14 +74,14 @@ impl Checker<'_> {
             ast::ExprKind::TupleField { base, index } => self.tuple_field(base, *index, span),
             ast::ExprKind::Index { base, index } => self.index(base, index, span),
             ast::ExprKind::Tuple(list) => {
-                let list = list.iter().map(|e| self.expr(e)).collect::<Result<Vec<_>>>()?;
+                let list = list.iter().map(|e| self.part(e)).collect::<Result<Vec<_>>>()?;
                 sized(tuple(list, span))
             }
             ast::ExprKind::Record(list) => {
                 let mut names = Vec::new();
                 let mut values = Vec::new();
                 for (name, value) in list {
-                    let value = self.expr(value)?;
+                    let value = self.part(value)?;
                     names.push((name.text.clone(), value.ty.clone()));
                     values.push(value);
                 }
@@ -386,6 +386,21 @@ impl Checker<'_> {
             _ => self.use_value(map, &Type::I64, span)?,
         }
         Ok(self.map(map)?.value.clone().unwrap_or(Type::I64))
+    }
+
+    /// A value in a tuple or record; an aggregation is the number it stands for.
+    fn part(&mut self, e: &ast::Expr) -> Result<Expr> {
+        let e = self.expr(e)?;
+        match &e.ty {
+            Type::Agg(a) if a.is_number() => self.integer(e, "the value"),
+            Type::Agg(a) => Err(Diagnostic::error(
+                Code::WrongType,
+                e.span,
+                format!("the value of a {} cannot be part of a tuple", a.name()),
+            )
+            .help("print it alone")),
+            _ => Ok(e),
+        }
     }
 
     /// The map and the converted key of `@name[key]`.
