@@ -554,6 +554,8 @@ impl Action {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
     Out,
+    /// As `Out`; in JSON the type is `join`.
+    Join,
     Warning,
     Error,
 }

@@ -252,6 +252,6 @@ impl Checker<'_> {
         };
         let format = Format(vec![Piece::Spec(spec), Piece::Text(b"\n".to_vec())]);
         debug_assert!(!matches!(e.kind, ExprKind::Block { .. }));
-        self.send(Action::Printf { format, stream: Stream::Out }, vec![e], span)
+        self.send(Action::Printf { format, stream: Stream::Join }, vec![e], span)
     }
 }

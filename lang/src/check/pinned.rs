@@ -16,7 +16,7 @@ pub(super) fn refuse(action: &Action, fields: &[Type], span: Span) -> Option<Box
         )
     };
     match action {
-        Action::Printf { format, stream: Stream::Out } => {
+        Action::Printf { format, stream: Stream::Out | Stream::Join } => {
             if let Some(spec) = format.specs().find(|s| !formats(s)) {
                 return error(format!("a pinned iterator cannot print by {}", spec.name()));
             }

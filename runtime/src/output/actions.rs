@@ -4,13 +4,13 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Runs a shell command to its end and returns what it wrote to standard output. The compiler lets
-/// `system` through with `--unsafe` only.
-pub fn system(command: &[u8]) -> io::Result<Vec<u8>> {
+/// Runs a shell command to its end and returns what it wrote to standard output, and how it failed if it did.
+/// The compiler lets `system` through with `--unsafe` only.
+pub fn system(command: &[u8]) -> io::Result<(Vec<u8>, Option<String>)> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(OsStr::from_bytes(command)).stdin(Stdio::null()).stderr(Stdio::inherit());
     // SAFETY: the closure runs in the forked child and makes async-signal-safe calls only.
@@ -20,7 +20,13 @@ pub fn system(command: &[u8]) -> io::Result<Vec<u8>> {
             Ok(())
         });
     }
-    Ok(shell.output()?.stdout)
+    let output = shell.output()?;
+    let failure = match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => None,
+        (Some(code), _) => Some(format!("exited with code {code}")),
+        (None, signal) => Some(format!("was ended by signal {}", signal.unwrap_or(0))),
+    };
+    Ok((output.stdout, failure))
 }
 
 /// The beginning of a file.

@@ -118,7 +118,7 @@ impl<W: Write> Printer<W> {
         maps: &dyn MapSource,
     ) -> io::Result<()> {
         match &event.action {
-            Action::Printf { format, stream: Stream::Out } if !self.options.json => {
+            Action::Printf { format, stream: Stream::Out | Stream::Join } if !self.options.json => {
                 // The path of most events: straight into the buffer.
                 let (mut scope, buffer) = self.scope(bundle, maps);
                 printf::printf(&mut scope, buffer, format, arguments(event, fields));
@@ -127,6 +127,10 @@ impl<W: Write> Printer<W> {
                 let text = self.formatted(bundle, maps, event, format, fields);
                 match stream {
                     Stream::Out => json::text_line(&mut self.buffer, "printf", &text),
+                    // The new line belongs to the text form.
+                    Stream::Join => {
+                        json::text_line(&mut self.buffer, "join", text.strip_suffix(b"\n").unwrap_or(&text));
+                    }
                     Stream::Warning if self.options.no_warnings => {}
                     Stream::Warning | Stream::Error => self.message(bundle, event, *stream, &text)?,
                 }
@@ -169,10 +173,14 @@ impl<W: Write> Printer<W> {
                 let command = self.formatted(bundle, maps, event, format, fields);
                 self.flush()?;
                 match actions::system(&command) {
-                    Ok(output) => {
+                    Ok((output, failure)) => {
                         self.text("syscall", &output);
                         if !self.options.json {
                             self.buffer.push(b'\n');
+                        }
+                        if let Some(how) = failure {
+                            let command = String::from_utf8_lossy(&command);
+                            self.warning(&format!("the command '{command}' of system() {how}"))?;
                         }
                     }
                     Err(e) => self.warning(&format!("system() cannot run a shell: {e}"))?,

@@ -627,6 +627,11 @@ fn actions_run() {
     let system = |text| Action::System { format: format(text) };
     assert_eq!(run(TEXT, system("echo hi")).0, "hi\n\n");
     assert_eq!(run(JSON, system("echo hi")).0, "{\"type\": \"syscall\", \"data\": \"hi\\n\"}\n");
+    assert_eq!(run(TEXT, system("exit 3")).1, "WARNING: the command 'exit 3' of system() exited with code 3\n");
+    assert_eq!(
+        run(TEXT, system("kill -9 $$")).1,
+        "WARNING: the command 'kill -9 $$' of system() was ended by signal 9\n"
+    );
     let cat = |text| Action::Cat { format: format(text) };
     assert_eq!(run(TEXT, cat("/proc/sys/kernel/ostype")).0, "Linux\n");
     assert_eq!(run(JSON, cat("/proc/sys/kernel/ostype")).0, "{\"type\": \"cat\", \"data\": \"Linux\\n\"}\n");
@@ -639,6 +644,9 @@ fn actions_run() {
     assert_eq!(run(TEXT, Action::Exit).0, "");
     let printf = printf_event("%s", vec![Type::String { cap: 2 }]);
     assert_eq!(printed(JSON, &printf, &[b"q\n"], &Fake::default()), "{\"type\": \"printf\", \"data\": \"q\\n\"}\n");
+    let join = Action::Printf { format: format("a b\\n"), stream: Stream::Join };
+    assert_eq!(run(TEXT, join.clone()).0, "a b\n");
+    assert_eq!(run(JSON, join).0, "{\"type\": \"join\", \"data\": \"a b\"}\n");
 }
 
 #[test]
