@@ -644,7 +644,7 @@ fn actions_run() {
     assert_eq!(run(TEXT, Action::Exit).0, "");
     let printf = printf_event("%s", vec![Type::String { cap: 2 }]);
     assert_eq!(printed(JSON, &printf, &[b"q\n"], &Fake::default()), "{\"type\": \"printf\", \"data\": \"q\\n\"}\n");
-    let join = Action::Printf { format: format("a b\\n"), stream: Stream::Join };
+    let join = Action::Printf { format: format("a b\n"), stream: Stream::Join };
     assert_eq!(run(TEXT, join.clone()).0, "a b\n");
     assert_eq!(run(JSON, join).0, "{\"type\": \"join\", \"data\": \"a b\"}\n");
 }
