@@ -454,7 +454,8 @@ impl Lister<'_> {
                 }
                 if self.verbose
                     && let Some(s) = symbols.iter().find(|s| s.name.as_bytes() == name)
-                    && let Some(f) = self.kernel.user_function(&path, s.file_offset, &s.name)?
+                    // Those whose debug information is out of reach are listed without.
+                    && let Ok(Some(f)) = self.kernel.user_function(&path, s.file_offset, &s.name)
                 {
                     match kind {
                         "uretprobe" if f.returns == "void" => {}

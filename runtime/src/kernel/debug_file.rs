@@ -35,6 +35,12 @@ pub fn separate(path: &str, elf: &object::File<'_>) -> Option<PathBuf> {
     })
 }
 
+/// The root of the container that a path leads into: `/proc/PID/root`.
+pub fn root(path: &Path) -> Option<PathBuf> {
+    let (process, _) = path.to_str()?.strip_prefix("/proc/")?.split_once("/root/")?;
+    Some(PathBuf::from(format!("/proc/{process}/root")))
+}
+
 fn linked<'d>(elf: &object::File<'d>) -> Option<(&'d [u8], u32)> {
     elf.gnu_debuglink().ok().flatten()
 }
@@ -43,10 +49,7 @@ fn linked<'d>(elf: &object::File<'d>) -> Option<(&'d [u8], u32)> {
 fn candidates(path: &str, elf: &object::File<'_>) -> Vec<PathBuf> {
     let real = std::fs::canonicalize(path).unwrap_or_else(|_| PathBuf::from(path));
     // The files of a container have their debug information there, or here.
-    let root = path
-        .strip_prefix("/proc/")
-        .and_then(|rest| rest.split_once("/root/"))
-        .map(|(process, _)| PathBuf::from(format!("/proc/{process}/root")));
+    let root = root(Path::new(path));
     let folders: Vec<PathBuf> =
         root.iter().map(|r| r.join("usr/lib/debug")).chain([PathBuf::from("/usr/lib/debug")]).collect();
     let mut found = Vec::new();

@@ -268,7 +268,7 @@ impl Kernel for LiveKernel {
             return Ok(known.clone());
         }
         let (Some(debug), Some(address)) = (self.debug(path), user::address(path, offset)?) else { return Ok(None) };
-        let found = debug.function(&self.user_types, address, name);
+        let found = debug.function(&self.user_types, address, name).map_err(|missing| missing.explain())?;
         self.user_functions.borrow_mut().insert(key, found.clone());
         Ok(found)
     }

@@ -8,6 +8,8 @@
 // BUILD gcc -O1 $SRC -o functions-stripped && strip functions-stripped
 // BUILD gcc -O1 -g $SRC -o functions-linked && objcopy --only-keep-debug functions-linked functions-linked.debug && strip functions-linked && objcopy --add-gnu-debuglink=functions-linked.debug functions-linked
 // BUILD gcc -O1 -g -Wl,--build-id=0x0123456789abcdef $SRC -o functions-id && objcopy --only-keep-debug functions-id functions-id.debug && strip functions-id
+// BUILD for v in 4 5; do gcc -O1 -g -gdwarf-$v -gsplit-dwarf $SRC -o functions-split$v; done
+// BUILD for v in 4 5; do gcc -O1 -g -gdwarf-$v -gsplit-dwarf $SRC -o functions-packed$v; llvm-dwp-22 -e functions-packed$v -o functions-packed$v.dwp; rm functions-packed$v-*.dwo; done
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>

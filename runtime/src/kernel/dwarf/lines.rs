@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rtrace_lang::kernel::KernelError;
 
-use super::{At, Beginning, Debug};
+use super::{At, Beginning, Debug, Missing};
 
 /// Why a line has no place.
 #[derive(Debug, PartialEq)]
@@ -15,6 +15,8 @@ pub enum NoLine {
     Ambiguous(Vec<String>),
     /// The lines with code nearest before and after it.
     NoCode(Option<u64>, Option<u64>),
+    /// The functions around it are in a file that is not there.
+    Split(Missing),
 }
 
 impl NoLine {
@@ -29,6 +31,7 @@ impl NoLine {
                 message: format!("`{file}` may be any of {}", paths.join(", ")),
                 help: Some("give more of its path".to_owned()),
             },
+            NoLine::Split(missing) => missing.explain(),
             NoLine::NoCode(before, after) => {
                 let near: Vec<String> = [before, after].into_iter().flatten().map(|l| l.to_string()).collect();
                 let help = (!near.is_empty()).then(|| format!("the nearest lines with code: {}", near.join(" and ")));
@@ -47,13 +50,13 @@ impl Debug {
         let mut places: Vec<u64> = Vec::new();
         let (mut before, mut after) = (None, None);
         for number in 0..self.headers.len() {
-            let Some(unit) = self.unit(number) else { continue };
-            let Some(program) = unit.line_program.clone() else { continue };
+            let Some(unit) = self.skeleton(number) else { continue };
+            let Some(program) = unit.unit.line_program.clone() else { continue };
             let header = program.header();
             let first = if header.version() >= 5 { 0 } else { 1 };
             let mut files = Vec::new();
             for index in first..first + header.file_names().len() as u64 {
-                let Some(path) = self.source_file(number, header, index) else { continue };
+                let Some(path) = source_file(unit, header, index) else { continue };
                 if ends_with(&path, Path::new(file)) {
                     files.push(index);
                     if !paths.contains(&path) {
@@ -99,7 +102,7 @@ impl Debug {
         let mut seen: Vec<At> = Vec::new();
         let mut found = Vec::new();
         for address in places {
-            let around = self.around(address);
+            let around = self.around(address).map_err(NoLine::Split)?;
             let Some(innermost) = around.last() else { continue };
             if !seen.contains(innermost) {
                 seen.push(*innermost);
@@ -109,26 +112,24 @@ impl Debug {
         }
         if found.is_empty() { Err(NoLine::NoCode(before, after)) } else { Ok(found) }
     }
+}
 
-    /// The path of a source file, as whole as the debug information has it.
-    fn source_file(
-        &self,
-        number: usize,
-        header: &gimli::LineProgramHeader<super::Reader>,
-        index: u64,
-    ) -> Option<PathBuf> {
-        let file = header.file(index)?;
-        let mut path = PathBuf::new();
-        let unit = self.unit(number)?;
-        if let Some(folder) = unit.comp_dir {
-            path.push(folder.to_string_lossy().as_ref());
-        }
-        if let Some(folder) = file.directory(header).and_then(|d| self.text(number, d)) {
-            path.push(folder);
-        }
-        path.push(self.text(number, file.path_name())?);
-        Some(plain(&path))
+/// The path of a source file, as whole as the debug information has it.
+fn source_file(
+    unit: gimli::UnitRef<'_, super::Reader>,
+    header: &gimli::LineProgramHeader<super::Reader>,
+    index: u64,
+) -> Option<PathBuf> {
+    let file = header.file(index)?;
+    let mut path = PathBuf::new();
+    if let Some(folder) = unit.unit.comp_dir {
+        path.push(folder.to_string_lossy().as_ref());
     }
+    if let Some(folder) = file.directory(header).and_then(|d| unit.attr_string(d).ok()) {
+        path.push(folder.to_string_lossy().as_ref());
+    }
+    path.push(unit.attr_string(file.path_name()).ok()?.to_string_lossy().as_ref());
+    Some(plain(&path))
 }
 
 /// Without `.` and `..`.

@@ -5,19 +5,22 @@
 
 mod lines;
 mod places;
+mod split;
 mod types;
 
 use std::cell::OnceCell;
 use std::path::Path;
 
 use gimli::{
-    AttributeValue, DebugInfoOffset, DebuggingInformationEntry, DwTag, EndianSlice, NativeEndian, UnitOffset, constants,
+    AttributeValue, DebugInfoOffset, DebuggingInformationEntry, DwTag, EndianSlice, NativeEndian, UnitOffset, UnitRef,
+    constants,
 };
 use object::{Object, ObjectSection};
 use rtrace_lang::kernel::{Place, UserFunction, UserParameter};
 
 use super::debug_file::{self, Elf};
 use super::user;
+use split::{Missing, Split};
 pub use types::{FIRST as FIRST_HANDLE, Types, is_handle};
 
 type Reader = EndianSlice<'static, NativeEndian>;
@@ -41,6 +44,7 @@ pub struct Debug {
     dwarf: gimli::Dwarf<Reader>,
     headers: Vec<gimli::UnitHeader<Reader>>,
     units: Vec<OnceCell<Option<Unit>>>,
+    split: Split,
 }
 
 /// A place where a function begins.
@@ -71,12 +75,28 @@ impl Debug {
             headers.push(header);
         }
         let units = headers.iter().map(|_| OnceCell::new()).collect();
-        Some(Debug { number, main, dwarf, headers, units })
+        let split = Split::new(path, headers.len());
+        Some(Debug { number, main, dwarf, headers, units, split })
     }
 
-    fn unit(&self, number: usize) -> Option<&Unit> {
+    /// A unit as the program has it: of split ones only lines and ranges.
+    fn skeleton(&self, number: usize) -> Option<UnitRef<'_, Reader>> {
         let header = self.headers.get(number)?;
-        self.units.get(number)?.get_or_init(|| self.dwarf.unit(*header).ok()).as_ref()
+        let unit = self.units.get(number)?.get_or_init(|| self.dwarf.unit(*header).ok()).as_ref()?;
+        Some(UnitRef::new(&self.dwarf, unit))
+    }
+
+    /// A unit with all its entries, or the file that lacks.
+    fn whole(&self, number: usize) -> Option<std::result::Result<UnitRef<'_, Reader>, &Missing>> {
+        let unit = self.skeleton(number)?;
+        match unit.unit.dwo_id {
+            Some(id) => self.split.rest(number, unit, id),
+            None => Some(Ok(unit)),
+        }
+    }
+
+    fn unit(&self, number: usize) -> Option<UnitRef<'_, Reader>> {
+        self.whole(number)?.ok()
     }
 
     fn die(&self, at: At) -> Option<Die> {
@@ -87,6 +107,10 @@ impl Debug {
     fn referred(&self, unit: usize, value: Option<AttributeValue<Reader>>) -> Option<At> {
         match value? {
             AttributeValue::UnitRef(offset) => Some(At { unit, offset }),
+            // Compilers do not refer from one split unit to another.
+            AttributeValue::DebugInfoRef(offset) if self.skeleton(unit)?.unit.dwo_id.is_some() => {
+                Some(At { unit, offset: offset.to_unit_offset(&self.unit(unit)?.unit.header)? })
+            }
             AttributeValue::DebugInfoRef(offset) => self.global(offset),
             _ => None,
         }
@@ -100,7 +124,7 @@ impl Debug {
     }
 
     fn text(&self, unit: usize, value: AttributeValue<Reader>) -> Option<String> {
-        let text = self.dwarf.attr_string(self.unit(unit)?, value).ok()?;
+        let text = self.unit(unit)?.attr_string(value).ok()?;
         Some(text.to_string_lossy().into_owned())
     }
 
@@ -166,7 +190,7 @@ impl Debug {
     fn ranges(&self, unit: usize, die: &Die) -> Vec<gimli::Range> {
         let mut found = Vec::new();
         if let Some(u) = self.unit(unit)
-            && let Ok(mut ranges) = self.dwarf.die_ranges(u, die)
+            && let Ok(mut ranges) = u.die_ranges(die)
         {
             while let Ok(Some(range)) = ranges.next() {
                 found.push(range);
@@ -178,8 +202,8 @@ impl Debug {
     /// The unit whose code an address is in.
     fn unit_of(&self, address: u64) -> Option<usize> {
         (0..self.headers.len()).find(|number| {
-            let Some(unit) = self.unit(*number) else { return false };
-            let Ok(mut ranges) = self.dwarf.unit_ranges(unit) else { return false };
+            let Some(unit) = self.skeleton(*number) else { return false };
+            let Ok(mut ranges) = unit.unit_ranges() else { return false };
             while let Ok(Some(range)) = ranges.next() {
                 if (range.begin..range.end).contains(&address) {
                     return true;
@@ -195,30 +219,41 @@ impl Debug {
         let first = self.ranges(unit, die).first().map(|r| r.begin);
         match die.attr_value(constants::DW_AT_entry_pc) {
             Some(AttributeValue::Addr(address)) => Some(address),
-            Some(AttributeValue::DebugAddrIndex(index)) => self.dwarf.address(u, index).ok(),
+            Some(AttributeValue::DebugAddrIndex(index)) => u.address(index).ok(),
             Some(value) => Some(first?.wrapping_add(value.udata_value()?)),
             None => first,
         }
     }
 
     /// The functions and inlined copies around an address, outermost first.
-    fn around(&self, address: u64) -> Vec<At> {
-        let Some(unit) = self.unit_of(address) else { return Vec::new() };
+    fn around(&self, address: u64) -> std::result::Result<Vec<At>, Missing> {
+        let Some(unit) = self.unit_of(address) else { return Ok(Vec::new()) };
+        if let Some(Err(missing)) = self.whole(unit) {
+            return Err(missing.clone());
+        }
         let mut found = Vec::new();
         self.each(unit, &[constants::DW_TAG_subprogram, constants::DW_TAG_inlined_subroutine], &mut |at, die| {
             if self.ranges(unit, die).iter().any(|r| (r.begin..r.end).contains(&address)) {
                 found.push(at);
             }
         });
-        found
+        Ok(found)
     }
 
     /// The function at an address: of those around it the one of this name, else the outermost.
-    pub fn function(&self, types: &Types, address: u64, name: &str) -> Option<UserFunction> {
-        let around = self.around(address);
+    pub fn function(
+        &self,
+        types: &Types,
+        address: u64,
+        name: &str,
+    ) -> std::result::Result<Option<UserFunction>, Missing> {
+        let around = self.around(address)?;
         let named = |at: &&At| self.is_named(**at, name);
-        let at = *around.iter().rev().find(named).or(around.first())?;
-        let outer = around.first().copied()?;
+        let at = around.iter().rev().find(named).or(around.first());
+        Ok(at.zip(around.first()).and_then(|(at, outer)| self.described(types, address, *at, *outer)))
+    }
+
+    fn described(&self, types: &Types, address: u64, at: At, outer: At) -> Option<UserFunction> {
         let die = self.die(at)?;
         let entry = die.tag() == constants::DW_TAG_subprogram
             && self.ranges(at.unit, &die).first().is_some_and(|r| r.begin == address);
@@ -315,18 +350,21 @@ impl Debug {
 }
 
 fn load(elf: &Elf) -> gimli::Dwarf<Reader> {
-    let section = |id: gimli::SectionId| -> std::result::Result<Reader, std::convert::Infallible> {
-        let data = elf.section_by_name(id.name()).and_then(|s| s.uncompressed_data().ok()).unwrap_or_default();
-        let data: &'static [u8] = match data {
-            std::borrow::Cow::Borrowed(data) => data,
-            // Decompressed: kept like the mapped ones.
-            std::borrow::Cow::Owned(data) => Box::leak(data.into_boxed_slice()),
-        };
-        Ok(EndianSlice::new(data, NativeEndian))
-    };
-    match gimli::Dwarf::load(section) {
+    match gimli::Dwarf::load(|part| section::<std::convert::Infallible>(elf, Some(part.name()))) {
         Ok(dwarf) => dwarf,
     }
+}
+
+/// A section's bytes; none where there is no such section.
+fn section<E>(elf: &Elf, name: Option<&str>) -> std::result::Result<Reader, E> {
+    let section = name.and_then(|name| elf.section_by_name(name));
+    let data = section.and_then(|s| s.uncompressed_data().ok()).unwrap_or_default();
+    let data: &'static [u8] = match data {
+        std::borrow::Cow::Borrowed(data) => data,
+        // Decompressed: kept like the mapped ones.
+        std::borrow::Cow::Owned(data) => Box::leak(data.into_boxed_slice()),
+    };
+    Ok(EndianSlice::new(data, NativeEndian))
 }
 
 #[cfg(test)]
@@ -365,7 +403,7 @@ mod tests {
         let Some((path, debug)) = own() else { return };
         let symbol = user::symbols(&path, "*sample_for_debug").expect("readable").pop().expect("the function");
         let types = Types::default();
-        let f = debug.function(&types, symbol.address, &symbol.name).expect("described");
+        let f = debug.function(&types, symbol.address, &symbol.name).expect("whole").expect("described");
         assert_eq!(f.name, "sample_for_debug");
         let names: Vec<&str> = f.params.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["first", "second", "third"]);

@@ -37,7 +37,7 @@ impl Debug {
             AttributeValue::Exprloc(_) if entry => return None,
             AttributeValue::Exprloc(expression) => expression,
             list => {
-                let mut locations = self.dwarf.attr_locations(u, list).ok()??;
+                let mut locations = u.attr_locations(list).ok()??;
                 loop {
                     match locations.next() {
                         Ok(Some(l)) if (l.range.begin..l.range.end).contains(&address) => break l.data,
