@@ -57,6 +57,10 @@ impl AttachError {
     }
 }
 
+// linux/capability.h
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+
 /// Why one attach point failed, in words.
 #[derive(Clone, Debug)]
 pub struct Reason(pub String);
@@ -77,7 +81,9 @@ impl Reason {
         match words.iter().find(|(errno, _)| *errno == code) {
             Some((_, text)) => Reason((*text).to_owned()),
             None if matches!(code, libc::EPERM | libc::EACCES) => {
-                Reason("not allowed: this needs root or CAP_PERFMON".to_owned())
+                // For uprobes the kernel wants more.
+                let missing = if sys::has_capability(CAP_PERFMON) { "CAP_SYS_ADMIN" } else { "CAP_PERFMON" };
+                Reason(format!("not allowed: this needs root or {missing}"))
             }
             None if code == libc::EMFILE => Reason("too many open files: raise the limit (ulimit -n)".to_owned()),
             None => Reason(error.to_string()),
@@ -100,7 +106,6 @@ fn locked_down() -> Option<Reason> {
 /// Whether this kernel keeps perf events, which most probes are, from us: some distributions' kernels have a level 3 that
 /// CAP_PERFMON does not lift.
 fn too_paranoid() -> Option<Reason> {
-    const CAP_SYS_ADMIN: u32 = 21;
     let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
     let level: i32 = level.trim().parse().ok()?;
     (level > 2 && !sys::has_capability(CAP_SYS_ADMIN)).then(|| {

@@ -144,6 +144,12 @@ impl EndSignals {
             // SAFETY: all zeros is a valid sigaction; the handler is async-signal-safe.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
+                check(libc::sigaction(*signal, std::ptr::null(), &raw mut action))?;
+                // As nohup(1) leaves it.
+                if *signal == libc::SIGHUP && action.sa_sigaction == libc::SIG_IGN {
+                    continue;
+                }
+                action = std::mem::zeroed();
                 action.sa_sigaction = on_signal as *const () as usize;
                 action.sa_flags = libc::SA_RESETHAND | libc::SA_RESTART | libc::SA_SIGINFO;
                 check(libc::sigaction(*signal, &raw const action, std::ptr::null_mut()))?;
