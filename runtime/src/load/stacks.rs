@@ -94,6 +94,8 @@ impl Stacks {
             let id = word(&key);
             if !named.contains(&id) && sys::map_delete(table.fd(), &key)? {
                 value.truncate(8 + length(&value));
+                // Most stacks are much shorter than the room for one.
+                value.shrink_to_fit();
                 self.removed.insert(id, value);
                 self.held -= 1;
             }
