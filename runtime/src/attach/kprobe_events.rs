@@ -9,6 +9,7 @@
 use super::hurry::{self, Hurry};
 use super::kprobe::{Places, Spot};
 use super::{Link, tracepoint};
+use crate::kernel::tracefs::MOUNTS;
 use crate::sys::{self, Keeper, Setting};
 use rtrace_lang::bundle::AttachPoint;
 use std::collections::{BTreeSet, HashMap};
@@ -73,7 +74,7 @@ pub(super) fn attach<'p>(
     identities: Option<Identities<'_>>,
 ) -> Outcome<'p> {
     let mut outcome = Outcome::default();
-    let root = tracepoint::MOUNTS.iter().map(Path::new).find(|root| root.join("kprobe_events").exists());
+    let root = MOUNTS.iter().map(Path::new).find(|root| root.join("kprobe_events").exists());
     outcome.link = root.and_then(|root| {
         let places = Places::of_functions(points);
         let definition = Definition::new(root, points, &places, identities, &mut outcome).ok().flatten()?;

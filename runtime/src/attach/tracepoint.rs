@@ -2,15 +2,13 @@
 //! sit on one tracepoint; each has an event of its own.
 
 use super::{Link, Reason};
+use crate::kernel::tracefs::MOUNTS;
 use crate::sys::{self, PerfAttr};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// `PERF_TYPE_TRACEPOINT`
 const TRACEPOINT: u32 = 2;
-
-/// Where tracefs may be mounted.
-pub(super) const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 pub(super) fn attach(
     program: BorrowedFd<'_>,

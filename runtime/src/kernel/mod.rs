@@ -22,7 +22,7 @@ pub(crate) mod programs;
 mod renamed;
 mod symbol_table;
 pub(crate) mod text;
-mod tracefs;
+pub(crate) mod tracefs;
 mod usdt;
 pub(crate) mod user;
 

@@ -14,7 +14,8 @@ use rtrace_lang::types::{Space, Type};
 use super::btf;
 use super::glob::Glob;
 
-const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+/// Where tracefs may be mounted.
+pub const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 #[derive(Default)]
 pub struct Tracefs {
