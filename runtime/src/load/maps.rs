@@ -24,8 +24,9 @@ const LRU_PERCPU_HASH: u32 = 10;
 /// More copies of a value than any compiler makes: a bundle from a file is not trusted.
 const MOST_STRIPES: u32 = 4096;
 
-/// Elements asked for in one batch lookup.
-const BATCH: usize = 1024;
+/// Elements asked for in one batch lookup: what lies in this many bytes, and no fewer than a crowded bucket holds.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_LEAST: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MapsError {
@@ -351,29 +352,39 @@ impl BpfMap {
     }
 
     pub fn entries(&self, cpus: usize) -> io::Result<Vec<Entry>> {
-        match self.entries_batched(cpus) {
+        let mut out = Vec::new();
+        self.each(cpus, |key, value| out.push((key.to_vec(), value.to_vec())))?;
+        Ok(out)
+    }
+
+    /// Shows all elements without holding more than some of them at a time. One deleted meanwhile is left out, none
+    /// comes twice.
+    pub fn each(&self, cpus: usize, mut show: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
+        match self.each_batched(cpus, &mut show) {
             // EINVAL, ENOTSUPP (524): no batch operations for this map or on this kernel (before 5.6).
             Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | 524 | libc::EOPNOTSUPP)) => {
-                self.entries_one_by_one(cpus)
+                self.each_one_by_one(cpus, show)
             }
             other => other,
         }
     }
 
-    fn entries_batched(&self, cpus: usize) -> io::Result<Vec<Entry>> {
+    fn each_batched(&self, cpus: usize, show: &mut impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let (key_size, value_size) = (self.def.key_size as usize, self.value_bytes(cpus));
-        let mut count = BATCH.min(self.def.max_entries.max(1) as usize);
+        let fitting = (BATCH_BYTES / (key_size + value_size).max(1)).max(BATCH_LEAST);
+        let mut count = fitting.min(self.def.max_entries.max(1) as usize);
         let mut position = vec![0; key_size.max(8)];
-        let mut out = Vec::new();
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
         let mut first = true;
         loop {
-            let (mut keys, mut values) = (vec![0; key_size * count], vec![0; value_size * count]);
+            keys.resize(key_size * count, 0);
+            values.resize(value_size * count, 0);
             match sys::map_lookup_batch(self.fd(), first, &mut position, &mut keys, &mut values, count as u32) {
                 Ok((got, more)) => {
                     let pairs = keys.chunks_exact(key_size.max(1)).zip(values.chunks_exact(value_size.max(1)));
-                    out.extend(pairs.take(got as usize).map(|(k, v)| (k.to_vec(), v.to_vec())));
+                    pairs.take(got as usize).for_each(|(key, value)| show(key, value));
                     if !more {
-                        return Ok(out);
+                        return Ok(());
                     }
                     first = false;
                 }
@@ -384,8 +395,7 @@ impl BpfMap {
         }
     }
 
-    fn entries_one_by_one(&self, cpus: usize) -> io::Result<Vec<Entry>> {
-        let mut out = Vec::new();
+    fn each_one_by_one(&self, cpus: usize, mut show: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         // When the current key is deleted under us, the kernel starts over.
         let mut seen = HashSet::new();
         let mut key: Option<Vec<u8>> = None;
@@ -395,11 +405,11 @@ impl BpfMap {
         while steps > 0 && sys::map_next_key(self.fd(), key.as_deref(), &mut next)? {
             steps -= 1;
             if seen.insert(next.clone()) && sys::map_lookup(self.fd(), &next, &mut value)? {
-                out.push((next.clone(), value.clone()));
+                show(&next, &value);
             }
             key = Some(next.clone());
         }
-        Ok(out)
+        Ok(())
     }
 
     fn reset(&self, cpus: usize, delete: bool) -> io::Result<()> {

@@ -19,6 +19,9 @@ const GRACE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(100);
 const SHORT_PAUSE: Duration = Duration::from_millis(5);
 
+/// Most stacks that are taken out at once while new ones come slowly: so few of them need to be remembered.
+const FEW: usize = 1024;
+
 /// What is known of the table between two looks.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
@@ -36,7 +39,7 @@ pub(super) struct Stacks {
     /// New stacks come fast.
     filling: bool,
     /// Stacks that were taken out, by id.
-    removed: HashMap<u64, Vec<u8>>,
+    removed: HashMap<u64, Box<[u8]>>,
     /// When those are compared with the maps once more.
     check: Option<Instant>,
 }
@@ -83,20 +86,21 @@ impl Stacks {
         named: impl Fn() -> io::Result<HashSet<u64>>,
     ) -> io::Result<()> {
         // First the table: what is put in later is not touched, what was in is named by now if it ever is.
-        let held = table.entries(1)?;
+        let mut held = Vec::new();
+        table.each(1, |key, _| held.push(word(key)))?;
         let named = named()?;
         self.put_back(table, &named);
         if drained {
             self.removed.retain(|id, _| named.contains(id));
         }
         (self.held, self.counted) = (held.len() as u64, count);
-        for (key, mut value) in held {
-            let id = word(&key);
-            if !named.contains(&id) && sys::map_delete(table.fd(), &key)? {
-                value.truncate(8 + length(&value));
+        let mut value = vec![0; table.value_bytes(1)];
+        let most = if self.filling { held.len() } else { FEW };
+        for id in held.into_iter().filter(|id| !named.contains(id)).take(most) {
+            let key = id.to_ne_bytes();
+            if sys::map_lookup(table.fd(), &key, &mut value)? && sys::map_delete(table.fd(), &key)? {
                 // Most stacks are much shorter than the room for one.
-                value.shrink_to_fit();
-                self.removed.insert(id, value);
+                self.removed.insert(id, value.iter().take(8 + length(&value)).copied().collect());
                 self.held -= 1;
             }
         }
