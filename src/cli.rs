@@ -176,18 +176,18 @@ impl DebugStage {
     }
 }
 
-/// A feature of the kernel that is not to be used; none for one that the reference knows and rtrace does not use.
+/// A feature of the kernel that is not to be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoFeature(pub Option<Feature>);
+pub struct NoFeature(pub Feature);
 
 impl ValueEnum for NoFeature {
     fn value_variants<'a>() -> &'a [NoFeature] {
         static ALL: OnceLock<Vec<NoFeature>> = OnceLock::new();
-        ALL.get_or_init(|| Feature::ALL.into_iter().map(Some).chain([None]).map(NoFeature).collect())
+        ALL.get_or_init(|| Feature::ALL.into_iter().map(NoFeature).collect())
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(self.0.map_or("kprobe_session", Feature::name)))
+        Some(PossibleValue::new(self.0.name()))
     }
 }
 

@@ -45,7 +45,7 @@ fn find_import(importer: &str, path: &str) -> Result<Vec<Imported>, String> {
     if place.is_dir() {
         let entries = std::fs::read_dir(&place).map_err(|e| format!("cannot read {}: {e}", place.display()))?;
         files = entries.flatten().map(|e| e.path()).collect();
-        files.retain(|p| [".rt", ".bt", ".bpf.c"].iter().any(|end| p.to_string_lossy().ends_with(end)));
+        files.retain(|p| [".rt", ".bt", ".bpf.c", ".h"].iter().any(|end| p.to_string_lossy().ends_with(end)));
         files.sort();
     }
     files.iter().map(|p| import_file(p)).collect()

@@ -77,7 +77,7 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
         let errors: Vec<String> = errors.iter().map(|e| Failure::plain(e, e.help().as_deref()).text).collect();
         return if errors.is_empty() { Ok(0) } else { Err(Failure::text(errors.concat())) };
     }
-    let unused: Vec<_> = cli.no_feature.iter().filter_map(|f| f.0).collect();
+    let unused: Vec<_> = cli.no_feature.iter().map(|f| f.0).collect();
     let kernel = LiveKernel::for_process(cli.pid).without(&unused);
     if cli.info {
         return print(&info::text(&kernel));

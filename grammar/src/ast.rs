@@ -271,10 +271,10 @@ pub enum ExprKind {
         left: Box<Expr>,
         right: Box<Expr>,
     },
-    /// `cond ? then : otherwise`
+    /// `cond ? then : otherwise`; `cond ?: otherwise` gives the condition's own value.
     Ternary {
         cond: Box<Expr>,
-        then: Box<Expr>,
+        then: Option<Box<Expr>>,
         otherwise: Box<Expr>,
     },
     Cast {

@@ -254,7 +254,7 @@ impl Dump {
             }
             ExprKind::Ternary { cond, then, otherwise } => {
                 self.expr(cond);
-                self.expr(then);
+                then.iter().for_each(|then| self.expr(then));
                 self.expr(otherwise);
             }
             ExprKind::Index { base, index } => {

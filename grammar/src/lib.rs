@@ -10,7 +10,7 @@ pub mod dump;
 mod error;
 pub mod format;
 pub mod lexer;
-mod literal;
+pub mod literal;
 mod scan;
 pub mod token;
 mod tree;

@@ -54,6 +54,16 @@ pub(crate) fn number(text: &str) -> Result<Number, String> {
     Ok(Number::Int { value: integer(digits, radix)?, unsigned })
 }
 
+/// The value of a number written as in a script, durations in nanoseconds; `None` for any other text.
+pub fn value(text: &str) -> Option<u64> {
+    if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    match number(text).ok()? {
+        Number::Int { value, .. } | Number::Duration(value) => Some(value),
+    }
+}
+
 fn integer(digits: &str, radix: u32) -> Result<u64, String> {
     let mut value = 0_u64;
     for digit in digits.chars().filter_map(|c| c.to_digit(radix)) {

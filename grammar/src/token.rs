@@ -51,12 +51,12 @@ pub enum Top {
     Attach,
     /// The same for providers whose first part is a path: it may hold slashes.
     #[regex(
-        r#"([A-Za-z_][A-Za-z0-9_]*=)?(uprobe|uretprobe|usdt|u|ur|U):("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"])*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
+        r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:uprobe|uretprobe|usdt)|u|ur|U):("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"])*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
         priority = 40
     )]
     /// An iterator's pin file, when it is an absolute path.
     #[regex(
-        r#"([A-Za-z_][A-Za-z0-9_]*=)?(iter|it):[^ \t\r\n\x0b\x0c,{}:"/]*:/[^ \t\r\n\x0b\x0c,{}:"]*"#,
+        r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:iter)|it):[^ \t\r\n\x0b\x0c,{}:"/]*:/[^ \t\r\n\x0b\x0c,{}:"]*"#,
         priority = 50
     )]
     PathAttach,

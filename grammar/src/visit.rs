@@ -145,7 +145,9 @@ pub fn expr<'t>(e: &'t Expr, f: Visitor<'_, 't>) {
         }
         ExprKind::Ternary { cond, then, otherwise } => {
             expr(cond, f);
-            expr(then, f);
+            if let Some(then) = then {
+                expr(then, f);
+            }
             expr(otherwise, f);
         }
         ExprKind::Sizeof(of) | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) => type_or_expr(of, f),

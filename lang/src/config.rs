@@ -225,6 +225,7 @@ pub static SETTINGS: &[Setting] = &[
     row("unstable_map_decl", "enable", "error, warn or enable: declarations of maps", |o, v| {
         unstable(o, "unstable_map_decl", v)
     }),
+    row("unstable_typeinfo", "enable", "error, warn or enable: typeinfo", |o, v| unstable(o, "unstable_typeinfo", v)),
     row("unstable_tseries", "enable", "error, warn or enable: tseries()", |o, v| unstable(o, "unstable_tseries", v)),
     row("use_blazesym", "true", "accepted; it is how symbols are found", |_, v| boolean(v).map(|_| ())),
     row("verify_llvm_ir", "false", "accepted; what LLVM is given is always verified", |_, v| boolean(v).map(|_| ())),
@@ -243,6 +244,12 @@ pub fn find(name: &str) -> Option<&'static Setting> {
     let key = lower.strip_prefix("bpftrace_").unwrap_or(&lower);
     let key = if key == "unstable_import_statement" { "unstable_import" } else { key };
     SETTINGS.iter().find(|s| s.name == key)
+}
+
+/// All settings with their names, and the second names that the reference has for some.
+pub fn names() -> impl Iterator<Item = (&'static str, &'static Setting)> {
+    let second = SETTINGS.iter().filter(|s| s.name == "unstable_import").map(|s| ("unstable_import_statement", s));
+    SETTINGS.iter().map(|s| (s.name, s)).chain(second)
 }
 
 /// The setting whose name is most like another.

@@ -179,16 +179,26 @@ impl Expander<'_> {
             }
             ExprKind::Ternary { cond, then, otherwise } => {
                 self.expr(cond, b)?;
-                self.expr(then, b)?;
+                then.as_mut().map_or(Ok(()), |then| self.expr(then, b))?;
                 self.expr(otherwise, b)
             }
             ExprKind::Sizeof(of) | ExprKind::Typeof(of) | ExprKind::Typeinfo(of) => self.type_or_expr(of, b),
             ExprKind::Offsetof { of, path } => {
-                for step in path {
-                    if let PathStep::Index(index) = step {
-                        self.expr(index, b)?;
+                let mut steps = Vec::with_capacity(path.len());
+                for mut step in path.drain(..) {
+                    match &mut step {
+                        PathStep::Index(index) => self.expr(index, b)?,
+                        PathStep::Member(name) => {
+                            let bound = b.exprs.get(name.text.as_str()).and_then(|(e, _)| member_path(e));
+                            if let Some(bound) = bound {
+                                steps.extend(bound);
+                                continue;
+                            }
+                        }
                     }
+                    steps.push(step);
                 }
+                *path = steps;
                 self.type_or_expr(of, b)
             }
             ExprKind::Field { base, .. } | ExprKind::TupleField { base, .. } => self.expr(base, b),
@@ -214,11 +224,21 @@ impl Expander<'_> {
         }
     }
 
-    /// The expressions in a type: `typeof(x)`, bounds of arrays.
+    /// The expressions in a type: `typeof(x)`, bounds of arrays. A parameter that was given a type stands for it.
     fn type_name(&mut self, ty: &mut TypeName, b: &Bindings) -> Result<()> {
         match &mut ty.base {
             TypeBase::Typeof(of) => self.type_or_expr(of, b)?,
             TypeBase::Tuple(list) => list.iter_mut().try_for_each(|t| self.type_name(t, b))?,
+            TypeBase::Named(name) => {
+                if let Some((bound, nodes)) = b.exprs.get(name.as_str()) {
+                    self.nodes = self.nodes.saturating_add(*nodes);
+                    ty.base = match &bound.kind {
+                        ExprKind::Typeof(of) => TypeBase::Typeof(Box::new(of.clone())),
+                        ExprKind::Ident(word) => TypeBase::Named(word.clone()),
+                        _ => TypeBase::Typeof(Box::new(TypeOrExpr::Expr(Box::new(bound.clone())))),
+                    };
+                }
+            }
             _ => {}
         }
         ty.array.iter_mut().flatten().try_for_each(|bound| self.expr(bound, b))
@@ -227,9 +247,16 @@ impl Expander<'_> {
     /// The body of the macro that is called, arguments put in; `None` when the name is no macro.
     fn invoke(&mut self, name: &Name, args: &[Expr], nodes: &[u32], span: Span) -> Result<Option<ExprKind>> {
         let macros = self.macros;
-        let mut named = macros.iter().filter(|m| m.name.text == name.text).peekable();
-        let Some(first) = named.peek().copied() else { return Ok(None) };
-        let Some(found) = named.find(|m| m.params.len() == args.len()) else {
+        let named = || macros.iter().filter(|m| m.name.text == name.text);
+        let Some(first) = named().next() else { return Ok(None) };
+        let sized = || named().filter(|m| m.params.len() == args.len());
+        // Of several the one that asks for most of what is given; if none takes it, one that can say why.
+        let fitting = sized().filter(|m| m.params.iter().zip(args).all(|(p, arg)| takes(p, arg)));
+        let Some(found) = fitting.min_by_key(|m| any_expression(m)).or_else(|| sized().next()) else {
+            // A macro takes the place of a function only where it takes as many arguments.
+            if crate::builtins::find(&name.text).is_some() {
+                return Ok(None);
+            }
             let takes = match first.params.len() {
                 1 => "1 argument".to_owned(),
                 n => format!("{n} arguments"),
@@ -272,6 +299,38 @@ impl Expander<'_> {
         self.depth -= 1;
         result?;
         Ok(Some(ExprKind::Block(Box::new(body))))
+    }
+}
+
+/// Whether a parameter takes this argument.
+fn takes(param: &MacroParam, arg: &Expr) -> bool {
+    match param {
+        MacroParam::Var(_) => matches!(arg.kind, ExprKind::Var(_)),
+        MacroParam::Map(_) => matches!(arg.kind, ExprKind::Map { key: None, .. }),
+        MacroParam::Expr(_) => true,
+    }
+}
+
+/// How many parameters take any expression.
+fn any_expression(m: &MacroDef) -> usize {
+    m.params.iter().filter(|p| matches!(p, MacroParam::Expr(_))).count()
+}
+
+/// The way to a member that was passed to a macro: `f_path`, `f_path.dentry`.
+pub(crate) fn member_path(e: &Expr) -> Option<Vec<PathStep>> {
+    match &e.kind {
+        ExprKind::Ident(name) => Some(vec![PathStep::Member(Name { text: name.clone(), span: e.span })]),
+        ExprKind::Field { base, name, .. } => {
+            let mut path = member_path(base)?;
+            path.push(PathStep::Member(name.clone()));
+            Some(path)
+        }
+        ExprKind::Index { base, index } => {
+            let mut path = member_path(base)?;
+            path.push(PathStep::Index((**index).clone()));
+            Some(path)
+        }
+        _ => None,
     }
 }
 

@@ -92,6 +92,10 @@ impl Files<'_> {
                     all.push(Item::Import { path: file.name.clone(), span });
                     self.sources.add(file.name, file.text);
                 }
+                // As with `#include`: what is more than definitions is for libclang.
+                None if file.name.ends_with(".h") && !is_simple(&file.text) => {
+                    all.push(Item::Preprocessor { text: format!("#include \"{}\"", file.name), span });
+                }
                 None => {
                     self.sources.add(file.name, file.text);
                     let index = self.sources.files().len() - 1;
@@ -124,6 +128,7 @@ fn is_simple(text: &str) -> bool {
         }
         _ => false,
     }) && guarded <= 1
+        && lines.unusable.is_empty()
         && lines.finish(Span::default()).is_ok()
 }
 

@@ -15,6 +15,8 @@ const ALWAYS_DEFINED: &[&str] = &["BPFTRACE_HAVE_BTF"];
 #[derive(Debug, Default)]
 pub(crate) struct Preprocessor {
     pub defines: HashMap<String, Expr>,
+    /// Names whose definitions the language has no use for, and what to say to one who uses them.
+    pub unusable: HashMap<String, Box<Diagnostic>>,
     /// The lines that count and that headers may depend on: `#include`, `#define`, `#undef`.
     pub lines: Vec<(String, Span)>,
     /// For each open `#if`: whether its lines count, and whether one of its branches has counted.
@@ -55,7 +57,7 @@ impl Preprocessor {
             "pragma" => {}
             "include" | "undef" => self.lines.push((text.to_owned(), span)),
             "define" => {
-                self.define(text, argument, span)?;
+                self.define(text, argument, span);
                 self.lines.push((text.to_owned(), span));
             }
             _ => return Err(Diagnostic::error(Code::UnsupportedSyntax, span, format!("`#{word}` is not supported"))),
@@ -95,25 +97,29 @@ impl Preprocessor {
         }
     }
 
-    fn define(&mut self, text: &str, argument: &str, span: Span) -> Result<()> {
+    fn define(&mut self, text: &str, argument: &str, span: Span) {
         let argument = argument.trim_start();
         let len = argument.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
         let (name, value) = argument.split_at_checked(len).unwrap_or((argument, ""));
         if value.starts_with('(') {
-            return Err(Diagnostic::error(Code::UnsupportedSyntax, span, format!("`{name}` has parameters"))
-                .help(format!("a macro of the language has them: macro {name}(x) {{ … }}")));
+            let error = Diagnostic::error(Code::UnsupportedSyntax, span, format!("`{name}` has parameters"))
+                .help(format!("a macro of the language has them: macro {name}(x) {{ … }}"));
+            self.unusable.insert(name.to_owned(), error);
+            return;
         }
         let value = value.trim();
         if value.is_empty() {
-            return Ok(());
+            return;
         }
         let at = span.start as usize + text.find(value).unwrap_or(0);
         match rtrace_grammar::parse_expr(value.as_bytes(), at as u32) {
             Ok(e) => {
                 self.defines.insert(name.to_owned(), e);
-                Ok(())
             }
-            Err(_) => Err(Diagnostic::error(Code::Syntax, span, format!("the value of `{name}` is no expression"))),
+            Err(_) => {
+                let message = format!("the value of `{name}` is no expression");
+                self.unusable.insert(name.to_owned(), Diagnostic::error(Code::Syntax, span, message));
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::preprocessor::Preprocessor;
 use crate::probes::{self, Resolved};
 use crate::source::Span;
 use rtrace_grammar::ast::{self, Item};
+use rtrace_grammar::visit::{self, Node};
 use std::collections::HashMap;
 
 /// A script whose attach points are known to the kernel.
@@ -112,6 +113,7 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     for (name, constant) in &options.headers.constants {
         script.defines.entry(name.clone()).or_insert_with(|| constant.expr(Span::default()));
     }
+    errors.extend(unusable(&mut lines.unusable, &script, &macros, &probes));
     errors.extend(named_twice(&script.functions, &macros));
     for function in &mut script.functions {
         errors.extend(expand_function(function, &macros).err().map(|e| *e));
@@ -120,6 +122,38 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
         errors.extend(expand(probe, &macros).err().map(|e| *e));
     }
     Sorted { script, probes, errors }
+}
+
+/// What is wrong with `#define`s that are used.
+fn unusable(
+    lines: &mut HashMap<String, Box<Diagnostic>>,
+    script: &ResolvedScript,
+    macros: &[ast::MacroDef],
+    probes: &[ast::Probe],
+) -> Vec<Diagnostic> {
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    let mut errors = Vec::new();
+    let mut look = |node: Node<'_>| {
+        let name = match node {
+            Node::Expr(e) => match &e.kind {
+                ast::ExprKind::Ident(name) => name.as_str(),
+                ast::ExprKind::Call { name, .. } => &name.text,
+                _ => return,
+            },
+            Node::Type(ty) => match &ty.base {
+                ast::TypeBase::Named(name) => name.as_str(),
+                _ => return,
+            },
+        };
+        errors.extend(lines.remove(name).map(|e| *e));
+    };
+    script.definitions.iter().for_each(|d| visit::definition(d, &mut look));
+    script.functions.iter().for_each(|f| visit::function(f, &mut look));
+    macros.iter().for_each(|m| visit::block(&m.body, &mut look));
+    probes.iter().for_each(|p| visit::probe(p, &mut look));
+    errors
 }
 
 /// Resolves all probes; all errors are reported, not only the first.

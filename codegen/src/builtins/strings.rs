@@ -315,13 +315,29 @@ fn str_concat<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Res
 
 fn write_user<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let (Some(to), Some(value)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`write_user`") };
+    let n = call.arg(2).and_then(Expr::constant);
     let mark = l.mark();
     let to = l.number(to)?;
-    let from = l.place(value)?;
-    let size = l.ir.int(i64::from(value.ty.size()));
+    let from = match n {
+        Some(n) => memory_of(l, value, n as u32)?,
+        None => l.place(value)?,
+    };
+    let size = l.ir.int(n.unwrap_or(i64::from(value.ty.size())));
     let result = l.ir.helper(PROBE_WRITE_USER, &[to.into(), from.ptr.into(), size.into()], Effect::Any);
     l.release(mark);
-    Ok(result)
+    match n {
+        Some(_) => Ok(l.ir.bit(l.ir.icmp(Pred::EQ, result, l.ir.int(0)))),
+        None => Ok(result),
+    }
+}
+
+/// A value in memory, or a copy of the first `n` bytes that a pointer points to.
+fn memory_of<'c>(l: &mut Lower<'_, '_, 'c>, e: &Expr, n: u32) -> Result<Mem<'c>> {
+    let Type::Ptr { space, .. } = &e.ty else { return l.place(e) };
+    let from = l.number(e)?;
+    let copy = l.temp(n)?;
+    l.read(copy.ptr, n, from, *space);
+    Ok(copy)
 }
 
 /// The difference of the first bytes that differ.
@@ -332,15 +348,7 @@ fn memcmp<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let mark = l.mark();
     let mut sides = Vec::new();
     for e in [a, b] {
-        sides.push(match &e.ty {
-            Type::Ptr { space, .. } => {
-                let from = l.number(e)?;
-                let copy = l.temp(n as u32)?;
-                l.read(copy.ptr, n as u32, from, *space);
-                copy
-            }
-            _ => l.place(e)?,
-        });
+        sides.push(memory_of(l, e, n as u32)?);
     }
     let [a, b] = sides.as_slice() else { return l.unexpected("`memcmp`") };
     let ir = l.ir;

@@ -7,6 +7,7 @@ use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::glob;
 use crate::kernel::Version;
+use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
 use rtrace_grammar::ast::{self, BinOp};
@@ -103,10 +104,10 @@ pub(super) static ROWS: &[Builtin] = &[
     },
     Builtin {
         name: "write_user",
-        signatures: &["write_user(pointer, value)"],
-        doc: "Writes a value into the memory of the running program; gives 0 or a negative error.",
+        signatures: &["write_user(pointer, value)", "write_user(address, source, n)"],
+        doc: "Writes a value into the memory of the running program; gives 0 or a negative error. With a length, so many bytes of a value or of what a pointer points to; gives whether that went well.",
         example: "uprobe:/bin/bash:readline { write_user((int8 *)arg0, \"> \") }",
-        arity: (2, 2),
+        arity: (2, 3),
         unsafe_: true,
         helper: helper("bpf_probe_write_user", 36, Version(4, 8)),
         check: Check::Value(write_user),
@@ -441,7 +442,18 @@ fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (Some(to), Some(value)) = (call.arg(0), call.arg(1)) else { return Ok(Expr::int(0, Type::I64, call.span)) };
     let at = to.span;
     let pointer = c.expr(to)?;
+    let source = value.span;
     let value = c.expr(value)?;
+    if let Some(limit) = call.arg(2) {
+        let address = matches!(pointer.ty, Type::Ptr { .. } | Type::Int { .. });
+        if !address {
+            let message = format!("`write_user` takes an address, not `{}`", pointer.ty);
+            return Err(Diagnostic::error(Code::WrongType, at, message));
+        }
+        let n = byte_count(c, limit)?;
+        has_bytes(&value, n, source)?;
+        return Ok(call.lowered(vec![pointer, value, Expr::int(n, Type::I64, call.span)], Type::Bool));
+    }
     let value = match &pointer.ty {
         Type::Ptr { to, .. } if to.is_scalar() && value.ty.is_scalar() => c.coerce(value, to)?,
         Type::Ptr { .. } if !value.ty.is_scalar() => value,
@@ -474,26 +486,38 @@ fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 /// string of 128 bytes with 13 characters in the pattern loads on 5.10, and was not done in 20 seconds on 6.12.
 const GLOB_STEPS: u32 = 1_600;
 
-/// Most bytes that `memcmp` compares.
-const MAX_COMPARED: i64 = 1024;
+/// Most bytes that `memcmp` compares and `write_user` writes.
+const MOST_BYTES: i64 = 1024;
+
+/// A number of bytes.
+fn byte_count(c: &mut Checker<'_>, limit: &ast::Expr) -> Result<i64> {
+    let n = c.constant(limit, "the number of bytes")?;
+    if !(1..=MOST_BYTES).contains(&n) {
+        let message = format!("1 to {MOST_BYTES} bytes are possible, not {n}");
+        return Err(Diagnostic::error(Code::BadValue, limit.span, message));
+    }
+    Ok(n)
+}
+
+/// Whether a value, or what it points to, has so many bytes.
+fn has_bytes(e: &Expr, n: i64, span: Span) -> Result<()> {
+    if matches!(e.ty, Type::Ptr { .. }) || i64::from(e.ty.size()) >= n {
+        return Ok(());
+    }
+    let message = format!("a value of type `{}` has no {n} bytes", e.ty);
+    Err(Diagnostic::error(Code::WrongType, span, message)
+        .help("give an array, a string or a structure of that size, or a pointer"))
+}
 
 fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (Some(a), Some(b), Some(limit)) = (call.arg(0), call.arg(1), call.arg(2)) else {
         return Ok(Expr::int(0, Type::I64, call.span));
     };
-    let n = c.constant(limit, "the number of bytes")?;
-    if !(1..=MAX_COMPARED).contains(&n) {
-        let message = format!("1 to {MAX_COMPARED} bytes can be compared, not {n}");
-        return Err(Diagnostic::error(Code::BadValue, limit.span, message));
-    }
+    let n = byte_count(c, limit)?;
     let mut args = Vec::new();
     for side in [a, b] {
         let e = c.expr(side)?;
-        if !matches!(e.ty, Type::Ptr { .. }) && (e.ty.is_scalar() || i64::from(e.ty.size()) < n) {
-            let message = format!("a value of type `{}` has no {n} bytes to compare", e.ty);
-            return Err(Diagnostic::error(Code::WrongType, side.span, message)
-                .help("give an array, a string or a structure of that size, or a pointer"));
-        }
+        has_bytes(&e, n, side.span)?;
         args.push(e);
     }
     args.push(Expr::int(n, Type::I64, call.span));

@@ -7,7 +7,9 @@ use crate::codes::Code;
 use crate::config;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
+use crate::expand::member_path;
 use crate::format;
+use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
 use rtrace_grammar::ast::{self, BinOp};
@@ -152,12 +154,21 @@ pub(super) static ROWS: &[Builtin] = &[
     },
     Builtin {
         name: "config",
-        signatures: &["config(\"name\")"],
-        doc: "The value of a setting.",
-        example: "begin { printf(\"%d\\n\", config(\"max_map_keys\")); exit() }",
+        signatures: &["config", "config(\"name\")"],
+        doc: "All settings as a record, or the value of one.",
+        example: "begin { printf(\"%d\\n\", config.max_map_keys); exit() }",
         side: Side::Const,
-        arity: (1, 1),
+        arity: (0, 1),
         check: Check::Value(setting),
+        ..COMMON
+    },
+    Builtin {
+        name: "container_of",
+        signatures: &["container_of(pointer, typeof(type), member)"],
+        doc: "The pointer to the structure that has a member where a pointer points to.",
+        example: "fentry:vfs_read { $p = &args.file->f_path; @[container_of($p, typeof(struct file), f_path)->f_flags] = count() }",
+        arity: (3, 3),
+        check: Check::Value(container_of),
         ..COMMON
     },
     Builtin {
@@ -309,17 +320,55 @@ fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn setting(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let Some(arg) = call.arg(0) else {
+        let settings: Vec<(String, Expr)> =
+            config::names().map(|(name, setting)| (name.to_owned(), value_of(c, setting, call.span))).collect();
+        let types = settings.iter().map(|(name, value)| (name.clone(), value.ty.clone())).collect();
+        let values = settings.into_iter().map(|(_, value)| value).collect();
+        return Ok(Expr { kind: ExprKind::Tuple(values), ty: Type::NamedTuple(types), span: call.span });
+    };
     let name = c.literal_text(arg, "the name of a setting")?;
     let Some(setting) = config::find(&name) else {
         let error = Diagnostic::error(Code::ConfigValue, arg.span, format!("there is no setting `{name}`"));
         return Err(error.help(format!("did you mean `{}`?", config::nearest(&name))));
     };
-    Ok(match config::value(c.options, setting) {
-        config::Value::Int(n) => Expr::int(n, Type::I64, call.span),
-        config::Value::Bool(b) => Expr::int(i64::from(b), Type::Bool, call.span),
-        config::Value::Word(text) => crate::check::string(text.as_bytes(), call.span),
-    })
+    Ok(value_of(c, setting, call.span))
+}
+
+fn value_of(c: &Checker<'_>, setting: &config::Setting, span: Span) -> Expr {
+    match config::value(c.options, setting) {
+        config::Value::Int(n) => Expr::int(n, Type::I64, span),
+        config::Value::Bool(b) => Expr::int(i64::from(b), Type::Bool, span),
+        config::Value::Word(text) => crate::check::string(text.as_bytes(), span),
+    }
+}
+
+fn container_of(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+    let (Some(pointer), Some(of), Some(member)) = (call.arg(0), call.arg(1), call.arg(2)) else {
+        return Ok(Expr::int(0, Type::U64, call.span));
+    };
+    let of = ast::TypeOrExpr::Expr(Box::new(of.clone()));
+    let to = c.type_of(&of)?;
+    let Some(path) = member_path(member) else {
+        let message = format!("`{}` takes the name of a member", call.builtin.name);
+        return Err(Diagnostic::error(Code::WrongType, member.span, message)
+            .help("as in container_of(p, typeof(struct file), f_path)"));
+    };
+    let offset = c.offset_of(&of, &path, call.span)?;
+    let e = c.expr(pointer)?;
+    let space = match &e.ty {
+        Type::Ptr { space, .. } => *space,
+        Type::Int { .. } => Space::Kernel,
+        other => {
+            let message = format!("`{}` takes a pointer, not `{other}`", call.builtin.name);
+            return Err(Diagnostic::error(Code::WrongType, pointer.span, message));
+        }
+    };
+    let number = Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::U64, span: call.span };
+    let kind = ExprKind::Arith { op: BinOp::Sub, left: Box::new(number), right: Box::new(offset) };
+    let start = Expr { kind, ty: Type::U64, span: call.span };
+    let ty = Type::Ptr { to: Box::new(to), space };
+    Ok(Expr { kind: ExprKind::Convert(Box::new(start)), ty, span: call.span })
 }
 
 fn into_space(c: &mut Checker<'_>, call: &Call<'_>, space: Space) -> Result<Expr> {

@@ -53,7 +53,7 @@ impl Checker<'_> {
         let found = sides.into_iter().find_map(|((e, _), other)| Some((e, self.network_order(e)?, other)));
         let Some((field, size, (number, value))) = found else { return };
         // What htons() and its like give is in order, and so is what reads the same both ways.
-        let is_call = matches!(number.kind, ast::ExprKind::Call { .. });
+        let is_call = calls(number);
         let ExprKind::Int(n) = value.kind else { return };
         let bits = size * 8;
         let swapped = (n as u64).swap_bytes() >> (64 - bits.clamp(8, 64));
@@ -79,5 +79,14 @@ impl Checker<'_> {
             _ => format!("{to_host}({field}) {} {number}", op.text()),
         };
         self.warn(warning.help(mended));
+    }
+}
+
+/// Whether an expression is what a function gives, cast or not.
+fn calls(e: &ast::Expr) -> bool {
+    match &e.kind {
+        ast::ExprKind::Call { .. } => true,
+        ast::ExprKind::Cast { expr, .. } => calls(expr),
+        _ => false,
     }
 }

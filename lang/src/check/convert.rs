@@ -8,6 +8,7 @@ use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Agg, StackType, Type};
+use std::collections::HashMap;
 
 /// The one type for a place used with both types; `None` when there is none.
 pub fn unify(a: &Type, b: &Type) -> Option<Type> {
@@ -38,8 +39,7 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
         }
         (Type::NamedTuple(x), Type::NamedTuple(y)) if x.len() == y.len() => x
             .iter()
-            .zip(y)
-            .map(|((n, a), (m, b))| (n == m).then(|| unify(a, b)).flatten().map(|t| (n.clone(), t)))
+            .map(|(n, a)| y.iter().find(|(m, _)| m == n).and_then(|(_, b)| unify(a, b)).map(|t| (n.clone(), t)))
             .collect::<Option<Vec<_>>>()
             .map(Type::NamedTuple),
         (Type::Stack(x), Type::Stack(y)) if x.user == y.user && x.mode == y.mode => {
@@ -135,10 +135,22 @@ impl Checker<'_> {
                     elements.into_iter().zip(wanted).map(|(e, t)| self.coerce(e, t)).collect();
                 wrap(ExprKind::Tuple(list?))
             }
-            (Type::NamedTuple(_), Type::NamedTuple(wanted)) => {
+            // By name: the order of the first record counts.
+            (Type::NamedTuple(names), Type::NamedTuple(wanted)) => {
+                let names = names.clone();
                 let elements = self.elements_of(e)?;
-                let list: Result<Vec<Expr>> =
-                    elements.into_iter().zip(wanted).map(|(e, (_, t))| self.coerce(e, t)).collect();
+                let mut named: HashMap<_, _> = names.iter().map(|(n, _)| n.as_str()).zip(elements).collect();
+                let list: Result<Vec<Expr>> = wanted
+                    .iter()
+                    .map(|(name, t)| match named.remove(name.as_str()) {
+                        Some(e) => self.coerce(e, t),
+                        None => Err(Diagnostic::error(
+                            Code::WrongType,
+                            span,
+                            format!("the record that is assigned here has no `{name}`"),
+                        )),
+                    })
+                    .collect();
                 wrap(ExprKind::Tuple(list?))
             }
             _ => Err(Diagnostic::error(

@@ -44,7 +44,8 @@ impl Checker<'_> {
             ast::ExprKind::Unary { op, expr } => self.unary(*op, expr, span),
             ast::ExprKind::Step { increment, prefix, target } => self.step(*increment, *prefix, target, span),
             ast::ExprKind::Binary { op, left, right } => self.binary(*op, left, right, span),
-            ast::ExprKind::Ternary { cond, then, otherwise } => {
+            ast::ExprKind::Ternary { cond, then: None, otherwise } => self.or_else(cond, otherwise, span),
+            ast::ExprKind::Ternary { cond, then: Some(then), otherwise } => {
                 let cond = self.expr(cond).and_then(|c| self.truth(c))?;
                 // As with `if`, a side that is never taken is not checked.
                 if let Some(c) = cond.constant() {
@@ -59,7 +60,21 @@ impl Checker<'_> {
                 if let Some(size) = super::byte_order::network_size(ty) {
                     self.big_endian.insert(span, size);
                 }
+                // What lies at an address as a string or as bytes: as `str` and `buf` read it.
+                let reader = match &to {
+                    Type::String { cap } => Some(("str", *cap)),
+                    Type::Buffer { cap } => Some(("buf", *cap)),
+                    _ => None,
+                };
                 let e = self.expr(expr)?;
+                let same = e.ty == to || matches!((&e.ty, &to), (Type::String { .. }, Type::String { .. }));
+                if let (Some((reader, cap)), false) = (reader, same) {
+                    let name = ast::Name { text: reader.into(), span };
+                    let length = ast::ExprKind::Int { value: u64::from(cap), unsigned: false };
+                    let args = [(**expr).clone(), ast::Expr { kind: length, span }];
+                    let e = self.call_by_name(&name, &args, span, false)?;
+                    return self.coerce(e, &to);
+                }
                 self.cast(e, to, span)
             }
             ast::ExprKind::Sizeof(of) => {
@@ -105,6 +120,19 @@ impl Checker<'_> {
                 }
             }
         }
+    }
+
+    /// `value ?: otherwise`. The value is found once, so it gets a variable that no script can name.
+    fn or_else(&mut self, value: &ast::Expr, otherwise: &ast::Expr, span: Span) -> Result<Expr> {
+        let name = format!("?{}", span.start);
+        let var = ast::Expr { kind: ast::ExprKind::Var(name.clone()), span: value.span };
+        let name = ast::Name { text: name, span: value.span };
+        let kind = ast::StmtKind::Let { var: name, ty: None, value: Some(value.clone()) };
+        let then = Some(Box::new(var.clone()));
+        let choice = ast::ExprKind::Ternary { cond: Box::new(var), then, otherwise: Box::new(otherwise.clone()) };
+        let stmts = vec![ast::Stmt { kind, span: value.span }];
+        let value = Some(Box::new(ast::Expr { kind: choice, span }));
+        self.block_value(&ast::Block { stmts, value, span })
     }
 
     /// An expression that must be an integer constant.
@@ -531,6 +559,11 @@ impl Checker<'_> {
     pub(crate) fn compare(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
         let negate = op == BinOp::Ne;
         let equality = matches!(op, BinOp::Eq | BinOp::Ne);
+        let (l, r) = match (&l.ty, &r.ty) {
+            (Type::String { .. }, _) if self.is_missing_parameter(&r) => (l, string(b"", r.span)),
+            (_, Type::String { .. }) if self.is_missing_parameter(&l) => (string(b"", l.span), r),
+            _ => (l, r),
+        };
         match (&l.ty, &r.ty) {
             (Type::ProbeName | Type::FuncName, Type::String { .. })
             | (Type::String { .. }, Type::ProbeName | Type::FuncName)

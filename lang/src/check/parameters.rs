@@ -8,18 +8,16 @@ use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
+use rtrace_grammar::literal;
 use rtrace_grammar::visit::{self, Node};
 
-/// A number as parameters are written: decimal or hexadecimal, with or without a sign.
+/// A number as scripts have them, with or without a sign.
 fn number(text: &str) -> Option<(i64, Type)> {
     let (digits, negative) = match text.strip_prefix('-') {
         Some(rest) => (rest, true),
         None => (text, false),
     };
-    let value = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
-        Some(hex) => u64::from_str_radix(hex, 16).ok()?,
-        None => digits.parse::<u64>().ok()?,
-    };
+    let value = literal::value(digits)?;
     match (negative, i64::try_from(value)) {
         (false, Ok(v)) => Some((v, Type::I64)),
         (false, Err(_)) => Some((value as i64, Type::U64)),
@@ -44,11 +42,22 @@ impl Checker<'_> {
         }
     }
 
-    /// What is wrong where a number is needed and a parameter is none.
-    pub(crate) fn no_number(&self, e: &Expr) -> Option<Box<Diagnostic>> {
+    /// The number and the text of the parameter that an expression is.
+    fn parameter_of(&self, e: &Expr) -> Option<(&str, &str)> {
         let word = self.sources.text(e.span);
         let n = word.strip_prefix('$')?.parse().ok()?;
-        let message = format!("parameter {word} is `{}`, which is no number", self.parameter_text(n));
+        Some((word, self.parameter_text(n)))
+    }
+
+    /// Whether it is a parameter that was not given: zero among numbers, and empty among strings.
+    pub(crate) fn is_missing_parameter(&self, e: &Expr) -> bool {
+        self.parameter_of(e).is_some_and(|(_, text)| text.is_empty())
+    }
+
+    /// What is wrong where a number is needed and a parameter is none.
+    pub(crate) fn no_number(&self, e: &Expr) -> Option<Box<Diagnostic>> {
+        let (word, text) = self.parameter_of(e)?;
+        let message = format!("parameter {word} is `{text}`, which is no number");
         Some(Diagnostic::error(Code::MissingParameter, e.span, message).help(format!("as a string it is str({word})")))
     }
 

@@ -11,12 +11,20 @@ use rtrace_grammar::ast::{self, PathStep};
 
 impl Checker<'_> {
     /// The type of `sizeof(…)`, `typeof(…)` and their kin. A map with keys, named without one, stands for its key.
-    pub(super) fn type_of(&mut self, of: &ast::TypeOrExpr) -> Result<Type> {
+    pub(crate) fn type_of(&mut self, of: &ast::TypeOrExpr) -> Result<Type> {
         match of {
             ast::TypeOrExpr::Type(t) => self.type_name(t),
             ast::TypeOrExpr::Expr(e) => match &e.kind {
                 // What a macro is given as `typeof(x)` stays a type.
                 ast::ExprKind::Typeof(of) => self.type_of(of),
+                ast::ExprKind::Index { base, index } if matches!(base.kind, ast::ExprKind::Typeof(_)) => {
+                    let elem = self.type_of(&ast::TypeOrExpr::Expr(base.clone()))?;
+                    let len = self.constant(index, "the length of an array")?;
+                    let len = u32::try_from(len).map_err(|_| {
+                        Diagnostic::error(Code::BadValue, index.span, format!("no array has {len} elements"))
+                    })?;
+                    Ok(Type::Array { elem: Box::new(elem), len })
+                }
                 ast::ExprKind::Map { name, key: None } => {
                     let id = self.map_id(name, e.span);
                     match self.map(id)?.key.clone() {
@@ -43,7 +51,7 @@ impl Checker<'_> {
     }
 
     /// `offsetof(type, a.b[2].c)`
-    pub(super) fn offset_of(&mut self, of: &ast::TypeOrExpr, path: &[PathStep], span: Span) -> Result<Expr> {
+    pub(crate) fn offset_of(&mut self, of: &ast::TypeOrExpr, path: &[PathStep], span: Span) -> Result<Expr> {
         let mut ty = self.type_of(of)?;
         let mut offset = 0i64;
         for step in path {

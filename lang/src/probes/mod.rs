@@ -139,7 +139,11 @@ pub enum Context {
 
 /// Finds a kind by name or alias, whatever the case.
 pub fn find(name: &str) -> Option<&'static ProbeKind> {
-    KINDS.iter().copied().find(|k| k.name == name || k.aliases.contains(&name))
+    let is = |kind: &str| kind.eq_ignore_ascii_case(name);
+    let named = |k: &&ProbeKind| k.name == name || k.aliases.contains(&name);
+    // Aliases of one letter differ by case: `U` is usdt, `u` uprobe.
+    let kinds = || KINDS.iter().copied();
+    kinds().find(named).or_else(|| kinds().find(|k| is(k.name) || k.aliases.iter().any(|a| a.len() > 1 && is(a))))
 }
 
 /// The kinds whose programs have one of these types.
