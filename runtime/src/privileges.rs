@@ -12,8 +12,10 @@ const CAP_DAC_OVERRIDE: u32 = 1;
 const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_KILL: u32 = 5;
 const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYSLOG: u32 = 34;
 const CAP_BPF: u32 = 39;
+const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// A capability, and whether a run needs it.
 type Need = (u32, fn(&Bundle, &RunOptions) -> bool);
@@ -22,10 +24,14 @@ const NEEDS: &[Need] = &[
     // Maps are read and changed; kernels before 5.19 ask for it each time.
     (CAP_BPF, |_, _| true),
     // The addresses in /proc/kallsyms, which is opened when the first one is printed.
-    (CAP_SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_)))),
+    (CAP_SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_))) || reads_files(bundle)),
     // Mappings and files of other users' processes, what `cat` is to read.
-    (CAP_SYS_PTRACE, |bundle, _| reads_processes(bundle) || has(bundle, |a| matches!(a, Action::Cat { .. }))),
-    (CAP_DAC_READ_SEARCH, |bundle, _| reads_processes(bundle) || has(bundle, |a| matches!(a, Action::Cat { .. }))),
+    (CAP_SYS_PTRACE, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
+    (CAP_DAC_READ_SEARCH, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
+    // /proc/PID/map_files, for mapped files that have been deleted or lie in another mount namespace.
+    (CAP_CHECKPOINT_RESTORE, |bundle, _| reads_processes(bundle)),
+    // Some files of the kernel ask for it when they are read (/proc/PID/stack).
+    (CAP_SYS_ADMIN, |bundle, _| reads_files(bundle)),
     // Capture files are made when their first packet comes.
     (CAP_DAC_OVERRIDE, |bundle, _| has(bundle, |a| matches!(a, Action::Packet { .. }))),
     // The command may have become another user.
@@ -54,6 +60,11 @@ pub fn names_user_addresses(bundle: &Bundle) -> bool {
 /// Whether mappings and files of processes are read, for names or for unwind tables.
 fn reads_processes(bundle: &Bundle) -> bool {
     names_user_addresses(bundle) || bundle.globals.unready.is_some()
+}
+
+/// Whether the script reads files while it runs.
+fn reads_files(bundle: &Bundle) -> bool {
+    has(bundle, |a| matches!(a, Action::Cat { .. }))
 }
 
 fn has(bundle: &Bundle, what: fn(&Action) -> bool) -> bool {

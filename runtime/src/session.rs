@@ -103,6 +103,7 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
 
 /// Runs a bundle to its end. Returns the exit status that the script chose, 0 when it chose none.
 pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result<i32, RunError> {
+    sys::await_children();
     let watched = options.pid.map(command::watch).transpose()?;
     let loaded = attach::load_object(bundle)?;
     let mut context = Context::new(bundle, &loaded, options.pid);
@@ -367,7 +368,7 @@ impl Session<'_> {
                     Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => 1,
                     other => other.map_err(system("run an iterator"))?,
                 };
-                self.drain_all()?;
+                self.drain_past()?;
                 if read == 0 || self.exit.is_some() {
                     break;
                 }
@@ -438,6 +439,14 @@ impl Session<'_> {
     fn drain_all(&mut self) -> Result<(), RunError> {
         let start = Instant::now();
         while self.drain()? > 0 && start.elapsed() < LAST_DRAIN {}
+        Ok(())
+    }
+
+    /// Reads until the buffers were empty once, so that all that is there by now has been read. Other probes may fill
+    /// them meanwhile, but not for long.
+    fn drain_past(&mut self) -> Result<(), RunError> {
+        let start = Instant::now();
+        while self.drain()? >= BATCH && start.elapsed() < LAST_DRAIN {}
         Ok(())
     }
 

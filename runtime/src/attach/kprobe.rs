@@ -146,7 +146,7 @@ pub(super) fn attach(
                 _ => at(address.wrapping_add(offset)),
             }
         });
-        return each.collect::<io::Result<Vec<Link>>>().map_err(|e| reason(&e, offset));
+        return all_of(each).map_err(|e| reason(&e, offset));
     }
     let symbol = match module {
         Some(module) if module != "vmlinux" => format!("{module}:{function}"),
@@ -164,9 +164,7 @@ pub(super) fn attach(
         let mut wanted = HashMap::from([(key, Vec::new())]);
         let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
         find_addresses(&kallsyms, &mut wanted);
-        let links: io::Result<Vec<Link>> =
-            wanted.into_values().flatten().map(|address| at(address.wrapping_add(offset))).collect();
-        match links {
+        match all_of(wanted.into_values().flatten().map(|address| at(address.wrapping_add(offset)))) {
             Ok(links) if links.is_empty() => {
                 let mut links = Vec::new();
                 for variant in variants(&kallsyms, function, module) {
@@ -187,8 +185,18 @@ pub(super) fn attach(
     Err(reason(&error, offset))
 }
 
+/// The links to the functions of one name, which are all marked if the kernel refused some; its error if it took none.
+fn all_of(links: impl Iterator<Item = io::Result<Link>>) -> io::Result<Vec<Link>> {
+    let (links, errors): (Vec<_>, Vec<_>) = links.partition(Result::is_ok);
+    let partly = !errors.is_empty();
+    match errors.into_iter().find_map(Result::err) {
+        Some(error) if links.is_empty() => Err(error),
+        _ => Ok(links.into_iter().flatten().map(|link| link.of_some(partly)).collect()),
+    }
+}
+
 fn open(attr: &PerfAttr, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
-    Link::event(sys::perf_event_open(attr, -1, 0)?, program, cookie).map(Link::waiting)
+    Link::event(sys::perf_event_open(attr, -1, sys::any_cpu())?, program, cookie).map(Link::waiting)
 }
 
 fn reason(error: &io::Error, offset: u64) -> Reason {
@@ -285,6 +293,19 @@ mod tests {
         let found = keys.map(|k| wanted.remove(&k).unwrap());
         let all = vec![0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_c000_0030];
         assert_eq!(found, [all.clone(), all[2..].to_vec(), all[..2].to_vec(), vec![]]);
+    }
+
+    #[test]
+    fn some_functions_of_a_name() {
+        let refused = || Err(io::Error::from_raw_os_error(libc::EINVAL));
+        let taken = || Ok(Link::default());
+        let marks = |links: Vec<io::Result<Link>>| {
+            all_of(links.into_iter()).map(|links| links.iter().map(Link::is_of_some).collect::<Vec<_>>()).ok()
+        };
+        assert_eq!(marks(vec![taken(), taken()]), Some(vec![false, false]));
+        assert_eq!(marks(vec![refused(), taken()]), Some(vec![true]));
+        assert_eq!(marks(vec![refused(), refused()]), None);
+        assert_eq!(marks(vec![]), Some(vec![]));
     }
 
     #[test]

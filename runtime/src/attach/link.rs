@@ -39,6 +39,8 @@ pub struct Link {
     probe: Option<u32>,
     /// The function that was taken for one that is not there.
     variant: Option<String>,
+    /// Whether the kernel refused to probe another function of the same name.
+    of_some: bool,
     /// Hits missed so far, by probe where they are known for each.
     missed: Vec<(Option<u32>, u64)>,
 }
@@ -76,6 +78,16 @@ impl Link {
     /// The function that was taken for one that is not there.
     pub(super) fn variant(&self) -> Option<&str> {
         self.variant.as_deref()
+    }
+
+    /// The same, on a function of a name of which the kernel refused others, or did not.
+    pub(super) fn of_some(self, of_some: bool) -> Link {
+        Link { of_some, ..self }
+    }
+
+    /// Whether the kernel refused others of this name.
+    pub(super) fn is_of_some(&self) -> bool {
+        self.of_some
     }
 
     /// The same, of an iterator that is to be run once.

@@ -234,13 +234,20 @@ impl<'a> Context<'a> {
         self.bundle.probes.get(point.probe as usize).map_or_else(|| "probe".to_owned(), |p| p.name.clone())
     }
 
-    /// Says which variants of a function were taken.
+    /// Says what else than exactly the function that was asked for is probed.
     fn note(&self, point: &AttachPoint, links: &[Link]) -> Option<String> {
+        if links.iter().any(Link::is_of_some) {
+            return Some(self.partly(point));
+        }
         let variants: Vec<&str> = links.iter().filter_map(Link::variant).collect();
         (!variants.is_empty()).then(|| {
             let (name, taken) = (self.name(point), variants.join(", "));
             format!("{name} is probed as {taken}, which is what the compiler left of it; its arguments may be others")
         })
+    }
+
+    fn partly(&self, point: &AttachPoint) -> String {
+        format!("{}: the kernel allows no probe in some of the functions of this name", self.name(point))
     }
 
     fn error(&self, point: &AttachPoint, reason: Reason) -> AttachError {
@@ -638,9 +645,7 @@ fn attach_multi<'p>(
             let map = context.loaded.maps.object_fd(PROBES_SYMBOL).filter(|_| def.probe_id != ProbeIdSource::Unused);
             let identities = map.map(|map| Identities { map, known: &mut attached.identities });
             let outcome = kprobe_events::attach(fd, points, identities);
-            attached.notes.extend(outcome.partly.iter().map(|point| {
-                format!("{}: the kernel allows no probe in some of the functions of this name", context.name(point))
-            }));
+            attached.notes.extend(outcome.partly.iter().map(|point| context.partly(point)));
             (outcome.link.into_iter().collect(), outcome.left)
         }
     };

@@ -19,9 +19,7 @@ pub(super) fn attach_interval(
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: nanoseconds.max(1), ..PerfAttr::default() };
-    let cpus = sys::online_cpus().map_err(|e| Reason(format!("cannot read the list of CPUs in /sys: {e}")))?;
-    let cpu = cpus.first().copied().unwrap_or(0);
-    open(&attr, -1, cpu as i32, program, cookie).map(|link| vec![link]).map_err(|e| reason(&e))
+    open(&attr, -1, sys::any_cpu(), program, cookie).map(|link| vec![link]).map_err(|e| reason(&e))
 }
 
 /// A timer on every CPU, or in every thread of a process while it runs.

@@ -63,7 +63,7 @@ pub(super) fn attach(
         config2: place.offset,
         ..PerfAttr::default()
     };
-    let (pid, cpu) = pid.map_or((-1, 0), |pid| (pid as i32, -1));
+    let (pid, cpu) = pid.map_or_else(|| (-1, sys::any_cpu()), |pid| (pid as i32, -1));
     sys::perf_event_open(&attr, pid, cpu)
         .and_then(|event| Link::event(event, program, cookie))
         .map(|link| vec![link.waiting()])

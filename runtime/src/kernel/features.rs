@@ -111,7 +111,7 @@ pub fn map(map_type: u32) -> Option<bool> {
     const RINGBUF: u32 = 27;
     let (key, value, entries) = match map_type {
         PERF_EVENT_ARRAY => (4, 4, 1),
-        RINGBUF => (0, 0, 4096),
+        RINGBUF => (0, 0, sys::page_size() as u32),
         _ => (4, 8, 1),
     };
     let map = aya_obj::Map::new_from_params(map_type, key, value, entries, 0);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 /// `struct perf_event_attr` of 112 bytes (PERF_ATTR_SIZE_VER5, Linux 4.1).
@@ -245,6 +246,13 @@ impl Drop for OwnSignals {
     }
 }
 
+/// From here on, children that end can be waited for, even if whoever started us ignored SIGCHLD, which lasts through
+/// exec and lets the kernel forget them.
+pub fn await_children() {
+    // SAFETY: takes integers; SIGCHLD has no handler of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// In a forked child: no signal blocked, SIGPIPE as programs expect it. Async-signal-safe.
 pub fn unblock_all_signals() {
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -312,10 +320,16 @@ pub fn online_cpus() -> io::Result<Vec<u32>> {
     Ok(parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/online")?))
 }
 
-/// Number of copies that a per-CPU map has.
+/// A CPU that is running, for events that are to be opened on any.
+pub fn any_cpu() -> i32 {
+    static CPU: OnceLock<i32> = OnceLock::new();
+    *CPU.get_or_init(|| online_cpus().ok().and_then(|cpus| i32::try_from(*cpus.first()?).ok()).unwrap_or(0))
+}
+
+/// Number of copies that a per-CPU map has: one for each CPU that there may be, without those that the list leaves out
+/// (`bpf_percpu_hash_copy` of kernel/bpf/hashtab.c).
 pub fn possible_cpus() -> io::Result<usize> {
-    let list = parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/possible")?);
-    Ok(list.last().map_or(1, |last| *last as usize + 1))
+    Ok(parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/possible")?).len().max(1))
 }
 
 /// Bytes of a page of memory.
