@@ -34,7 +34,7 @@ use number::Int;
 use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
 use rtrace_lang::types::{Agg, Type};
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use value::{Datum, Host, Scope};
 
 /// The maps of a run, as far as output reads them. Keys and values are in the inline representation of
@@ -51,7 +51,8 @@ pub trait MapSource {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     pub json: bool,
-    /// For a terminal: control characters in strings, which it could act on, are escaped, and records are rows.
+    /// For a terminal: control characters in text that others chose, which it could act on, are escaped, and records
+    /// are rows.
     pub terminal: bool,
     /// Leave out the line about attached probes.
     pub quiet: bool,
@@ -79,6 +80,8 @@ const BUFFER: usize = 64 << 10;
 pub struct Printer<W: Write> {
     out: W,
     errors: Box<dyn Write + Send>,
+    /// Whether messages go to a terminal, which output need not go to.
+    errors_terminal: bool,
     options: Options,
     buffer: Vec<u8>,
     scratch: Vec<u8>,
@@ -94,6 +97,7 @@ impl<W: Write> Printer<W> {
         Printer {
             out,
             errors: Box::new(io::stderr()),
+            errors_terminal: io::stderr().is_terminal(),
             options,
             buffer: Vec::with_capacity(BUFFER + 4096),
             scratch: Vec::new(),
@@ -103,9 +107,10 @@ impl<W: Write> Printer<W> {
         }
     }
 
-    /// Messages go elsewhere than to standard error.
-    pub fn with_errors(mut self, errors: impl Write + Send + 'static) -> Printer<W> {
+    /// Messages go elsewhere than to standard error, which may be a terminal.
+    pub fn with_errors(mut self, errors: impl Write + Send + 'static, terminal: bool) -> Printer<W> {
         self.errors = Box::new(errors);
+        self.errors_terminal = terminal;
         self
     }
 
@@ -190,6 +195,7 @@ impl<W: Write> Printer<W> {
             Action::Cat { format } => {
                 let path = self.formatted(bundle, maps, event, format, fields);
                 match actions::cat(&path, bundle.config.max_cat_bytes) {
+                    Ok(contents) if self.escapes() => value::write_escaped(&mut self.buffer, &contents),
                     Ok(contents) => self.text("cat", &contents),
                     Err(e) => {
                         self.warning(&format!("cat() cannot read '{}': {e}", String::from_utf8_lossy(&path)))?;
@@ -316,15 +322,32 @@ impl<W: Write> Printer<W> {
     /// A line on standard error, after all output that came before it. A failure there is not one of the
     /// output.
     fn say(&mut self, line: &str) -> io::Result<()> {
+        let mut text = Vec::with_capacity(line.len() + 1);
+        if self.errors_terminal {
+            // Messages name paths, commands and the like.
+            value::write_escaped(&mut text, line.as_bytes());
+        } else {
+            text.extend_from_slice(line.as_bytes());
+        }
+        text.push(b'\n');
+        self.to_errors(&text)
+    }
+
+    /// What is ready for standard error.
+    fn to_errors(&mut self, text: &[u8]) -> io::Result<()> {
         self.flush()?;
-        let _ = self.errors.write_all(format!("{line}\n").as_bytes());
+        let _ = self.errors.write_all(text);
         let _ = self.errors.flush();
         Ok(())
     }
 
+    /// Whether output is escaped for a terminal; JSON has escapes of its own.
+    fn escapes(&self) -> bool {
+        self.options.terminal && !self.options.json
+    }
+
     fn scope<'s>(&'s mut self, bundle: &'s Bundle, maps: &'s dyn MapSource) -> (Scope<'s>, &'s mut Vec<u8>) {
-        // JSON has escapes of its own.
-        let escape = self.options.terminal && !self.options.json;
+        let escape = self.escapes();
         (Scope { bundle, maps, host: &mut self.host, escape }, &mut self.buffer)
     }
 
@@ -348,9 +371,14 @@ impl<W: Write> Printer<W> {
     ) -> Vec<u8> {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
+        let errors = self.errors_terminal && !self.options.json;
         let (mut scope, _) = self.scope(bundle, maps);
-        // A command or a path is not for a terminal.
-        scope.escape &= matches!(event.action, Action::Printf { .. });
+        match &event.action {
+            Action::Printf { stream: Stream::Warning | Stream::Error, .. } => scope.escape = errors,
+            Action::Printf { .. } => {}
+            // A command or a path is not for a terminal.
+            _ => scope.escape = false,
+        }
         printf::printf(&mut scope, &mut text, format, arguments(event, fields));
         text
     }
@@ -364,15 +392,12 @@ impl<W: Write> Printer<W> {
             json::message_line(&mut self.buffer, if error { "errorf" } else { "warnf" }, text, place);
             return Ok(());
         }
-        self.flush()?;
         let mut line = Vec::new();
         messages::range(&mut line, bundle, event.span);
         line.extend_from_slice(if error { b"ERROR: " } else { b"WARNING: " });
         line.extend_from_slice(text);
         line.push(b'\n');
-        let _ = self.errors.write_all(&line);
-        let _ = self.errors.flush();
-        Ok(())
+        self.to_errors(&line)
     }
 
     /// A helper of the kernel failed (`-k`): where and why, with the line of the script.
@@ -383,12 +408,9 @@ impl<W: Write> Printer<W> {
             messages::failure_line(&mut self.buffer, bundle, span, helper, code);
             return Ok(());
         }
-        self.flush()?;
         let mut text = Vec::new();
         messages::failure(&mut text, bundle, span, helper, code);
-        let _ = self.errors.write_all(&text);
-        let _ = self.errors.flush();
-        Ok(())
+        self.to_errors(&text)
     }
 
     fn value(&mut self, bundle: &Bundle, maps: &dyn MapSource, ty: &Type, data: Datum<'_>) {

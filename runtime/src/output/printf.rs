@@ -39,7 +39,13 @@ fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Typ
         Conversion::BufferEscaped => value::write_bytes(out, value::buffer(ty, data), Bytes::Escaped),
         Conversion::GfpFlags => scope.gfp(out, value::integer(ty, data.bytes).map_or(0, |n| n.value)),
         _ => match value::integer(ty, data.bytes) {
-            Some(n) => return number::convert(out, spec, n),
+            Some(n) => {
+                number::convert(out, spec, n);
+                if scope.escape && spec.conversion == Conversion::Char {
+                    value::escape_from(out, start);
+                }
+                return;
+            }
             // The checker refuses these; should one come through, its text says more than nothing.
             None => scope.text(out, ty, data),
         },

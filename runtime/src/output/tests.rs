@@ -115,8 +115,13 @@ fn printf_event(format: &str, fields: Vec<Type>) -> EventDef {
 
 /// Text of a series of calls on a printer, and what went to standard error.
 fn shown(options: Options, run: impl FnOnce(&mut Printer<&mut Vec<u8>>)) -> (String, String) {
+    shown_on(options, false, run)
+}
+
+/// The same, where standard error may be a terminal.
+fn shown_on(options: Options, terminal: bool, run: impl FnOnce(&mut Printer<&mut Vec<u8>>)) -> (String, String) {
     let (mut out, errors) = (Vec::new(), Errors::default());
-    let mut printer = Printer::new(&mut out, options).with_errors(errors.clone());
+    let mut printer = Printer::new(&mut out, options).with_errors(errors.clone(), terminal);
     run(&mut printer);
     printer.flush().unwrap();
     drop(printer);
@@ -344,6 +349,57 @@ fn control_characters_are_escaped_on_a_terminal() {
     // The format is the script's own text.
     let event = printf_event("\x1b[1m%s\x1b[0m", vec![Type::String { cap: 4 }]);
     assert_eq!(printed(options, &event, &[b"a\x1b"], &Fake::default()), "\x1b[1ma\\x1b\x1b[0m");
+}
+
+/// Whoever starts a process or writes a file chooses them.
+#[test]
+fn names_and_files_are_escaped_on_a_terminal() {
+    let show = |options, event: &EventDef, data: &[u8]| printed(options, event, &[data], &Fake::default());
+    let terminal = Options { terminal: true, ..TEXT };
+    let (ready, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::fs::write("/proc/thread-self/comm", "e\x1b[31m").unwrap();
+            ready.wait();
+            done.wait();
+        });
+        ready.wait();
+        let named = |id: &u32| std::fs::read(format!("/proc/{id}/comm")).is_ok_and(|n| n == b"e\x1b[31m\n");
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        let id = tasks.filter_map(|t| t.file_name().to_str()?.parse().ok()).find(named).unwrap();
+        let event = event(Action::PrintValue, vec![Type::ProcessName]);
+        assert_eq!(show(terminal, &event, &id.to_le_bytes()), "e\\x1b[31m\n");
+        assert_eq!(show(TEXT, &event, &id.to_le_bytes()), "e\x1b[31m\n");
+        done.wait();
+    });
+    let path = std::env::temp_dir().join(format!("rt-escaped-{}", std::process::id()));
+    std::fs::write(&path, "a\x1b]0;b\x07\n").unwrap();
+    let format = rtrace_lang::format::parse(path.to_str().unwrap().as_bytes()).unwrap();
+    let cat = event(Action::Cat { format }, vec![]);
+    assert_eq!(printed(terminal, &cat, &[], &Fake::default()), "a\\x1b]0;b\\x07\n");
+    assert_eq!(printed(TEXT, &cat, &[], &Fake::default()), "a\x1b]0;b\x07\n");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(show(terminal, &printf_event("%c", vec![Type::U8]), b"\x1b"), "\\x1b");
+}
+
+#[test]
+fn messages_are_escaped_where_standard_error_is_a_terminal() {
+    let format = rtrace_lang::format::parse(b"%s").unwrap();
+    let warn = event(Action::Printf { format, stream: Stream::Warning }, vec![Type::String { cap: 4 }]);
+    let format = rtrace_lang::format::parse(b"/nowhere/%s").unwrap();
+    let cat = event(Action::Cat { format }, vec![Type::String { cap: 4 }]);
+    let errors = |output, errors| {
+        let run = |p: &mut Printer<&mut Vec<u8>>| {
+            for event in [&warn, &cat] {
+                p.event(&bundle(), event, &[FieldBytes { data: b"a\x1b", extra: 0 }], &Fake::default()).unwrap();
+            }
+        };
+        shown_on(Options { terminal: output, ..TEXT }, errors, run).1
+    };
+    for output in [false, true] {
+        assert!(!errors(output, true).contains('\x1b'));
+        assert_eq!(errors(output, false).matches('\x1b').count(), 2);
+    }
 }
 
 #[test]

@@ -167,9 +167,19 @@ fn escape_byte(out: &mut Vec<u8>, byte: u8) {
     number::digits(out, u64::from(byte), 16, false, 2);
 }
 
+/// Makes what stands from `start` on fit for a terminal.
+pub fn escape_from(out: &mut Vec<u8>, start: usize) {
+    // Nearly always there is nothing to do.
+    if out.iter().skip(start).all(|b| matches!(b, 32..127 | b'\n' | b'\t')) {
+        return;
+    }
+    let text = out.split_off(start);
+    write_escaped(out, &text);
+}
+
 /// Appends a string for a terminal: control characters, which could act on it, as `\x..`; line ends and
 /// tabs stay, and so does all valid text.
-fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+pub fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
     if text.iter().all(|b| (32..127).contains(b)) {
         return out.extend_from_slice(text);
     }
@@ -238,19 +248,19 @@ impl<'a> Scope<'a> {
             Type::Tuple(_) => self.tuple(out, ty, bytes, div, depth),
             Type::NamedTuple(list) => self.named_tuple(out, ty, list, bytes, depth),
             Type::Stack(stack) => self.stack(out, *stack, data),
-            Type::Ksym => self.host.symbols.kernel(out, word(bytes, 0, 8)),
+            Type::Ksym => self.named(out, |host, _, out| host.symbols.kernel(out, word(bytes, 0, 8))),
             Type::Usym => {
                 let (address, process) = (word(bytes, 0, 8), word(bytes, 8, 4) as u32);
-                self.host.symbols.user(out, &self.bundle.config, process, address);
+                self.named(out, |host, bundle, out| host.symbols.user(out, &bundle.config, process, address));
             }
-            Type::ProbeName => out.extend_from_slice(self.probe(bytes).0),
-            Type::FuncName => out.extend_from_slice(self.probe(bytes).1),
+            Type::ProbeName => self.string(out, self.probe(bytes).0),
+            Type::FuncName => self.string(out, self.probe(bytes).1),
             Type::Username => {
                 let id = word(bytes, 0, 4);
-                match self.host.users.name(id as u32) {
+                self.named(out, |host, _, out| match host.users.name(id as u32) {
                     Some(name) => out.extend_from_slice(name),
                     None => number::decimal(out, Int::unsigned(id)),
-                }
+                });
             }
             Type::Timestamp { format } => {
                 let wall = self.host.clock.wall(word(bytes, 0, 8));
@@ -258,8 +268,13 @@ impl<'a> Scope<'a> {
                     clock::strftime(out, format, wall);
                 }
             }
-            Type::CgroupPath => out.extend_from_slice(self.host.cgroups.path(word(bytes, 0, 8))),
-            Type::ProcessName => out.extend_from_slice(self.host.processes.name(word(bytes, 0, 4) as u32)),
+            Type::CgroupPath => {
+                self.named(out, |host, _, out| out.extend_from_slice(host.cgroups.path(word(bytes, 0, 8))));
+            }
+            Type::ProcessName => {
+                let process = word(bytes, 0, 4) as u32;
+                self.named(out, |host, _, out| out.extend_from_slice(host.processes.name(process)));
+            }
             Type::Flags { of } => {
                 let known = self.bundle.enums.iter().find(|e| e.name == *of);
                 names::flags(out, known.map_or(&[][..], |e| e.values.as_slice()), word(bytes, 0, 8));
@@ -274,7 +289,7 @@ impl<'a> Scope<'a> {
         cap.checked_sub(1) == Some(most) && text.len() as u64 >= u64::from(most)
     }
 
-    fn string(&mut self, out: &mut Vec<u8>, text: &[u8]) {
+    fn string(&self, out: &mut Vec<u8>, text: &[u8]) {
         if self.escape {
             write_escaped(out, text);
         } else {
@@ -282,11 +297,21 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// Appends a name that the machine knows. Others choose it, as they do the strings of events: whoever starts a
+    /// process, makes a file or compiles a symbol.
+    fn named(&mut self, out: &mut Vec<u8>, name: impl FnOnce(&mut Host, &Bundle, &mut Vec<u8>)) {
+        let start = out.len();
+        name(self.host, self.bundle, out);
+        if self.escape {
+            escape_from(out, start);
+        }
+    }
+
     fn enumerator(&mut self, out: &mut Vec<u8>, name: &str, ty: &Type, bytes: &[u8]) {
         let Some(n) = integer(ty, bytes) else { return };
         let known = self.bundle.enums.iter().find(|e| e.name == name);
         match known.and_then(|e| e.values.iter().find(|(_, v)| *v as u64 == n.value)) {
-            Some((label, _)) => out.extend_from_slice(label.as_bytes()),
+            Some((label, _)) => self.string(out, label.as_bytes()),
             None => number::decimal(out, n),
         }
     }
@@ -315,7 +340,7 @@ impl<'a> Scope<'a> {
             return out.extend_from_slice(b"{}");
         }
         for ((i, (name, _)), (offset, element)) in list.iter().enumerate().zip(ty.elements()) {
-            field_name(out, i, name);
+            self.field_name(out, i, name);
             let part = slice(bytes, offset as usize, element.size() as usize);
             self.write(out, element, Datum::inline(part), 1, depth + 1);
         }
@@ -336,7 +361,7 @@ impl<'a> Scope<'a> {
             return out.extend_from_slice(b"{}");
         }
         for (i, field) in layout.fields.iter().enumerate() {
-            field_name(out, i, &field.name);
+            self.field_name(out, i, &field.name);
             let mut space = [0; 8];
             self.write(out, &field.ty, Datum::inline(field_bytes(field, bytes, &mut space)), 1, depth + 1);
         }
@@ -368,7 +393,7 @@ impl<'a> Scope<'a> {
             return;
         }
         let process = stack.user.then_some(process);
-        self.host.symbols.stack(out, &self.bundle.config, process, &frames, stack.mode);
+        self.named(out, |host, bundle, out| host.symbols.stack(out, &bundle.config, process, &frames, stack.mode));
     }
 
     fn aggregation(&mut self, out: &mut Vec<u8>, agg: &Agg, bytes: &[u8], div: u64) {
@@ -395,16 +420,17 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// The debug information of a traced program may name its fields as it likes.
+    fn field_name(&self, out: &mut Vec<u8>, index: usize, name: &str) {
+        out.extend_from_slice(if index == 0 { b"{ ." } else { b", ." });
+        self.string(out, name.as_bytes());
+        out.extend_from_slice(b" = ");
+    }
+
     /// Appends allocation flags by name.
     pub fn gfp(&mut self, out: &mut Vec<u8>, flags: u64) {
         names::gfp_flags(out, flags);
     }
-}
-
-fn field_name(out: &mut Vec<u8>, index: usize, name: &str) {
-    out.extend_from_slice(if index == 0 { b"{ ." } else { b", ." });
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b" = ");
 }
 
 /// The inline bytes of a record's field; a bit-field is taken out into `space`.
