@@ -53,6 +53,17 @@ fn compare(ty: &Type, a: &[u8], b: &[u8]) -> Ordering {
             let orders = a.chunks(size).zip(b.chunks(size)).map(|(a, b)| compare(elem, a, b));
             orders.into_iter().find(|o| *o != Ordering::Equal).unwrap_or(a.len().cmp(&b.len()))
         }
+        // Numbers that print as something else; bytes would put the least significant first.
+        Type::Username
+        | Type::Timestamp { .. }
+        | Type::CgroupPath
+        | Type::ProcessName
+        | Type::ProbeName
+        | Type::FuncName
+        | Type::Usym => {
+            let words = |bytes| (value::word(bytes, 0, 8), value::word(bytes, 8, 8));
+            words(a).cmp(&words(b))
+        }
         _ => match (value::integer(ty, a), value::integer(ty, b)) {
             (Some(a), Some(b)) => a.wide().cmp(&b.wide()),
             _ => a.cmp(b),

@@ -596,6 +596,22 @@ fn stacks_as_keys_stand_on_lines_of_their_own() {
 }
 
 #[test]
+fn keys_that_are_numbers_ascend_as_numbers() {
+    let shown = |ty: &Type, keys: [Vec<u8>; 2]| {
+        let entries = keys.iter().rev().map(|k| (k.clone(), words(&[1]))).collect();
+        let order: Vec<Vec<u8>> =
+            super::maps::arrange(&map("@", Some(ty.clone()), Type::U64), entries, 0).into_iter().map(|e| e.0).collect();
+        assert_eq!(order, keys, "{ty:?}");
+    };
+    for ty in [Type::Timestamp { format: 0 }, Type::CgroupPath, Type::ProcessName, Type::ProbeName, Type::FuncName] {
+        shown(&ty, [words(&[2]), words(&[256])]);
+    }
+    shown(&Type::Username, [2u32, 256].map(|id| id.to_le_bytes().to_vec()));
+    shown(&Type::Usym, [words(&[2, 256]), words(&[256, 1])]);
+    shown(&Type::Usym, [words(&[7, 2]), words(&[7, 256])]);
+}
+
+#[test]
 fn print_takes_top_and_div() {
     let (mut bundle, mut fake) = (bundle(), Fake::default());
     bundle.maps = vec![
