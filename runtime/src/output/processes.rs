@@ -6,8 +6,11 @@
 
 use crate::sys::{self, PerfAttr, SharedWords};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 
@@ -24,8 +27,8 @@ pub struct File {
     /// Device and inode; zeros for memory without a file.
     pub device: (u32, u32),
     pub inode: u64,
-    /// As the process sees it, or a name such as `[vdso]`.
-    pub path: Box<str>,
+    /// As the process sees it, or a name such as `[vdso]`. Paths are bytes, which need not be UTF-8.
+    pub path: Box<Path>,
 }
 
 /// Code that a process has mapped.
@@ -154,7 +157,7 @@ impl Processes {
         if !self.known.contains_key(&process) {
             self.read(process);
         }
-        self.known.get(&process)?.iter().find(|m| &*m.file.path == name).cloned()
+        self.known.get(&process)?.iter().find(|m| *m.file.path == *Path::new(name)).cloned()
     }
 
     fn apply(&mut self, event: Event) {
@@ -188,9 +191,9 @@ impl Processes {
 
     /// Reads what a process has mapped now; of one that is gone what was known stays.
     fn read(&mut self, process: u32) {
-        let Ok(text) = std::fs::read_to_string(format!("/proc/{process}/maps")) else { return };
+        let Ok(text) = std::fs::read(format!("/proc/{process}/maps")) else { return };
         if !text.is_empty() {
-            let mut mappings: Vec<Mapping> = text.lines().filter_map(line).collect();
+            let mut mappings: Vec<Mapping> = text.split(|b| *b == b'\n').filter_map(line).collect();
             mappings.iter_mut().for_each(|mapping| self.files.share(mapping));
             self.known.insert(process, mappings.into());
         }
@@ -217,14 +220,15 @@ fn with(all: &[Mapping], new: Mapping) -> Rc<[Mapping]> {
 }
 
 /// A line of `/proc/PID/maps`, if it is about code.
-fn line(text: &str) -> Option<Mapping> {
-    let mut parts = text.splitn(6, ' ');
-    let (start, end) = parts.next()?.split_once('-')?;
-    let flags = parts.next()?;
-    let offset = parts.next()?;
-    let (major, minor) = parts.next()?.split_once(':')?;
-    let inode = parts.next()?.parse().ok()?;
-    let path = parts.next().unwrap_or("").trim_start();
+fn line(text: &[u8]) -> Option<Mapping> {
+    let mut parts = text.splitn(6, |b| *b == b' ');
+    let mut part = || std::str::from_utf8(parts.next()?).ok();
+    let (start, end) = part()?.split_once('-')?;
+    let flags = part()?;
+    let offset = part()?;
+    let (major, minor) = part()?.split_once(':')?;
+    let inode = part()?.parse().ok()?;
+    let path = Path::new(OsStr::from_bytes(parts.next().unwrap_or_default().trim_ascii_start()));
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     flags.contains('x').then_some(Mapping {
         start: hex(start)?,
@@ -287,7 +291,7 @@ fn parse(record: &[u8]) -> Option<(u64, Event)> {
         MMAP2 => {
             let name = record.get(72..end)?;
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
-            let path = String::from_utf8_lossy(name).into();
+            let path = Path::new(OsStr::from_bytes(name)).into();
             let file = Rc::new(File { device: (int(40)?, int(44)?), inode: long(48)?, path });
             let start = long(16)?;
             let mapping = Mapping { start, end: start.checked_add(long(24)?)?, offset: long(32)?, file };
@@ -303,17 +307,45 @@ mod tests {
     use super::*;
 
     fn mapping(start: u64, end: u64, offset: u64) -> Mapping {
-        Mapping { start, end, offset, file: Rc::new(File { device: (8, 1), inode: 7, path: "/bin/x".into() }) }
+        Mapping {
+            start,
+            end,
+            offset,
+            file: Rc::new(File { device: (8, 1), inode: 7, path: Path::new("/bin/x").into() }),
+        }
     }
 
     #[test]
     fn lines_of_maps() {
+        let line = |text: &str| super::line(text.as_bytes());
         let text = "55e0a7b0d000-55e0a7b0e000 r-xp 00001000 08:01 7                          /bin/x";
         assert_eq!(line(text), Some(mapping(0x55e0_a7b0_d000, 0x55e0_a7b0_e000, 0x1000)));
         assert_eq!(line("7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]"), None);
         let own = "7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0                          [vdso]";
-        assert_eq!(&*line(own).unwrap().file.path, "[vdso]");
-        assert_eq!(&*line("7f0000000000-7f0000001000 rwxp 00000000 00:00 0 ").unwrap().file.path, "");
+        assert_eq!(*line(own).unwrap().file.path, *Path::new("[vdso]"));
+        assert_eq!(*line("7f0000000000-7f0000001000 rwxp 00000000 00:00 0 ").unwrap().file.path, *Path::new(""));
+        let bytes = b"7f0000000000-7f0000001000 r-xp 00000000 08:01 9    /tmp/caf\xe9";
+        assert_eq!(super::line(bytes).unwrap().file.path.as_os_str().as_bytes(), b"/tmp/caf\xe9");
+    }
+
+    /// One such name must not cost the process its other files.
+    #[test]
+    fn names_of_files_are_bytes() {
+        let path = std::env::temp_dir().join(OsStr::from_bytes(b"rt-caf\xe9"));
+        let sleep = ["/bin/sleep", "/usr/bin/sleep"].iter().find_map(|p| std::fs::copy(p, &path).ok());
+        assert!(sleep.is_some());
+        let mut child = std::process::Command::new(&path).arg("100").spawn().unwrap();
+        let mut processes = Processes::default();
+        // Its program is there some time after exec.
+        let found = (0..1000).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            processes.read(child.id());
+            processes.known[&child.id()].iter().any(|m| *m.file.path == *path)
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(found);
     }
 
     #[test]
@@ -341,7 +373,7 @@ mod tests {
     fn files_are_shared_and_forgotten_with_their_processes() {
         let mut processes = Processes::default();
         let of = |inode, process| {
-            let file = Rc::new(File { inode, ..File { device: (8, 1), inode: 0, path: "/bin/x".into() } });
+            let file = Rc::new(File { inode, ..File { device: (8, 1), inode: 0, path: Path::new("/bin/x").into() } });
             Event::Mapped { process, mapping: Mapping { file, ..mapping(0x1000, 0x2000, 0) } }
         };
         processes.apply(of(7, 1 << 30));

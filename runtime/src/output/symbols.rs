@@ -18,6 +18,7 @@ use blazesym::{MaybeDefault, Pid};
 use rtrace_lang::bundle::Config;
 use rtrace_lang::types::StackMode;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -175,7 +176,7 @@ impl Symbols {
         let Some(mapping) = self.processes.find(process, address) else { return Place::Process(process, address) };
         let offset = (address - mapping.start).wrapping_add(mapping.offset);
         if mapping.file.inode == 0 {
-            return if &*mapping.file.path == "[vdso]" {
+            return if *mapping.file.path == *Path::new("[vdso]") {
                 Place::Vdso(offset)
             } else {
                 Place::Process(process, address)
@@ -245,11 +246,11 @@ impl Symbols {
             _ => None,
         };
         let known = match (frame.place, &file) {
-            (Place::Vdso(_), _) => Some("[vdso]"),
+            (Place::Vdso(_), _) => Some(Path::new("[vdso]")),
             (_, file) => file.as_ref().map(|f| &*f.path),
         };
         let sym = self.user_symbol(config, frame.place)?;
-        let module = known.map(str::as_bytes).or_else(|| sym.module.as_ref().map(|m| m.as_bytes()));
+        let module = known.map(|k| k.as_os_str().as_bytes()).or_else(|| sym.module.as_ref().map(|m| m.as_bytes()));
         Some(describe(&sym, Some(module.unwrap_or(b"[unknown]")), frame))
     }
 
@@ -280,16 +281,16 @@ impl Symbols {
 /// systems that lie over others, though, the same file has another device.
 fn readable(process: u32, mapping: &Mapping) -> Option<PathBuf> {
     let File { device, inode, path } = &*mapping.file;
-    let plain = Path::new(&**path);
-    let found = std::fs::metadata(plain).ok().filter(std::fs::Metadata::is_file);
+    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
     let same_device = |m: &std::fs::Metadata| (libc::major(m.dev()), libc::minor(m.dev())) == *device;
     if found.as_ref().is_some_and(|m| same_device(m) && m.ino() == *inode) {
-        return Some(plain.to_owned());
+        return Some(path.to_path_buf());
     }
-    let link = format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end);
-    let seen = format!("/proc/{process}/root{path}");
-    let near = [link, seen].into_iter().map(PathBuf::from).find(|p| p.is_file());
-    near.or_else(|| found.filter(|m| !same_device(m)).map(|_| plain.to_owned()))
+    let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+    let mut seen = OsString::from(format!("/proc/{process}/root"));
+    seen.push(path.as_os_str());
+    let near = [link, seen.into()].into_iter().find(|p| p.is_file());
+    near.or_else(|| found.filter(|m| !same_device(m)).map(|_| path.to_path_buf()))
 }
 
 fn symbolizer(config: &Config) -> Symbolizer {

@@ -10,8 +10,10 @@ use crate::sys;
 use object::{Object, ObjectSection};
 use rtrace_lang::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -71,21 +73,21 @@ struct Mapping {
     end: u64,
     device: u64,
     inode: u64,
-    path: String,
+    path: PathBuf,
 }
 
 fn mappings(process: &str) -> Vec<Mapping> {
-    let text = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap_or_default();
-    text.lines().filter_map(mapping).collect()
+    // Paths are bytes, which need not be UTF-8.
+    let text = std::fs::read(format!("/proc/{process}/maps")).unwrap_or_default();
+    text.split(|b| *b == b'\n').filter_map(mapping).collect()
 }
 
 /// A line of `/proc/PID/maps`.
-fn mapping(line: &str) -> Option<Mapping> {
-    let (range, rest) = line.split_once(' ')?;
-    let (flags, rest) = rest.split_once(' ')?;
-    let (_, rest) = rest.split_once(' ')?;
-    let (dev, rest) = rest.split_once(' ')?;
-    let (inode, path) = rest.split_once(' ')?;
+fn mapping(line: &[u8]) -> Option<Mapping> {
+    let mut parts = line.splitn(6, |b| *b == b' ');
+    let mut part = || std::str::from_utf8(parts.next()?).ok();
+    let (range, flags, _, dev, inode) = (part()?, part()?, part()?, part()?, part()?);
+    let path = OsStr::from_bytes(parts.next()?.trim_ascii_start());
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let (start, end) = range.split_once('-')?;
     let (major, minor) = dev.split_once(':')?;
@@ -95,7 +97,7 @@ fn mapping(line: &str) -> Option<Mapping> {
         end: hex(end)?,
         device: device(hex(major)?, hex(minor)?),
         inode,
-        path: path.trim_start().to_owned(),
+        path: path.into(),
     })
 }
 
@@ -110,7 +112,7 @@ impl<'m> Tables<'m> {
     /// Makes the tables that a run will need first: those of a process, of a program that is to be started, of the
     /// files with probes and of the libraries that all programs use.
     pub fn prepare(&mut self, bundle: &Bundle, process: Option<u32>, program: Option<&Path>) {
-        for mapping in mappings("self").iter().filter(|m| m.path.contains(".so")) {
+        for mapping in mappings("self").iter().filter(|m| is_library(&m.path)) {
             self.mapped("self", mapping);
         }
         if let Some(process) = process {
@@ -221,7 +223,16 @@ impl<'m> Tables<'m> {
 /// A path under which a mapped file can be opened, even if it was deleted or the process sees other files.
 fn open(process: &str, mapping: &Mapping) -> PathBuf {
     let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-    if link.exists() { link } else { PathBuf::from(format!("/proc/{process}/root{}", mapping.path)) }
+    if link.exists() {
+        return link;
+    }
+    let mut seen = OsString::from(format!("/proc/{process}/root"));
+    seen.push(&mapping.path);
+    seen.into()
+}
+
+fn is_library(path: &Path) -> bool {
+    path.as_os_str().as_bytes().windows(3).any(|part| part == b".so")
 }
 
 /// The interpreter and the libraries that a file names.
@@ -285,12 +296,14 @@ mod tests {
 
     #[test]
     fn mappings_of_code() {
-        let line = "7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /usr/lib/x86_64-linux-gnu/libc.so.6";
+        let line = b"7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /usr/lib/x86_64-linux-gnu/libc.so.6";
         let m = mapping(line).unwrap();
         assert_eq!((m.start, m.end, m.device, m.inode), (0x7f0c_1a02_8000, 0x7f0c_1a17_d000, 0xfe0_0001, 1835));
-        assert_eq!(m.path, "/usr/lib/x86_64-linux-gnu/libc.so.6");
-        assert!(mapping("7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]").is_none());
-        assert!(mapping("7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0  [vdso]").is_none());
+        assert_eq!(m.path, Path::new("/usr/lib/x86_64-linux-gnu/libc.so.6"));
+        let m = mapping(b"7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /tmp/caf\xe9").unwrap();
+        assert_eq!(m.path.as_os_str().as_bytes(), b"/tmp/caf\xe9");
+        assert!(mapping(b"7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]").is_none());
+        assert!(mapping(b"7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0  [vdso]").is_none());
     }
 
     #[test]
