@@ -3,21 +3,29 @@
 //! The kernel writes that file symbol by symbol, which costs four fifths of the time to get a table:
 //! 30 of 40 ms. Its own symbols come first and ascend, so a look-up reads only until it has passed the
 //! address: half of the file for functions of the kernel proper. Modules and BPF programs follow in no
-//! order; an address among those needs it all.
+//! order; an address among those needs it all. They come and go, too: an address that no symbol has is a
+//! reason to read the file again.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-/// A last symbol has no end: beyond this many bytes an address does not belong to it.
-const LONGEST: u64 = 1 << 20;
+/// The file does not say where symbols end. In the kernel proper one follows the other; what lies further than this
+/// behind a symbol of a module or a BPF program, or behind the last one, does not belong to it.
+const LONGEST: u64 = 1 << 16;
+/// The file is not read again before so much time has passed: a script may print many addresses that have no symbol.
+const AGAIN: Duration = Duration::from_secs(1);
 
 pub struct Kallsyms {
+    path: PathBuf,
+    /// When it was opened.
+    opened: Instant,
     source: Option<Box<dyn Read + Send>>,
     /// Start and where the name lies in `names`, by address. Of several names for one address the first
     /// counts: the kernel lists those with fewer underscores first.
     table: Vec<(u64, u32)>,
-    /// Names, each closed by a line end.
+    /// Names, each closed by a line end; a tab and the module stand behind those of modules.
     names: Vec<u8>,
     /// The start of a line whose rest is not read yet.
     partial: Vec<u8>,
@@ -27,28 +35,74 @@ pub struct Kallsyms {
 
 impl Kallsyms {
     pub fn open(path: &Path) -> Kallsyms {
-        Kallsyms::new(File::open(path).ok().map(|f| Box::new(f) as Box<dyn Read + Send>))
+        Kallsyms::new(path, File::open(path).ok().map(|f| Box::new(f) as Box<dyn Read + Send>))
     }
 
-    fn new(source: Option<Box<dyn Read + Send>>) -> Kallsyms {
-        Kallsyms { source, table: Vec::new(), names: Vec::new(), partial: Vec::new(), ascending: true }
+    fn new(path: &Path, source: Option<Box<dyn Read + Send>>) -> Kallsyms {
+        Kallsyms {
+            path: path.to_owned(),
+            opened: Instant::now(),
+            source,
+            table: Vec::new(),
+            names: Vec::new(),
+            partial: Vec::new(),
+            ascending: true,
+        }
     }
 
     /// Name and start of the symbol that an address lies in.
     pub fn find(&mut self, address: u64) -> Option<(&[u8], u64)> {
-        while self.source.is_some() && !(self.ascending && self.table.last().is_some_and(|(last, _)| *last > address)) {
+        let mut found = self.symbol(address);
+        if found.is_none() && self.read_again() {
+            found = self.symbol(address);
+        }
+        let (start, name) = found?;
+        Some((self.text(name).split(|b| *b == b'\t').next()?, start))
+    }
+
+    /// Start and name of the symbol that an address lies in.
+    fn symbol(&mut self, address: u64) -> Option<(u64, u32)> {
+        // Modules may lie below the kernel proper.
+        let inside = |table: &[(u64, u32)]| {
+            table.first().is_some_and(|(first, _)| *first <= address)
+                && table.last().is_some_and(|(last, _)| *last > address)
+        };
+        while self.source.is_some() && !(self.ascending && inside(&self.table)) {
             self.read_more();
         }
         let after = self.table.partition_point(|(start, _)| *start <= address);
         let (start, _) = *self.table.get(after.checked_sub(1)?)?;
-        if after == self.table.len() && address - start > LONGEST {
-            return None;
-        }
         let first = self.table.partition_point(|(s, _)| *s < start);
         let (_, name) = *self.table.get(first)?;
-        let name = self.names.get(name as usize..)?;
-        let end = name.iter().position(|b| *b == b'\n')?;
-        Some((name.get(..end)?, start))
+        let next = self.table.get(after).map(|(_, next)| *next);
+        let of_kernel = |name| !self.text(name).contains(&b'\t');
+        let ends = next.is_some_and(of_kernel) && of_kernel(name);
+        (ends || address - start < LONGEST).then_some((start, name))
+    }
+
+    /// The line at a place of `names`.
+    fn text(&self, at: u32) -> &[u8] {
+        let rest = self.names.get(at as usize..).unwrap_or_default();
+        rest.split(|b| *b == b'\n').next().unwrap_or_default()
+    }
+
+    /// Whether it was time to read all symbols again.
+    fn read_again(&mut self) -> bool {
+        // Who is shown nothing will not be shown more.
+        if self.table.is_empty() || self.opened.elapsed() < AGAIN {
+            return false;
+        }
+        let mut new = Kallsyms::open(&self.path);
+        while new.source.is_some() {
+            new.read_more();
+        }
+        if new.table.is_empty() {
+            // What is known is better than nothing.
+            self.opened = new.opened;
+            return false;
+        }
+        *self = new;
+        true
     }
 
     /// Whether all was read and there was nothing: addresses are kept from us.
@@ -93,9 +147,13 @@ impl Kallsyms {
         let mut parts = line.splitn(3, |b| *b == b' ');
         let (Some(address), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else { return };
         let Some(address) = hex(address) else { return };
-        let name = name.split(|b| *b == b'\t').next().unwrap_or_default();
         // Absolute symbols are no addresses; zero is what the unprivileged are shown; the others are marks.
-        if address == 0 || matches!(kind, b"a" | b"A") || name.is_empty() || name.starts_with(b"$") {
+        if address == 0
+            || matches!(kind, b"a" | b"A")
+            || name.is_empty()
+            || name.starts_with(b"\t")
+            || name.starts_with(b"$")
+        {
             return;
         }
         self.ascending &= self.table.last().is_none_or(|(last, _)| *last <= address);
@@ -128,7 +186,7 @@ mod tests {
         ffffffffc0000200 t bpf_prog_abc\t[bpf]\n";
 
     fn table(text: &'static str) -> Kallsyms {
-        Kallsyms::new(Some(Box::new(text.as_bytes())))
+        Kallsyms::new(Path::new(""), Some(Box::new(text.as_bytes())))
     }
 
     #[test]
@@ -149,6 +207,43 @@ mod tests {
         assert_eq!(find(0x1000), None);
     }
 
+    /// As on arm64.
+    #[test]
+    fn modules_may_lie_below_the_kernel() {
+        let mut symbols = table(
+            "ffff800080000000 T _stext\nffff800080001000 T second\nffff800080400000 B _end\n\
+             ffff80007a000000 t in_module\t[mod]\nffff80007b000000 t other\t[other]\n",
+        );
+        let mut name = |address| symbols.find(address).map(|(name, _)| String::from_utf8_lossy(name).into_owned());
+        assert_eq!(name(0xffff80007a000010).as_deref(), Some("in_module"));
+        assert_eq!(name(0xffff800080000010).as_deref(), Some("_stext"));
+        // Symbols of the kernel proper reach to the next, those of modules not.
+        assert_eq!(name(0xffff8000803fffff).as_deref(), Some("second"));
+        for address in [0xffff80007a800000, 0xffff80007fffffff, 0xffff800080500000] {
+            assert_eq!(name(address), None);
+        }
+    }
+
+    #[test]
+    fn modules_that_come_later_are_found() {
+        let path = std::env::temp_dir().join(format!("rt-kallsyms-{}", std::process::id()));
+        let kernel = "ffffffff81000000 T _stext\nffffffff81400000 B _end\n";
+        std::fs::write(&path, kernel).unwrap();
+        let mut symbols = Kallsyms::open(&path);
+        assert_eq!(symbols.find(0xffffffffc0000010), None);
+        std::fs::write(&path, format!("{kernel}ffffffffc0000000 t late\t[mod]\n")).unwrap();
+        // Not for each address.
+        assert_eq!(symbols.find(0xffffffffc0000010), None);
+        symbols.opened = Instant::now().checked_sub(AGAIN).unwrap();
+        assert_eq!(symbols.find(0xffffffffc0000010), Some((&b"late"[..], 0xffffffffc0000000)));
+        // Should the kernel hide its symbols from now on, those that are known stay.
+        std::fs::write(&path, "0000000000000000 T _stext\n").unwrap();
+        symbols.opened = Instant::now().checked_sub(AGAIN).unwrap();
+        assert_eq!(symbols.find(0xffffffffd0000000), None);
+        assert!(symbols.find(0xffffffffc0000010).is_some());
+        std::fs::remove_file(&path).unwrap();
+    }
+
     #[test]
     fn damaged_and_hidden_tables_find_nothing() {
         for text in
@@ -156,7 +251,7 @@ mod tests {
         {
             assert_eq!(table(text).find(0xffffffff81000000), None, "{text}");
         }
-        assert!(Kallsyms::new(None).find(1).is_none());
+        assert!(Kallsyms::new(Path::new(""), None).find(1).is_none());
     }
 
     /// Hands out few bytes at a time, as the kernel does.
@@ -177,7 +272,7 @@ mod tests {
         for i in 0..100_000u64 {
             text.push_str(&format!("{:016x} t function_{i}\n", 0xffffffff81000000 + i * 64));
         }
-        let mut symbols = Kallsyms::new(Some(Box::new(Slow(text.into_bytes(), 0))));
+        let mut symbols = Kallsyms::new(Path::new(""), Some(Box::new(Slow(text.into_bytes(), 0))));
         assert_eq!(symbols.find(0xffffffff81000000 + 64 * 5000 + 7).unwrap().0, b"function_5000");
         assert!(symbols.source.is_some() && symbols.table.len() < 12_000, "{}", symbols.table.len());
         assert_eq!(symbols.find(0xffffffff81000000 + 64 * 99_999).unwrap().0, b"function_99999");
