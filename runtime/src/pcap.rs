@@ -38,13 +38,14 @@ impl Captures {
     /// Appends a packet without its first `offset` bytes to a file, which is truncated when the run first
     /// writes to it.
     pub fn write(&mut self, path: &str, offset: u32, packet: &Packet) -> io::Result<()> {
-        let Some(data) = ip_packet(packet.data.get(offset as usize..).unwrap_or_default()) else {
+        // What was not captured is missing at the end.
+        let missing = packet.length.saturating_sub(packet.data.len());
+        let Some(data) = ip_packet(packet.data.get(offset as usize..).unwrap_or_default(), missing) else {
             self.skipped += 1;
             return Ok(());
         };
         let nanoseconds = u64::try_from(i128::from(packet.time) + self.boot_offset).unwrap_or(0);
-        // What was not captured is missing at the end.
-        let length = data.len() + packet.length.saturating_sub(packet.data.len());
+        let length = data.len() + missing;
         let file = match self.files.entry(path.to_owned()) {
             std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
             std::collections::hash_map::Entry::Vacant(entry) => {
@@ -82,15 +83,28 @@ fn write_packet(out: &mut impl Write, nanoseconds: u64, packet: &[u8], length: u
     out.write_all(packet.get(..captured).unwrap_or_default())
 }
 
-/// The IP packet in captured bytes, without an Ethernet header (and VLAN tags) in front of it.
-fn ip_packet(data: &[u8]) -> Option<&[u8]> {
-    let inner = behind_ethernet(data);
-    match data.first().map(|b| b >> 4) {
-        // A hardware address may begin like an IP header; the checksum tells.
-        Some(4) if inner.is_none() || checksum_holds(data) => Some(data),
-        Some(6) if inner.is_none() => Some(data),
-        _ => inner,
+/// The IP packet in captured bytes, behind which so many are missing, without an Ethernet header (and VLAN tags) in
+/// front of it.
+fn ip_packet(data: &[u8], missing: usize) -> Option<&[u8]> {
+    // A hardware address may begin like an IP header; the checksum tells.
+    match behind_ethernet(data) {
+        Some(inner) if !checksum_holds(data) => Some(inner),
+        _ => is_ip(data, missing).then_some(data),
     }
+}
+
+/// Whether an IP header is possible for a packet of that size. Where the network card or the kernel cuts and joins
+/// packets, those of more than 64 KiB say 0.
+fn is_ip(data: &[u8], missing: usize) -> bool {
+    let half = |at: usize| data.get(at..)?.first_chunk().map(|b| usize::from(u16::from_be_bytes(*b)));
+    let size = data.len().saturating_add(missing);
+    let (head, said) = match data.first().map(|b| (b >> 4, usize::from(b & 15) * 4)) {
+        Some((4, head)) => (head.max(20), half(2).filter(|_| head >= 20)),
+        Some((6, _)) => (40, half(4).map(|payload| if payload == 0 { 0 } else { payload + 40 })),
+        _ => return false,
+    };
+    // Behind the packet there may be padding.
+    said.is_some_and(|said| (said == 0 || said >= head) && head.max(said) <= size)
 }
 
 fn behind_ethernet(data: &[u8]) -> Option<&[u8]> {
@@ -142,15 +156,38 @@ mod tests {
         // A destination address that begins like an IPv4 header.
         let tricky = with(&[0x45, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
         for frame in [plain, tagged, tricky, IP4.to_vec()] {
-            assert_eq!(ip_packet(&frame), Some(&IP4[..]));
+            assert_eq!(ip_packet(&frame, 0), Some(&IP4[..]));
         }
     }
 
     #[test]
     fn what_is_not_ip_is_no_packet() {
         let arp = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 2, 8, 6, 0, 1, 8, 0];
-        assert_eq!(ip_packet(&arp), None);
-        assert_eq!(ip_packet(&[]), None);
-        assert_eq!(ip_packet(&[0x60, 1]), Some(&[0x60, 1][..]));
+        assert_eq!(ip_packet(&arp, 0), None);
+        assert_eq!(ip_packet(&[], 0), None);
+        // Hardware addresses that begin like an IP header.
+        let mut other = [0u8; 64];
+        other[..16].copy_from_slice(&[0x45, 0x12, 0x34, 0x56, 0x78, 0x9a, 2, 0, 0, 0, 0, 2, 0x88, 0xcc, 2, 7]);
+        assert_eq!(ip_packet(&other, 0), None);
+        other[..6].copy_from_slice(&[0x62, 0, 0, 0, 0x12, 0x34]);
+        assert_eq!(ip_packet(&other, 0), None);
+        // A header of less than 20 bytes, a length of less than the header.
+        assert_eq!(ip_packet(&[&[0x44], &IP4[1..]].concat(), 0), None);
+        assert_eq!(ip_packet(&[&[0x45, 0, 0, 19], &IP4[4..]].concat(), 0), None);
+    }
+
+    #[test]
+    fn the_size_that_a_header_says_counts_with_what_is_missing() {
+        let long = [&[0x45, 0, 0, 60], &IP4[4..]].concat();
+        assert_eq!(ip_packet(&long, 39), None);
+        assert_eq!(ip_packet(&long, 40), Some(&long[..]));
+        let mut six = [0u8; 40];
+        six[0] = 0x60;
+        assert_eq!(ip_packet(&six, 0), Some(&six[..]));
+        six[5] = 8;
+        assert_eq!(ip_packet(&six, 7), None);
+        assert_eq!(ip_packet(&six, 8), Some(&six[..]));
+        // Joined by the kernel, larger than the field can say.
+        assert!(ip_packet(&[&[0x45, 0, 0, 0], &IP4[4..]].concat(), 70_000).is_some());
     }
 }
