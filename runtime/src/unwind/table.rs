@@ -240,8 +240,18 @@ fn arrange(mut pieces: Vec<Piece>) -> Vec<(u32, Rule)> {
     }
     push(end, NOTHING);
     // One row is the head.
-    rows.truncate(ROWS as usize - 1);
+    cut(&mut rows, ROWS as usize - 1);
     rows
+}
+
+/// No more than so many rows; the last one holds to the end of the file, so it must say that nothing is known.
+fn cut(rows: &mut Vec<(u32, Rule)>, most: usize) {
+    if rows.len() > most {
+        rows.truncate(most);
+        if let Some(last) = rows.last_mut() {
+            last.1 = NOTHING;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -261,6 +271,19 @@ mod tests {
         assert_eq!(table.len(), 16 * 8);
         assert_eq!(table[..8], 7u64.to_le_bytes());
         assert_eq!(table[32..48], [16, 0, 0, 0, CFA_SP, RA_CFA, BP_SAME, 0, 8, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn behind_the_last_row_that_fits_nothing_is_known() {
+        let rule = Rule { cfa: CFA_SP, cfa_offset: 8, ..NOTHING };
+        let all = vec![(0, NOTHING), (16, rule), (32, Rule { cfa_offset: 16, ..rule }), (48, NOTHING)];
+        let most = |most| {
+            let mut rows = all.clone();
+            cut(&mut rows, most);
+            rows
+        };
+        assert_eq!(most(3), [(0, NOTHING), (16, rule), (32, NOTHING)]);
+        assert_eq!(most(4), all);
     }
 
     /// The C library has all that there is: functions, signal frames, a start without a caller.
