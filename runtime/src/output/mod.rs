@@ -6,6 +6,7 @@
 //! [`Printer::flush`].
 
 mod actions;
+mod binaries;
 mod clock;
 mod histogram;
 mod json;
@@ -330,11 +331,11 @@ impl<W: Write> Printer<W> {
             text.extend_from_slice(line.as_bytes());
         }
         text.push(b'\n');
-        self.to_errors(&text)
+        self.tell(&text)
     }
 
-    /// What is ready for standard error.
-    fn to_errors(&mut self, text: &[u8]) -> io::Result<()> {
+    /// Writes what is ready for standard error, after all output that came before it.
+    fn tell(&mut self, text: &[u8]) -> io::Result<()> {
         self.flush()?;
         let _ = self.errors.write_all(text);
         let _ = self.errors.flush();
@@ -397,7 +398,7 @@ impl<W: Write> Printer<W> {
         line.extend_from_slice(if error { b"ERROR: " } else { b"WARNING: " });
         line.extend_from_slice(text);
         line.push(b'\n');
-        self.to_errors(&line)
+        self.tell(&line)
     }
 
     /// A helper of the kernel failed (`-k`): where and why, with the line of the script.
@@ -410,7 +411,7 @@ impl<W: Write> Printer<W> {
         }
         let mut text = Vec::new();
         messages::failure(&mut text, bundle, span, helper, code);
-        self.to_errors(&text)
+        self.tell(&text)
     }
 
     fn value(&mut self, bundle: &Bundle, maps: &dyn MapSource, ty: &Type, data: Datum<'_>) {

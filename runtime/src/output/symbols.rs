@@ -8,22 +8,20 @@
 //! All frames of a stack but the first are return addresses. The call lies before them, so that is
 //! where a symbol is looked up; the offset printed is that of the address itself.
 
+use super::binaries::{self, Binaries, Living};
 use super::kallsyms::Kallsyms;
 use super::number::{self, Int};
-use super::processes::{File, Mapping, Processes};
+use super::processes::Processes;
 use crate::vmlinux;
-use blazesym::symbolize::source::{Elf, Kernel, Process, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
-use blazesym::{MaybeDefault, Pid};
+use blazesym::MaybeDefault;
+use blazesym::symbolize::source::{Kernel, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym};
 use rtrace_lang::bundle::Config;
 use rtrace_lang::types::StackMode;
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 /// Blanks before a frame.
 const INDENT: &[u8] = b"        ";
@@ -41,8 +39,9 @@ enum Place {
     File(usize, u64),
     /// The kernel's own code in every process.
     Vdso(u64),
-    /// Elsewhere: code made at run time, or a process of which nothing is known.
-    Process(u32, u64),
+    /// Elsewhere: code made at run time, or a process of which nothing is known. Between the process and the address
+    /// how often the names of such code were changed.
+    Process(u32, u32, u64),
 }
 
 /// What a frame's lines depend on. The address is not among it: it is another one in each process.
@@ -54,24 +53,16 @@ struct Frame {
     perf: bool,
 }
 
-/// A file that processes have mapped.
-struct MappedFile {
-    file: Rc<File>,
-    /// A path under which it can be read, once found.
-    path: Option<PathBuf>,
-}
-
 #[derive(Default)]
 pub struct Symbols {
     kernel: Option<Kallsyms>,
     /// Debug information of the kernel, once looked for.
     vmlinux: Option<Option<PathBuf>>,
-    symbolizer: Option<Symbolizer>,
     /// None: no symbol.
     frames: HashMap<Frame, Option<Lines>>,
     processes: Processes,
-    files: Vec<MappedFile>,
-    numbers: HashMap<Rc<File>, usize>,
+    binaries: Binaries,
+    living: Living,
     /// What the user should know, not said yet.
     complaint: Option<String>,
     complained: bool,
@@ -91,7 +82,7 @@ impl Symbols {
 
     /// Appends the name of a process's function, without an offset.
     pub fn user(&mut self, out: &mut Vec<u8>, config: &Config, process: u32, address: u64) {
-        let place = self.place(process, address);
+        let place = self.place(config, process, address);
         match self.user_symbol(config, place) {
             Some(sym) => out.extend_from_slice(sym.name.as_bytes()),
             None => plain(out, address),
@@ -114,7 +105,7 @@ impl Symbols {
             let returns = i > 0;
             // The place of the call, not of what follows it: that may be another function.
             let code = address.wrapping_sub(u64::from(returns));
-            let place = process.map_or(Place::Kernel(code), |p| self.place(p, code));
+            let place = process.map_or(Place::Kernel(code), |p| self.place(config, p, code));
             if (process.is_some() || self.vmlinux(config).is_some())
                 && let Some(lines) = self.lines(config, Frame { place, returns, perf })
             {
@@ -172,27 +163,23 @@ impl Symbols {
     }
 
     /// Where an address of a process lies.
-    fn place(&mut self, process: u32, address: u64) -> Place {
-        let Some(mapping) = self.processes.find(process, address) else { return Place::Process(process, address) };
+    fn place(&mut self, config: &Config, process: u32, address: u64) -> Place {
+        let Some(mapping) = self.processes.find(process, address) else {
+            return Place::Process(process, self.living.version(process), address);
+        };
         let offset = (address - mapping.start).wrapping_add(mapping.offset);
         if mapping.file.inode == 0 {
             return if *mapping.file.path == *Path::new("[vdso]") {
                 Place::Vdso(offset)
             } else {
-                Place::Process(process, address)
+                Place::Process(process, self.living.version(process), address)
             };
         }
-        let next = self.files.len();
-        let number = *self.numbers.entry(mapping.file.clone()).or_insert(next);
-        if number == next {
-            self.files.push(MappedFile { file: mapping.file.clone(), path: None });
+        if self.binaries.are_many() {
+            self.binaries = Binaries::default();
+            self.frames.clear();
         }
-        if let Some(file) = self.files.get_mut(number)
-            && file.path.is_none()
-        {
-            file.path = readable(process, &mapping);
-        }
-        Place::File(number, offset)
+        Place::File(self.binaries.number(config, process, &mapping), offset)
     }
 
     fn kallsyms(&mut self) -> &mut Kallsyms {
@@ -226,6 +213,12 @@ impl Symbols {
             self.frames.clear();
         }
         if !self.frames.contains_key(&frame) {
+            if let Place::File(number, _) = frame.place
+                && !self.binaries.is_open(number)
+            {
+                // Another process may lead to the file.
+                return None;
+            }
             let lines = self.symbolize(config, frame);
             self.frames.insert(frame, lines);
         }
@@ -235,14 +228,14 @@ impl Symbols {
     fn symbolize(&mut self, config: &Config, frame: Frame) -> Option<Lines> {
         if let Place::Kernel(address) = frame.place {
             let vmlinux = self.vmlinux(config).cloned();
-            let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
             let kernel =
                 Kernel { vmlinux: vmlinux.map_or(MaybeDefault::None, MaybeDefault::Some), ..Kernel::default() };
-            let sym = one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address))?;
+            let symbolizer = self.living.symbolizer(config);
+            let sym = binaries::one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address))?;
             return Some(describe(&sym, None, frame));
         }
         let file = match frame.place {
-            Place::File(number, _) => self.files.get(number).map(|f| f.file.clone()),
+            Place::File(number, _) => self.binaries.file(number).cloned(),
             _ => None,
         };
         let known = match (frame.place, &file) {
@@ -255,57 +248,16 @@ impl Symbols {
     }
 
     fn user_symbol(&mut self, config: &Config, place: Place) -> Option<Sym<'_>> {
-        let vdso = match place {
+        match place {
+            Place::File(number, offset) => self.binaries.symbol(number, offset),
+            Place::Process(process, _, address) => self.living.symbol(config, process, address),
             Place::Vdso(offset) => {
                 let own = std::process::id();
-                Some((own, self.processes.named(own, "[vdso]")?.start.wrapping_add(offset)))
+                let address = self.processes.named(own, "[vdso]")?.start.wrapping_add(offset);
+                self.living.symbol(config, own, address)
             }
-            _ => None,
-        };
-        let path = match place {
-            Place::File(number, _) => self.files.get(number)?.path.clone()?,
-            _ => PathBuf::new(),
-        };
-        let symbolizer = self.symbolizer.get_or_insert_with(|| symbolizer(config));
-        match (place, vdso) {
-            (Place::File(_, offset), _) => one(symbolizer, &Source::Elf(Elf::new(path)), Input::FileOffset(offset)),
-            (Place::Process(process, address), _) | (_, Some((process, address))) => {
-                one(symbolizer, &Source::Process(Process::new(Pid::from(process))), Input::AbsAddr(address))
-            }
-            _ => None,
+            Place::Kernel(_) => None,
         }
-    }
-}
-
-/// A path under which a mapped file can be read. The file of that path may be another one by now, or for us; on file
-/// systems that lie over others, though, the same file has another device.
-fn readable(process: u32, mapping: &Mapping) -> Option<PathBuf> {
-    let File { device, inode, path } = &*mapping.file;
-    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
-    let same_device = |m: &std::fs::Metadata| (libc::major(m.dev()), libc::minor(m.dev())) == *device;
-    if found.as_ref().is_some_and(|m| same_device(m) && m.ino() == *inode) {
-        return Some(path.to_path_buf());
-    }
-    let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-    let mut seen = OsString::from(format!("/proc/{process}/root"));
-    seen.push(path.as_os_str());
-    let near = [link, seen.into()].into_iter().find(|p| p.is_file());
-    near.or_else(|| found.filter(|m| !same_device(m)).map(|_| path.to_path_buf()))
-}
-
-fn symbolizer(config: &Config) -> Symbolizer {
-    Symbolizer::builder()
-        .enable_code_info(config.show_debug_info)
-        .enable_inlined_fns(config.show_debug_info)
-        .enable_demangling(config.cpp_demangle)
-        .enable_auto_reload(false)
-        .build()
-}
-
-fn one<'s>(symbolizer: &'s Symbolizer, source: &Source<'_>, input: Input<u64>) -> Option<Sym<'s>> {
-    match symbolizer.symbolize_single(source, input).ok()? {
-        Symbolized::Sym(sym) => Some(sym),
-        Symbolized::Unknown(_) => None,
     }
 }
 
@@ -389,6 +341,36 @@ mod tests {
         let text = stack(std::process::id(), &[address + 2], StackMode::Perf);
         let exe = std::env::current_exe().unwrap();
         assert_eq!(text, format!("\t{:x} rtrace_symbols_test_function+2 ({})\n", address + 2, exe.display()));
+    }
+
+    /// A compiler at run time writes their names when it makes them.
+    #[test]
+    fn functions_made_at_run_time_are_named_once_they_have_names() {
+        let code = memmap2::MmapMut::map_anon(4096).unwrap().make_exec().unwrap();
+        let address = code.as_ptr() as u64;
+        let process = std::process::id();
+        let path = format!("/tmp/perf-{process}.map");
+        let mut symbols = Symbols::default();
+        let mut show = |address| {
+            let mut out = Vec::new();
+            symbols.stack(&mut out, &config(), Some(process), &[address], StackMode::Bpftrace);
+            String::from_utf8(out).unwrap()
+        };
+        let mut named = |address, name: &str| {
+            (0..100).any(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                show(address).trim() == name
+            })
+        };
+        assert!(named(address + 4, &format!("{:#x}", address + 4)));
+        std::fs::write(&path, format!("{address:x} 10 first\n")).unwrap();
+        let first = named(address + 4, "first+4");
+        std::fs::write(&path, format!("{address:x} 10 first\n{:x} 10 second\n", address + 16)).unwrap();
+        let second = named(address + 17, "second+1");
+        std::fs::remove_file(&path).unwrap();
+        assert!(first && second);
+        // The map is gone, as with its process; what it said is known.
+        assert!(named(address + 18, "second+2"));
     }
 
     /// Only a debug build of this test has the information.
