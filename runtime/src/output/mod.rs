@@ -281,10 +281,7 @@ impl<W: Write> Printer<W> {
 
     /// Says what was noticed while printing.
     fn complain(&mut self) -> io::Result<()> {
-        match self.host.symbols.complaint() {
-            Some(text) => self.warning(&text),
-            None => Ok(()),
-        }
+        self.host.symbols.complaints().iter().try_for_each(|text| self.warning(text))
     }
 
     /// Makes everything so far visible.

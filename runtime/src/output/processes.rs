@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Pages of a buffer, a power of two; one for each CPU.
 const PAGES: usize = 64;
@@ -20,6 +21,8 @@ const PAGES: usize = 64;
 const ENDED: usize = 1 << 13;
 /// With more files than this, those that no process has mapped any more are looked for and forgotten.
 const FILES: usize = 1 << 10;
+/// Time between two readings of all processes, where events are lost again and again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What code comes from.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -47,6 +50,13 @@ pub struct Processes {
     ended: VecDeque<u32>,
     files: Files,
     buffers: Vec<Buffer>,
+    /// Events that are too new to know all that came before them, with their times.
+    held: Vec<(u64, Event)>,
+    /// Events that the kernel had no room for.
+    lost: u64,
+    /// Whether some were lost since `/proc` was read, and when that was.
+    missed: bool,
+    read: Option<Instant>,
 }
 
 /// Each file once.
@@ -86,10 +96,11 @@ enum Event {
     Exec { process: u32 },
     Fork { process: u32, parent: u32 },
     Exit { process: u32 },
+    Lost { events: u64 },
 }
 
 impl Processes {
-    /// Begins to watch all processes.
+    /// Begins to watch all processes. On CPUs where that is not possible they are not watched; the first error says why.
     pub fn watch(&mut self) -> io::Result<()> {
         const TIME: u64 = 1 << 2;
         const FLAGS: u64 = (1 << 8) // mmap
@@ -98,13 +109,15 @@ impl Processes {
             | (1 << 14) // watermark
             | (1 << 18) // sample_id_all
             | (1 << 23) // mmap2
-            | (1 << 24); // comm_exec
+            | (1 << 24) // comm_exec
+            | (1 << 25); // use_clockid
         let page = sys::page_size();
         let attr = PerfAttr {
             kind: 1,   // PERF_TYPE_SOFTWARE
             config: 9, // PERF_COUNT_SW_DUMMY
             sample_type: TIME,
             flags: FLAGS,
+            clockid: libc::CLOCK_MONOTONIC,
             wakeup: (PAGES * page / 4) as u32,
             ..PerfAttr::default()
         };
@@ -113,13 +126,35 @@ impl Processes {
             let memory = SharedWords::map(fd.as_fd(), (1 + PAGES) * page)?;
             Ok(Buffer { fd, memory, page })
         };
-        self.buffers = sys::online_cpus()?.into_iter().map(open).collect::<io::Result<_>>()?;
-        for entry in std::fs::read_dir("/proc")?.flatten() {
+        let mut result = Ok(());
+        for cpu in sys::online_cpus()? {
+            match open(cpu) {
+                Ok(buffer) => self.buffers.push(buffer),
+                // It went offline meanwhile.
+                Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {}
+                Err(e) => result = result.and(Err(e)),
+            }
+        }
+        // Without events what is read now would only grow old.
+        if !self.buffers.is_empty() {
+            self.read_all();
+        }
+        result
+    }
+
+    fn read_all(&mut self) {
+        self.missed = false;
+        self.read = Some(Instant::now());
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             if let Some(process) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
                 self.read(process);
             }
         }
-        Ok(())
+    }
+
+    /// Events that were lost until now: what they said of processes that have ended is not known.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Readable when there is much to read.
@@ -129,13 +164,26 @@ impl Processes {
 
     /// Takes in what happened since the last time.
     pub fn update(&mut self) {
+        let now = sys::clock_ns(libc::CLOCK_MONOTONIC);
         let mut events: Vec<(u64, Event)> = Vec::new();
         for buffer in &self.buffers {
             buffer.drain(&mut |record| events.extend(parse(record)));
         }
-        // A process runs on several CPUs.
-        events.sort_by_key(|e| e.0);
-        for (_, event) in events {
+        self.take_in(events, now);
+        if self.missed && self.read.is_none_or(|t| t.elapsed() >= AGAIN) {
+            self.read_all();
+        }
+    }
+
+    /// Applies events in the order of their time: a process runs on several CPUs, whose buffers were emptied one after
+    /// the other. What came before `now`, when that began, is complete; of what came later, such as an exec, the
+    /// beginning, such as the fork, may be in a buffer that was emptied before.
+    fn take_in(&mut self, new: Vec<(u64, Event)>, now: u64) {
+        self.held.extend(new);
+        self.held.sort_by_key(|e| e.0);
+        let complete = self.held.partition_point(|e| e.0 <= now);
+        let later = self.held.split_off(complete);
+        for (_, event) in std::mem::replace(&mut self.held, later) {
             self.apply(event);
         }
     }
@@ -185,6 +233,10 @@ impl Processes {
                 {
                     self.known.remove(&oldest);
                 }
+            }
+            Event::Lost { events } => {
+                self.lost += events;
+                self.missed = true;
             }
         }
     }
@@ -271,6 +323,7 @@ impl Buffer {
 
 /// An event and its time; nothing for those of no use here. Layouts are those of `linux/perf_event.h`.
 fn parse(record: &[u8]) -> Option<(u64, Event)> {
+    const LOST: u32 = 2;
     const COMM: u32 = 3;
     const EXIT: u32 = 4;
     const FORK: u32 = 7;
@@ -284,6 +337,7 @@ fn parse(record: &[u8]) -> Option<(u64, Event)> {
     let time = long(end)?;
     let process = int(8)?;
     let event = match int(0)? {
+        LOST => Event::Lost { events: long(16)? },
         COMM if half(4)? & COMM_EXEC != 0 => Event::Exec { process },
         // Threads are forked within a process, and end alone.
         FORK if int(12)? != process => Event::Fork { process, parent: int(12)? },
@@ -367,6 +421,39 @@ mod tests {
         processes.apply(Event::Exit { process: new });
         assert_eq!(processes.find(new, 0x1800), Some(mapping(0x1000, 0x2000, 0)));
         assert_eq!(processes.find(old, 0x1800), None);
+    }
+
+    #[test]
+    fn what_comes_of_another_cpu_later_is_applied_in_order() {
+        let mut processes = Processes::default();
+        let (old, new) = (u32::MAX - 1, u32::MAX - 2);
+        processes.apply(Event::Mapped { process: old, mapping: mapping(0x1000, 0x2000, 0) });
+        let own = Event::Mapped { process: new, mapping: mapping(0x8000, 0x9000, 0) };
+        // The CPU that forked was asked at 20, the one that went on later.
+        processes.take_in(vec![(30, Event::Exec { process: new }), (31, own)], 20);
+        processes.take_in(vec![(25, Event::Fork { process: new, parent: old })], 40);
+        assert_eq!(*processes.known[&new], [mapping(0x8000, 0x9000, 0)]);
+        assert!(processes.held.is_empty());
+    }
+
+    #[test]
+    fn after_a_loss_processes_are_read_again() {
+        let mut processes = Processes::default();
+        let own = std::process::id();
+        processes.apply(Event::Mapped { process: own, mapping: mapping(0x1000, 0x2000, 0) });
+        let mut record: Vec<u8> = [2u32.to_ne_bytes(), [0; 4]].concat();
+        for n in [1u64, 7, 99] {
+            record.extend(n.to_ne_bytes());
+        }
+        assert_eq!(parse(&record), Some((99, Event::Lost { events: 7 })));
+        processes.apply(Event::Lost { events: 7 });
+        processes.update();
+        assert_eq!((processes.lost(), processes.missed), (7, false));
+        assert!(processes.known[&own].iter().all(|m| m.start != 0x1000));
+        // Not at once for each.
+        processes.apply(Event::Lost { events: 1 });
+        processes.update();
+        assert_eq!((processes.lost(), processes.missed), (8, true));
     }
 
     #[test]

@@ -37,6 +37,14 @@ impl<W: Write> Sink for Printer<W> {
         if print_maps {
             self.print_all_maps(bundle, maps)?;
         }
+        self.complain()?;
+        let lost = self.host.symbols.lost();
+        if lost > 0 {
+            self.warning(&format!(
+                "{lost} events about processes were lost; addresses of processes that have ended may have no names, or \
+                 wrong ones"
+            ))?;
+        }
         Printer::flush(self)
     }
 

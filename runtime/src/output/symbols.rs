@@ -64,7 +64,8 @@ pub struct Symbols {
     binaries: Binaries,
     living: Living,
     /// What the user should know, not said yet.
-    complaint: Option<String>,
+    complaints: Vec<String>,
+    /// Whether it was said that the kernel hides its symbols.
     complained: bool,
 }
 
@@ -130,7 +131,12 @@ impl Symbols {
     /// Follows what processes map from now on, so that their addresses find symbols after they are gone. Without the
     /// privileges for that, a process is asked when its first address is printed.
     pub fn watch(&mut self) {
-        let _ = self.processes.watch();
+        if let Err(e) = self.processes.watch() {
+            self.complaints.push(format!(
+                "processes cannot be followed on all CPUs ({e}); addresses of those that have ended may be printed as \
+                 numbers"
+            ));
+        }
     }
 
     /// Readable when [`Symbols::update`] has work to do.
@@ -142,9 +148,14 @@ impl Symbols {
         self.processes.update();
     }
 
-    /// A sentence for the user, once.
-    pub fn complaint(&mut self) -> Option<String> {
-        self.complaint.take()
+    /// Sentences for the user, each once.
+    pub fn complaints(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.complaints)
+    }
+
+    /// How many events about processes were lost.
+    pub fn lost(&self) -> u64 {
+        self.processes.lost()
     }
 
     /// Says, once, that the kernel keeps its addresses to itself.
@@ -158,8 +169,8 @@ impl Symbols {
             "2" => "kernel.kptr_restrict is 2: `sysctl kernel.kptr_restrict=1` shows them to those who may see them",
             _ => "/proc/kallsyms needs root, or the capability CAP_SYSLOG",
         };
-        self.complaint =
-            Some(format!("kernel addresses are printed as numbers, since the kernel hides its symbols; {reason}"));
+        self.complaints
+            .push(format!("kernel addresses are printed as numbers, since the kernel hides its symbols; {reason}"));
     }
 
     /// Where an address of a process lies.
