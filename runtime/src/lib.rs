@@ -17,6 +17,7 @@ pub mod output;
 pub mod pcap;
 pub mod privileges;
 pub mod session;
+mod stamp;
 pub mod sys;
 mod unwind;
 mod vmlinux;

@@ -4,6 +4,7 @@
 //! A file may be written anew, by a build, where it is: its time of change tells.
 
 use super::processes::{File, Mapping};
+use crate::stamp::{Stamp, stamp};
 use blazesym::Pid;
 use blazesym::symbolize::source::{Elf, Process, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer, evict};
@@ -11,7 +12,7 @@ use rtrace_lang::bundle::Config;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -21,21 +22,6 @@ const OPEN: usize = 256;
 const KNOWN: usize = 1 << 14;
 /// How often to ask whether a file was changed.
 const AGAIN: Duration = Duration::from_millis(500);
-
-/// What changes when a file does.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    /// Device and inode.
-    file: (u64, u64),
-    size: u64,
-    /// Seconds and nanoseconds, of change rather than of writing, which can be set.
-    changed: (i64, i64),
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let m = std::fs::metadata(path).ok()?;
-    Some(Stamp { file: (m.dev(), m.ino()), size: m.size(), changed: (m.ctime(), m.ctime_nsec()) })
-}
 
 pub fn symbolizer(config: &Config) -> Symbolizer {
     Symbolizer::builder()
@@ -270,6 +256,7 @@ fn perf_map(process: u32) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn config() -> Config {
         Config { ringbuf_bytes: 4096, max_map_keys: 16, ..Config::default() }

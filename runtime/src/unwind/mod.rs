@@ -2,17 +2,20 @@
 //! before a run for the files that it is known to need. Programs find a file by its device and inode, and say
 //! where a process has one mapped whose table is not there.
 
+mod known;
 mod table;
 
 use crate::kernel::user;
 use crate::load::Maps;
+use crate::stamp::stamp;
 use crate::sys;
+use known::Known;
 use object::{Object, ObjectSection};
 use rtrace_lang::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -60,11 +63,12 @@ fn device(major: u64, minor: u64) -> u64 {
 pub struct Tables<'m> {
     tables: BorrowedFd<'m>,
     wanted: BorrowedFd<'m>,
-    known: HashSet<Key>,
+    known: Known,
     next: Instant,
     pause: Duration,
-    /// The first failure to hand over a table.
+    /// The first failure to hand over a table, and whether there was one.
     failure: Option<String>,
+    failed: bool,
 }
 
 /// Code that a process has mapped from a file.
@@ -106,7 +110,15 @@ impl<'m> Tables<'m> {
     pub fn new(maps: &'m Maps) -> Option<Tables<'m>> {
         let (tables, wanted) = (maps.object_fd(UNWIND_SYMBOL)?, maps.object_fd(WANTED_SYMBOL)?);
         let now = Instant::now();
-        Some(Tables { tables, wanted, known: HashSet::new(), next: now + FIRST, pause: FIRST, failure: None })
+        Some(Tables {
+            tables,
+            wanted,
+            known: Known::new(),
+            next: now + FIRST,
+            pause: FIRST,
+            failure: None,
+            failed: false,
+        })
     }
 
     /// Makes the tables that a run will need first: those of a process, of a program that is to be started, of the
@@ -141,20 +153,24 @@ impl<'m> Tables<'m> {
         if Instant::now() < self.next {
             return;
         }
-        let mut served = 0;
+        for file in self.known.give_up_changed() {
+            // What cannot be deleted is not there.
+            let _ = sys::map_delete(self.tables, &file);
+        }
+        let (mut served, mut made) = (0, false);
         let mut position = Key::default();
         // Deleting what was found first, the first one is always the next.
         while served < unwind::WANTED_FILES && sys::map_next_key(self.wanted, None, &mut position).unwrap_or(false) {
             let mut value = [0; unwind::WANTED as usize];
             if sys::map_lookup(self.wanted, &position, &mut value).unwrap_or(false) {
-                self.ask(position, &value);
+                made |= self.ask(position, &value);
             }
             if sys::map_delete(self.wanted, &position).is_err() {
                 break;
             }
             served += 1;
         }
-        self.pause = if served > 0 { FIRST } else { (self.pause * 2).min(LONGEST) };
+        self.pause = if made { FIRST } else { (self.pause * 2).min(LONGEST) };
         self.next = Instant::now() + self.pause;
     }
 
@@ -163,18 +179,18 @@ impl<'m> Tables<'m> {
         self.failure.take()
     }
 
-    /// One wanted file: the process has it mapped at an address.
-    fn ask(&mut self, file: Key, value: &[u8]) {
+    /// One wanted file: the process has it mapped at an address. Returns whether it has its table now.
+    fn ask(&mut self, file: Key, value: &[u8]) -> bool {
         let word = |at: usize| value.get(at..).and_then(|v| v.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
         let (process, address) = (word(0).to_string(), word(8));
         // A process that is gone is asked for again by the next one that runs the file.
-        if let Some(mapping) = mappings(&process).iter().find(|m| (m.start..m.end).contains(&address)) {
-            self.add(file, &open(&process, mapping));
-        }
+        let mappings = mappings(&process);
+        let mapping = mappings.iter().find(|m| (m.start..m.end).contains(&address));
+        mapping.is_some_and(|m| self.add(file, m.inode, &open(&process, m), &m.path))
     }
 
     fn mapped(&mut self, process: &str, mapping: &Mapping) {
-        self.add(key(mapping.device, mapping.inode), &open(process, mapping));
+        self.add(key(mapping.device, mapping.inode), mapping.inode, &open(process, mapping), &mapping.path);
     }
 
     /// Files and what they need to run.
@@ -184,7 +200,7 @@ impl<'m> Tables<'m> {
             at += 1;
             let Ok(file) = std::fs::metadata(&path) else { continue };
             let device = device(u64::from(libc::major(file.dev())), u64::from(libc::minor(file.dev())));
-            self.add(key(device, file.ino()), &path);
+            self.add(key(device, file.ino()), file.ino(), &path, &path);
             for needed in needs(&path) {
                 if !paths.contains(&needed) {
                     paths.push(needed);
@@ -193,16 +209,39 @@ impl<'m> Tables<'m> {
         }
     }
 
-    fn add(&mut self, file: Key, path: &Path) {
-        if !self.known.insert(file) {
-            return;
+    /// Makes the table of a file that can be opened under one path, and is seen under another. Returns whether it did.
+    fn add(&mut self, file: Key, inode: u64, path: &Path, seen: &Path) -> bool {
+        if !self.known.wants(&file) {
+            return false;
         }
-        // What cannot be read, or is no ELF file, has no rows: programs need not ask again.
-        let rows = user::with_elf(&path.to_string_lossy(), table::rows).unwrap_or_default();
-        if let Err(e) = self.hand_over(&file, &table::bytes(&rows)) {
-            self.known.remove(&file);
-            self.failure.get_or_insert_with(|| format!("the unwind table of {} cannot be used: {e}", path.display()));
+        // The path may lead to another file by now, or for us.
+        let stamp = stamp(seen).filter(|stamp| stamp.file.1 == inode);
+        let Ok(open) = File::open(path) else {
+            self.known.failed(file);
+            return false;
+        };
+        // What is no ELF file has no rows: programs need not ask again.
+        let link = format!("/proc/self/fd/{}", open.as_raw_fd());
+        let rows = user::with_elf(&link, table::rows).unwrap_or_default();
+        let bytes = table::bytes(&rows);
+        let mut result = self.hand_over(&file, &bytes);
+        if result.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::E2BIG))
+            && let Some(oldest) = self.known.give_up_oldest()
+        {
+            result = sys::map_delete(self.tables, &oldest).and_then(|_| self.hand_over(&file, &bytes));
         }
+        match result {
+            Ok(()) => self.known.made(file, seen, stamp),
+            Err(e) => {
+                self.known.failed(file);
+                if !self.failed {
+                    self.failed = true;
+                    self.failure = Some(format!("the unwind table of {} cannot be used: {e}", seen.display()));
+                }
+                return false;
+            }
+        }
+        true
     }
 
     fn hand_over(&self, file: &Key, bytes: &[u8]) -> io::Result<()> {
@@ -215,8 +254,7 @@ impl<'m> Tables<'m> {
             sys::map_update_batch(array.as_fd(), &keys, part, count)?;
             index += count;
         }
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&array);
-        sys::map_update(self.tables, file, &fd.to_ne_bytes())
+        sys::map_update(self.tables, file, &array.as_raw_fd().to_ne_bytes())
     }
 }
 

@@ -1,0 +1,20 @@
+//! Whether a file is still what it was when it was read.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What changes when a file is replaced or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Device and inode.
+    pub file: (u64, u64),
+    size: u64,
+    /// Seconds and nanoseconds, of change rather than of writing, which can be set.
+    changed: (i64, i64),
+}
+
+/// The stamp of the file that a path leads to.
+pub fn stamp(path: &Path) -> Option<Stamp> {
+    let m = std::fs::metadata(path).ok()?;
+    Some(Stamp { file: (m.dev(), m.ino()), size: m.size(), changed: (m.ctime(), m.ctime_nsec()) })
+}
