@@ -24,7 +24,8 @@ fn seconds(probes: usize) -> f64 {
 fn compile_time_grows_linearly() {
     // The first compilation initialises LLVM.
     seconds(10);
-    let (few, many) = (seconds(60), seconds(600));
-    assert!(many < 16.0 * few, "60 probes take {few:.2} s, and 600 {many:.2} s");
-    assert!(many < 12.0, "600 probes take {many:.2} s");
+    // A busy machine may take its time once; what grows faster does so each time.
+    let tries: Vec<(f64, f64)> = (0..3).map(|_| (seconds(60), seconds(600))).collect();
+    assert!(tries.iter().any(|(few, many)| many < &(16.0 * few)), "seconds for 60 and 600 probes: {tries:.2?}");
+    assert!(tries.iter().any(|(_, many)| *many < 12.0), "seconds for 60 and 600 probes: {tries:.2?}");
 }

@@ -45,7 +45,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "system",
         signatures: &["system(\"format\", …)"],
-        doc: "Runs a shell command.",
+        doc: "Runs a shell command and shows what it writes to its standard output until it ends. Jobs that it leaves in the background run on.",
         example: "interval:s:1 { system(\"date\") }",
         side: Side::User,
         arity: (1, usize::MAX),
