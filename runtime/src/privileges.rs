@@ -23,7 +23,7 @@ type Need = (u32, fn(&Bundle, &RunOptions) -> bool);
 const NEEDS: &[Need] = &[
     // Maps are read and changed; kernels before 5.19 ask for it each time.
     (CAP_BPF, |_, _| true),
-    // The addresses in /proc/kallsyms, which is opened when the first one is printed.
+    // The addresses in /proc/kallsyms, which is opened when the first one is printed, and again for one without a symbol.
     (CAP_SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_))) || reads_files(bundle)),
     // Mappings and files of other users' processes, what `cat` is to read.
     (CAP_SYS_PTRACE, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
