@@ -411,7 +411,7 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
             [f"{HERE}/../../scripts/guest", "-k", kernel, "--share", f"{os.path.dirname(HERE)}:{GUEST_TESTS}:ro",
              "--share", f"{job}:{GUEST_JOB}:ro", "--bin-dir", args.bin_dir,
              "--timeout", f"{BOOT_ALLOWANCE + sum(c.longest for c in cases):.0f}",
-             *(["--one-thread"] if args.one_thread else []), *(x for file in args.copy for x in ("--copy", file)),
+             "--one-thread", *(x for file in args.copy for x in ("--copy", file)),
              "--", "python3", f"{GUEST_TESTS}/guest/run.py", "--inside"], stdout=subprocess.PIPE)
         assert guest.stdout
         # A locked-up guest says nothing more: it is given the time of the case at hand, twice over. On Ctrl-C the
@@ -459,12 +459,11 @@ def run_kernel(kernel: str, args: argparse.Namespace) -> tuple[bool, str]:
         cases = cases[len(verdicts):]
         if not cases:
             break
-        # Under emulation a guest may die while code of another processor is patched (scripts/guest has why): a second try.
+        # An emulator has weaknesses of its own: a second try.
         if died_at is None:
             tell(f"the guest ended in the middle, with {code}, at '{cases[0].title}': what remains ({len(cases)} cases) "
-                 "is tried once more, in a fresh one with a single thread")
+                 "is tried once more, in a fresh one")
             died_at = cases[0]
-            args = argparse.Namespace(**{**vars(args), "one_thread": True})
         elif died_at is cases[0]:
             tell(f"FAIL {cases[0].title}: the guest ended here twice; going on behind it")
             failed, cases = failed + 1, cases[1:]
@@ -486,7 +485,6 @@ def main() -> int:
     ap.add_argument("--bin-dir", default=f"{HERE}/../../target/release", help="where rtrace is (default: target/release)")
     ap.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                     help="kernels at the same time: most cases wait most of the time (default: as there are processors)")
-    ap.add_argument("--one-thread", action="store_true", help="guests in one thread each, as scripts/guest has it")
     ap.add_argument("--copy", action="append", default=[], metavar="FILE", help="one more program for the guest")
     ap.add_argument("-v", "--verbose", action="store_true", help="show the output of cases that passed too")
     ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
