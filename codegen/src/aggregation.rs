@@ -2,7 +2,7 @@
 //! and updating them in place. Bucket numbers are those of `lang/src/hist.rs`.
 
 use crate::helpers;
-use crate::llvm::ir::{AtomicOp, Effect, Pred, Ptr, Val};
+use crate::llvm::ir::{AtomicOp, Block, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::bundle::{MapDef, Storage};
@@ -33,7 +33,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             Storage::Map { object, .. } => {
                 let done = self.ir.block("done");
-                let p = self.entry_for(def, object, key, done)?;
+                let p = self.entry_for(def, object, key, (agg, value), done)?;
                 self.accumulate(agg, p, value);
                 self.ir.br(done);
                 self.ir.at(done);
@@ -55,13 +55,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.index(base, ir.mul(stripe, ir.int(i64::from(stride))))
     }
 
-    /// The entry's value, made if there is none; goes to `failed` when it cannot be made.
+    /// The entry's value, to which the new one is to be added. Goes to `done` when there is nothing more to do: the entry
+    /// was made with the new value in it, or cannot be made.
     fn entry_for(
         &mut self,
         def: &MapDef,
         object: u32,
         key: Option<&Expr>,
-        failed: crate::llvm::ir::Block<'c>,
+        (agg, value): (&Agg, Val<'c>),
+        done: Block<'c>,
     ) -> Result<Ptr<'c>> {
         let (mark, span) = (self.mark(), self.span);
         let key = self.key(key)?;
@@ -71,7 +73,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         if def.key.is_none() {
             // The one element of an array is always there.
             let p = self.lookup(object, key)?;
-            ir.cond_br(ir.is_null(p), failed, found);
+            ir.cond_br(ir.is_null(p), done, found);
             ir.at(found);
             self.release(mark);
             return Ok(p);
@@ -88,8 +90,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
         ir.at(missing);
         let flags = ir.int(helpers::BPF_NOEXIST);
-        let args = [self.map_object(object)?.into(), key.ptr.into(), self.unit.zeros().into(), flags.into()];
+        let first = self.sometimes(|s| s.first(agg, value))?;
+        let initial = first.map_or_else(|| self.unit.zeros(), |first| first.ptr);
+        let args = [self.map_object(object)?.into(), key.ptr.into(), initial.into(), flags.into()];
         let result = ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
+        if first.is_some() {
+            let refused = ir.block("refused");
+            ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, refused);
+            ir.at(refused);
+        }
         // The way back depends on something: older verifiers refuse a loop whose code just runs on into its head.
         let left = ir.sub(round, ir.int(1));
         ir.close_loop(round, left, ir.here());
@@ -98,11 +107,29 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.at(lost);
         self.tell(helpers::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
         self.count_lost(def);
-        ir.br(failed);
+        ir.br(done);
 
         ir.at(found);
         self.release(mark);
         Ok(p)
+    }
+
+    /// The aggregation of one value, where that is small. An entry that is made with it is never seen without it, as it
+    /// could be by a print that comes between making and counting.
+    fn first(&mut self, agg: &Agg, value: Val<'c>) -> Result<Option<Mem<'c>>> {
+        let words = match agg {
+            Agg::Count | Agg::Sum { .. } => [Some(value), None],
+            Agg::Avg { .. } | Agg::Stats { .. } | Agg::Min { .. } | Agg::Max { .. } => {
+                [Some(value), Some(self.ir.int(1))]
+            }
+            Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Quantiles { .. } | Agg::Tseries { .. } => return Ok(None),
+        };
+        let first = self.temp(agg.words() * 8)?;
+        for (n, word) in (0u32..).zip(words.into_iter().flatten()) {
+            let to = self.at(first, n * 8);
+            self.ir.store(to.ptr, word, 8, to.align);
+        }
+        Ok(Some(first))
     }
 
     /// Adds `value` to the aggregation at `p`.
