@@ -9,6 +9,7 @@
 
 mod access;
 mod args;
+mod binary;
 mod byte_order;
 mod call;
 mod convert;

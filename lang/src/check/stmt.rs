@@ -1,9 +1,10 @@
 //! Statements: assignments, control flow, blocks.
 
 use super::Checker;
+use super::binary::common;
 use super::byte_order::network_size;
 use super::convert::{kept, signed_as, unify};
-use super::expr::{common, effect};
+use super::expr::effect;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
