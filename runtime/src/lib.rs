@@ -12,6 +12,7 @@ pub mod launch;
 pub mod list;
 pub mod load;
 pub mod losses;
+mod mappings;
 pub mod notify;
 pub mod output;
 pub mod pcap;

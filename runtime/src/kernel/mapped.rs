@@ -11,6 +11,7 @@ use rtrace_lang::kernel::KernelError;
 
 use super::glob::{self, Glob};
 use super::user;
+use crate::mappings;
 
 /// The program of a process.
 pub fn program(process: u32) -> Result<String, KernelError> {
@@ -80,16 +81,9 @@ fn seen_from_here(process: u32, path: &str, elsewhere: bool) -> String {
 
 /// The files in a list of mappings (proc_pid_maps(5)) that are mapped with the right to execute, each once.
 fn code(maps: &[u8]) -> BTreeSet<String> {
-    let lines = maps.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
-    let paths = lines.filter_map(|line| {
-        let mut words = line.splitn(6, ' ');
-        let (_, rights) = (words.next()?, words.next()?);
-        let path = words.nth(3)?.trim_start();
-        // Deleted files have no name any more that leads to them.
-        let is_file = path.starts_with('/') && !path.ends_with(" (deleted)");
-        (rights.contains('x') && is_file).then(|| path.to_owned())
-    });
-    paths.collect()
+    let paths = mappings::code(maps).filter_map(|code| code.path.to_str());
+    // Deleted files have no name any more that leads to them.
+    paths.filter(|path| path.starts_with('/') && !path.ends_with(" (deleted)")).map(str::to_owned).collect()
 }
 
 fn unreadable(process: u32, error: &std::io::Error) -> KernelError {

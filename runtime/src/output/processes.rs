@@ -4,6 +4,7 @@
 //!
 //! Where the events cannot be had, `/proc` is read when an address is first asked about.
 
+use crate::mappings::{self, Code};
 use crate::sys::{self, PerfAttr, SharedWords};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsStr;
@@ -245,7 +246,7 @@ impl Processes {
     fn read(&mut self, process: u32) {
         let Ok(text) = std::fs::read(format!("/proc/{process}/maps")) else { return };
         if !text.is_empty() {
-            let mut mappings: Vec<Mapping> = text.split(|b| *b == b'\n').filter_map(line).collect();
+            let mut mappings: Vec<Mapping> = mappings::code(&text).map(Mapping::from).collect();
             mappings.iter_mut().for_each(|mapping| self.files.share(mapping));
             self.known.insert(process, mappings.into());
         }
@@ -271,23 +272,11 @@ fn with(all: &[Mapping], new: Mapping) -> Rc<[Mapping]> {
     rest.into()
 }
 
-/// A line of `/proc/PID/maps`, if it is about code.
-fn line(text: &[u8]) -> Option<Mapping> {
-    let mut parts = text.splitn(6, |b| *b == b' ');
-    let mut part = || std::str::from_utf8(parts.next()?).ok();
-    let (start, end) = part()?.split_once('-')?;
-    let flags = part()?;
-    let offset = part()?;
-    let (major, minor) = part()?.split_once(':')?;
-    let inode = part()?.parse().ok()?;
-    let path = Path::new(OsStr::from_bytes(parts.next().unwrap_or_default().trim_ascii_start()));
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    flags.contains('x').then_some(Mapping {
-        start: hex(start)?,
-        end: hex(end)?,
-        offset: hex(offset)?,
-        file: Rc::new(File { device: (hex(major)? as u32, hex(minor)? as u32), inode, path: path.into() }),
-    })
+impl From<Code<'_>> for Mapping {
+    fn from(code: Code<'_>) -> Mapping {
+        let Code { start, end, offset, device, inode, path } = code;
+        Mapping { start, end, offset, file: Rc::new(File { device, inode, path: path.into() }) }
+    }
 }
 
 impl Buffer {
@@ -371,15 +360,9 @@ mod tests {
 
     #[test]
     fn lines_of_maps() {
-        let line = |text: &str| super::line(text.as_bytes());
-        let text = "55e0a7b0d000-55e0a7b0e000 r-xp 00001000 08:01 7                          /bin/x";
+        let line = |text: &[u8]| mappings::code(text).map(Mapping::from).next();
+        let text = b"55e0a7b0d000-55e0a7b0e000 r-xp 00001000 08:01 7                          /bin/x";
         assert_eq!(line(text), Some(mapping(0x55e0_a7b0_d000, 0x55e0_a7b0_e000, 0x1000)));
-        assert_eq!(line("7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]"), None);
-        let own = "7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0                          [vdso]";
-        assert_eq!(*line(own).unwrap().file.path, *Path::new("[vdso]"));
-        assert_eq!(*line("7f0000000000-7f0000001000 rwxp 00000000 00:00 0 ").unwrap().file.path, *Path::new(""));
-        let bytes = b"7f0000000000-7f0000001000 r-xp 00000000 08:01 9    /tmp/caf\xe9";
-        assert_eq!(super::line(bytes).unwrap().file.path.as_os_str().as_bytes(), b"/tmp/caf\xe9");
     }
 
     /// One such name must not cost the process its other files.

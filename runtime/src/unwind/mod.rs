@@ -7,12 +7,13 @@ mod table;
 
 use crate::kernel::user;
 use crate::load::Maps;
+use crate::mappings::{self, Code};
 use crate::stamp::stamp;
 use crate::sys;
 use known::Known;
 use object::{Object, ObjectSection};
 use rtrace_lang::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -80,29 +81,21 @@ struct Mapping {
     path: PathBuf,
 }
 
-fn mappings(process: &str) -> Vec<Mapping> {
-    // Paths are bytes, which need not be UTF-8.
-    let text = std::fs::read(format!("/proc/{process}/maps")).unwrap_or_default();
-    text.split(|b| *b == b'\n').filter_map(mapping).collect()
+fn mapped_by(process: &str) -> Vec<Mapping> {
+    code(&std::fs::read(format!("/proc/{process}/maps")).unwrap_or_default())
 }
 
-/// A line of `/proc/PID/maps`.
-fn mapping(line: &[u8]) -> Option<Mapping> {
-    let mut parts = line.splitn(6, |b| *b == b' ');
-    let mut part = || std::str::from_utf8(parts.next()?).ok();
-    let (range, flags, _, dev, inode) = (part()?, part()?, part()?, part()?, part()?);
-    let path = OsStr::from_bytes(parts.next()?.trim_ascii_start());
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let (start, end) = range.split_once('-')?;
-    let (major, minor) = dev.split_once(':')?;
-    let inode = inode.parse().ok().filter(|n| *n != 0)?;
-    flags.contains('x').then_some(Mapping {
-        start: hex(start)?,
-        end: hex(end)?,
-        device: device(hex(major)?, hex(minor)?),
-        inode,
-        path: path.into(),
-    })
+/// Those of files in a text of `/proc/PID/maps`.
+fn code(maps: &[u8]) -> Vec<Mapping> {
+    let files = mappings::code(maps).filter(|code| code.inode != 0);
+    let mapping = |code: Code<'_>| Mapping {
+        start: code.start,
+        end: code.end,
+        device: device(u64::from(code.device.0), u64::from(code.device.1)),
+        inode: code.inode,
+        path: code.path.into(),
+    };
+    files.map(mapping).collect()
 }
 
 impl<'m> Tables<'m> {
@@ -124,12 +117,12 @@ impl<'m> Tables<'m> {
     /// Makes the tables that a run will need first: those of a process, of a program that is to be started, of the
     /// files with probes and of the libraries that all programs use.
     pub fn prepare(&mut self, bundle: &Bundle, process: Option<u32>, program: Option<&Path>) {
-        for mapping in mappings("self").iter().filter(|m| is_library(&m.path)) {
+        for mapping in mapped_by("self").iter().filter(|m| is_library(&m.path)) {
             self.mapped("self", mapping);
         }
         if let Some(process) = process {
             let process = process.to_string();
-            mappings(&process).iter().for_each(|m| self.mapped(&process, m));
+            mapped_by(&process).iter().for_each(|m| self.mapped(&process, m));
         }
         let targets = bundle.programs.iter().flat_map(|p| &p.attach).filter_map(|a| match &a.target {
             Target::Uprobe { path, .. } => Some(path.as_str()),
@@ -184,7 +177,7 @@ impl<'m> Tables<'m> {
         let word = |at: usize| value.get(at..).and_then(|v| v.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
         let (process, address) = (word(0).to_string(), word(8));
         // A process that is gone is asked for again by the next one that runs the file.
-        let mappings = mappings(&process);
+        let mappings = mapped_by(&process);
         let mapping = mappings.iter().find(|m| (m.start..m.end).contains(&address));
         mapping.is_some_and(|m| self.add(file, m.inode, &open(&process, m), &m.path))
     }
@@ -334,14 +327,11 @@ mod tests {
 
     #[test]
     fn mappings_of_code() {
-        let line = b"7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /usr/lib/x86_64-linux-gnu/libc.so.6";
-        let m = mapping(line).unwrap();
+        let file = b"7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /usr/lib/x86_64-linux-gnu/libc.so.6";
+        let [m] = code(file).try_into().ok().unwrap();
         assert_eq!((m.start, m.end, m.device, m.inode), (0x7f0c_1a02_8000, 0x7f0c_1a17_d000, 0xfe0_0001, 1835));
         assert_eq!(m.path, Path::new("/usr/lib/x86_64-linux-gnu/libc.so.6"));
-        let m = mapping(b"7f0c1a028000-7f0c1a17d000 r-xp 00028000 fe:01 1835  /tmp/caf\xe9").unwrap();
-        assert_eq!(m.path.as_os_str().as_bytes(), b"/tmp/caf\xe9");
-        assert!(mapping(b"7ffd3b9f2000-7ffd3ba13000 rw-p 00000000 00:00 0  [stack]").is_none());
-        assert!(mapping(b"7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0  [vdso]").is_none());
+        assert!(code(b"7ffd3bb8e000-7ffd3bb90000 r-xp 00000000 00:00 0  [vdso]").is_empty());
     }
 
     #[test]
