@@ -295,6 +295,12 @@ impl Target {
         use Target::{Begin, Bench, End, Signal, Test};
         matches!(self, Begin | End | Signal { .. } | Test { .. } | Bench { .. })
     }
+
+    /// Whether it fires when something happens, not when a run comes to it: a run without such a target ends by itself.
+    pub fn waits(&self) -> bool {
+        use Target::{Begin, Bench, End, Iter, Test};
+        !matches!(self, Begin | End | Iter { .. } | Test { .. } | Bench { .. })
+    }
 }
 
 /// What a watchpoint watches.

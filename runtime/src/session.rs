@@ -173,13 +173,6 @@ mod token {
     pub const OWN_SIGNAL: u64 = 4;
 }
 
-/// Whether a script is done once its iterators are.
-fn waits_for_nothing(bundle: &Bundle) -> bool {
-    let mut targets = bundle.programs.iter().flat_map(|p| &p.attach).map(|a| &a.target);
-    let iterators = targets.clone().filter(|t| matches!(t, Target::Iter { .. })).count();
-    iterators > 0 && targets.all(|t| matches!(t, Target::Iter { .. } | Target::Begin | Target::End))
-}
-
 /// What may wake the loop besides events and the child.
 struct Sources<'a> {
     signals: &'a EndSignals,
@@ -244,7 +237,8 @@ impl Session<'_> {
             }
             let sources = Sources { signals: &signals, own: own.as_ref(), watched: watched.as_ref() };
             self.iterate(&attached, &signals)?;
-            let ends = waits_for_nothing(self.bundle) && child.is_none() && watched.is_none();
+            // Nothing can happen any more, unless a process is waited for.
+            let ends = !attached.waits && child.is_none() && watched.is_none();
             if !ends {
                 self.events(context, programs, &sources, &mut child, &mut attached)?;
             }

@@ -172,6 +172,8 @@ pub struct Attached {
     spans: HashSet<(u32, u32)>,
     /// Attach points that work; the places of a static probe are one.
     pub count: usize,
+    /// Whether any of them waits for something to happen; the others are run by rtrace itself.
+    pub waits: bool,
     /// The probes that addresses stand for, where programs look that up.
     identities: HashMap<u64, u32>,
     /// Clauses with the static probes that were counted.
@@ -189,6 +191,7 @@ impl Attached {
 
     fn works(&mut self, def: &ProgramDef, point: &AttachPoint) {
         self.spans.insert(point.span);
+        self.waits |= point.target.waits();
         let is_static = matches!(point.target, Target::Usdt { .. });
         if !is_static || self.counted.insert((def.span, point.probe)) {
             self.count += 1;
