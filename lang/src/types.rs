@@ -232,6 +232,20 @@ impl Type {
         Type::Ptr { to: Box::new(to), space: Space::Kernel }
     }
 
+    /// The type of a value that lies in an address space: what is reached from there through pointers is there, too.
+    pub fn in_space(&self, space: Space) -> Type {
+        match self {
+            Type::Ptr { to, .. } => Type::Ptr { to: Box::new(to.in_space(space)), space },
+            Type::Array { elem, len } => Type::Array { elem: Box::new(elem.in_space(space)), len: *len },
+            other => other.clone(),
+        }
+    }
+
+    /// Whether two types differ at most in where their pointers point.
+    pub fn same_but_for_space(&self, other: &Type) -> bool {
+        self == other || self.in_space(Space::User) == other.in_space(Space::User)
+    }
+
     /// Whether a value fits a register.
     pub fn is_scalar(&self) -> bool {
         matches!(

@@ -2,7 +2,7 @@
 
 use super::{Allowed, Builtin, COMMON, Check, Side, helper};
 use crate::bundle::{Action, ProgType};
-use crate::check::{Call, Checker};
+use crate::check::{Call, Checker, characters};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
@@ -132,13 +132,12 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         _ => return Ok(Expr::int(0, Type::Void, call.span)),
     };
     let at = address.span;
-    let address = c.expr(address)?;
+    // A `char` array of a structure or tracepoint may hold one; a string that was made does not.
+    let address = characters(c.expr(address)?);
     let size = address.ty.size();
     let address = match &address.ty {
         Type::Int { .. } => address,
         Type::Array { .. } | Type::Record(_) if size == 4 || size == 16 => address,
-        // A `char` array of a structure or tracepoint may hold one; a string that was made does not.
-        Type::String { .. } if (size == 4 || size == 16) && matches!(address.kind, ExprKind::Load { .. }) => address,
         // The address of an address.
         Type::Ptr { to, .. } if matches!(to.size(), 4 | 16) => c.dereference(address, at)?,
         Type::Inet => return Ok(address),
@@ -191,13 +190,13 @@ fn parse_address(text: &str, span: crate::source::Span) -> Result<IpAddr> {
 
 fn macaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
-    let e = c.expr(arg)?;
+    let e = characters(c.expr(arg)?);
     match &e.ty {
         Type::Ptr { .. } => {}
         Type::Array { .. } | Type::String { .. } if e.ty.size() >= 6 => {}
         Type::Int { .. } => {
             let e = c.integer(e, "an address")?;
-            let ty = Type::Ptr { to: Box::new(Type::U8), space: c.default_space() };
+            let ty = Type::Ptr { to: Box::new(Type::U8), space: c.space_of(&e) };
             let e = Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span };
             return Ok(call.lowered(vec![e], Type::Mac));
         }

@@ -2,7 +2,7 @@
 
 use super::{Allowed, Builtin, COMMON, Check, Side, helper};
 use crate::bundle::ProgType;
-use crate::check::{Call, Checker};
+use crate::check::{Call, Checker, characters};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::glob;
@@ -177,7 +177,7 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     }
     let e = c.expr(arg)?;
     let mut cap = c.options.string_cap();
-    let most = c.options.max_strlen;
+    let mut most = c.options.max_strlen;
     let mut args = Vec::new();
     let e = match e.ty.clone() {
         Type::String { .. } if call.args.len() == 1 => return Ok(e),
@@ -188,14 +188,24 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
         // A character array in memory: its address.
         Type::String { .. } | Type::Array { .. } => match e.kind {
-            ExprKind::Load { .. } => c.address_of(e, call.span)?,
+            ExprKind::Load { .. } => {
+                let e = c.address_of(e, call.span)?;
+                // An array that is full ends at its end; one of no length, or of one element, is longer in truth.
+                if let Type::Ptr { to, .. } = &e.ty
+                    && to.size() > 1
+                {
+                    most = most.min(to.size() + 1);
+                    cap = cap.min(most);
+                }
+                e
+            }
             _ if matches!(e.ty, Type::String { .. }) => e,
             _ => return Ok(e),
         },
         Type::Ptr { .. } => e,
         Type::Int { .. } | Type::Ksym => {
             let e = c.integer(e, "an address")?;
-            let ty = Type::Ptr { to: Box::new(Type::I8), space: c.default_space() };
+            let ty = Type::Ptr { to: Box::new(Type::I8), space: c.space_of(&e) };
             Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span }
         }
         other => {
@@ -208,7 +218,7 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         let len = c.integer(len, "the length of a string")?;
         match len.constant() {
             // The length counts the NUL, as in the reference.
-            Some(n) if (1..=i64::from(most)).contains(&n) => cap = n as u32,
+            Some(n) if (1..=i64::from(most)).contains(&n) => cap = cap.min(n as u32),
             Some(n) if n > i64::from(most) => {}
             Some(0) => return Ok(crate::check::string(b"", call.span)),
             Some(n) => {
@@ -250,7 +260,7 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             let ty = Type::String { cap: text.len() as u32 + 1 };
             Expr { kind: ExprKind::Bytes(text.clone()), ty, span: arg.span }
         }
-        _ => c.expr(arg)?,
+        _ => characters(c.expr(arg)?),
     };
     let most = c.options.max_strlen.max(4) - 4;
     let length = call.arg(1).map(|l| c.expr(l).and_then(|l| c.integer(l, "the length of a buffer"))).transpose()?;
@@ -285,7 +295,7 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         (Type::Ptr { .. }, _) => e,
         (Type::Int { .. }, _) => {
             let e = c.integer(e, "an address")?;
-            let ty = Type::Ptr { to: Box::new(Type::U8), space: c.default_space() };
+            let ty = Type::Ptr { to: Box::new(Type::U8), space: c.space_of(&e) };
             Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span }
         }
         (_, ExprKind::Load { .. }) => c.address_of(e, call.span)?,
@@ -443,7 +453,7 @@ fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let at = to.span;
     let pointer = c.expr(to)?;
     let source = value.span;
-    let value = c.expr(value)?;
+    let value = characters(c.expr(value)?);
     if let Some(limit) = call.arg(2) {
         let address = matches!(pointer.ty, Type::Ptr { .. } | Type::Int { .. });
         if !address {
@@ -516,7 +526,7 @@ fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let n = byte_count(c, limit)?;
     let mut args = Vec::new();
     for side in [a, b] {
-        let e = c.expr(side)?;
+        let e = characters(c.expr(side)?);
         has_bytes(&e, n, side.span)?;
         args.push(e);
     }

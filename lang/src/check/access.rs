@@ -53,7 +53,9 @@ impl Checker<'_> {
                     }
                     _ => {
                         let (start, bits) = place(&m);
-                        Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset: start, bits }, ty: m.ty, span })
+                        let ty = reached(&m.ty, self.origin(&base).unwrap_or(self.default_space()));
+                        let kind = ExprKind::Part { base: Box::new(base), offset: start, bits };
+                        Ok(whole_text(Expr { kind, ty, span }))
                     }
                 }
             }
@@ -169,7 +171,7 @@ impl Checker<'_> {
 
     /// `base[index]`
     pub(crate) fn index(&mut self, base: &ast::Expr, index: &ast::Expr, span: Span) -> Result<Expr> {
-        let base = self.expr(base)?;
+        let base = self.expr(base).map(characters)?;
         let index = self.expr(index)?;
         let (elem, len) = match &base.ty {
             Type::Array { elem, len } => ((**elem).clone(), Some(*len)),
@@ -222,12 +224,13 @@ impl Checker<'_> {
                 _ => match index.constant() {
                     Some(i) => {
                         let offset = (i * size) as u32;
-                        Ok(Expr { kind: ExprKind::Part { base: Box::new(base), offset, bits: None }, ty: elem, span })
+                        let kind = ExprKind::Part { base: Box::new(base), offset, bits: None };
+                        Ok(whole_text(Expr { kind, ty: elem, span }))
                     }
                     None => {
                         let kind =
                             ExprKind::Element { base: Box::new(base), index: Box::new(index), len: len.unwrap_or(0) };
-                        Ok(Expr { kind, ty: elem, span })
+                        Ok(whole_text(Expr { kind, ty: elem, span }))
                     }
                 },
             },
@@ -240,7 +243,7 @@ impl Checker<'_> {
             Type::Ptr { to, space } if *to != Type::Void => Ok(load(e, 0, *to, space, span)),
             // Addresses from `kaddr` and registers: a word of memory.
             Type::Int { .. } => {
-                let space = self.default_space();
+                let space = self.space_of(&e);
                 Ok(load(e, 0, Type::U64, space, span))
             }
             other => {
@@ -252,6 +255,7 @@ impl Checker<'_> {
 
     /// `&x`
     pub(crate) fn address_of(&mut self, e: Expr, span: Span) -> Result<Expr> {
+        let e = characters(e);
         match e.kind {
             ExprKind::Load { ptr, offset, space, bits: None, .. } => {
                 let ty = Type::Ptr { to: Box::new(e.ty), space };
@@ -289,7 +293,7 @@ impl Checker<'_> {
 
     /// `a - b` of two pointers: how many elements are between them.
     pub(super) fn distance(&mut self, to: &Type, other: &Type, l: Expr, r: Expr, span: Span) -> Result<Expr> {
-        if to != other {
+        if !to.same_but_for_space(other) {
             return Err(Diagnostic::error(Code::WrongType, span, "these pointers point to different types")
                 .also(l.span, format!("this has type `{}`", l.ty))
                 .also(r.span, format!("this has type `{}`", r.ty)));
@@ -314,15 +318,41 @@ fn constant_part(base: &Expr, index: usize) -> Option<Expr> {
 /// `ptr->member`, as a value of the member's type.
 fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, known: bool, span: Span) -> Expr {
     let (start, bits) = place(m);
-    // What a user-space structure points to is in user space too.
-    let ty = match (&m.ty, space) {
-        (Type::Ptr { to, .. }, Space::User) => Type::Ptr { to: to.clone(), space },
-        (ty, _) => ty.clone(),
-    };
-    Expr {
-        kind: ExprKind::Load { ptr: Box::new(ptr), offset: offset.wrapping_add(i64::from(start)), space, bits, known },
-        ty,
-        span,
+    let offset = offset.wrapping_add(i64::from(start));
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits, known };
+    whole_text(Expr { kind, ty: reached(&m.ty, space), span })
+}
+
+/// The type of what is read from an address space. In the kernel's memory a type says itself which of its pointers
+/// are those of a program; in a program's all are.
+fn reached(ty: &Type, space: Space) -> Type {
+    match space {
+        Space::User => ty.in_space(space),
+        Space::Kernel => ty.clone(),
+    }
+}
+
+/// A character array as the text in it: an array that is full has no NUL at its end, a string has.
+pub(super) fn whole_text(e: Expr) -> Expr {
+    let Type::String { cap } = e.ty else { return e };
+    let ty = Type::String { cap: cap.saturating_add(1) };
+    match e.kind {
+        // As far as the array is full, one more byte is read to be overwritten by the NUL.
+        ExprKind::Load { .. } => Expr { ty, ..e },
+        _ => Expr { span: e.span, kind: ExprKind::Resize(Box::new(e)), ty },
+    }
+}
+
+/// What [`whole_text`] made of a character array as that array again: its bytes, whatever they are.
+pub(crate) fn characters(e: Expr) -> Expr {
+    let Type::String { cap } = e.ty else { return e };
+    let array = |len| Type::Array { elem: Box::new(Type::I8), len };
+    match e.kind {
+        ExprKind::Load { .. } => Expr { ty: array(cap.saturating_sub(1)), ..e },
+        ExprKind::Resize(inner) if matches!(inner.kind, ExprKind::Part { .. } | ExprKind::Element { .. }) => {
+            Expr { ty: array(inner.ty.size()), ..*inner }
+        }
+        kind => Expr { kind, ..e },
     }
 }
 
@@ -341,12 +371,21 @@ fn place(m: &Member) -> (u32, Option<Bits>) {
 }
 
 fn load(ptr: Expr, offset: i64, ty: Type, space: Space, span: Span) -> Expr {
-    Expr { kind: ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: false }, ty, span }
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: false };
+    whole_text(Expr { kind, ty: reached(&ty, space), span })
 }
 
 fn add(ptr: Expr, bytes: Expr, span: Span) -> Expr {
     let ty = ptr.ty.clone();
     Expr { kind: ExprKind::Arith { op: BinOp::Add, left: Box::new(ptr), right: Box::new(bytes) }, ty, span }
+}
+
+/// How far one more is of a value: of a pointer, the size of what it points to.
+pub(super) fn step_size(ty: &Type) -> i64 {
+    match ty {
+        Type::Ptr { to, .. } => i64::from(to.size().max(1)),
+        _ => 1,
+    }
 }
 
 /// `index * size`, in the type that address arithmetic takes.

@@ -1,6 +1,7 @@
 //! What a probe hands to its program: `args`, `argN`, `retval`, `reg`, by kind of context.
 
 use super::Checker;
+use super::access::whole_text;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, network_size_of};
@@ -359,7 +360,7 @@ fn too_few_arguments(function: &Function, n: u32, span: Span) -> Box<Diagnostic>
 pub(super) fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
     let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(ty.clone()), span };
     let kind = ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None, known: false };
-    Expr { kind, ty, span }
+    whole_text(Expr { kind, ty, span })
 }
 
 /// A register's value as the narrower type it was passed as.

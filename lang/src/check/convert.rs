@@ -7,7 +7,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
-use crate::types::{Agg, StackType, Type};
+use crate::types::{Agg, Space, StackType, Type};
 use std::collections::HashMap;
 
 /// The one type for a place used with both types; `None` when there is none.
@@ -24,11 +24,16 @@ pub fn unify(a: &Type, b: &Type) -> Option<Type> {
         _ if a.is_integer() && b.is_integer() => Some(Type::I64),
         (Type::String { cap: x }, Type::String { cap: y }) => Some(Type::String { cap: *x.max(y) }),
         (Type::Buffer { cap: x }, Type::Buffer { cap: y }) => Some(Type::Buffer { cap: *x.max(y) }),
-        (Type::Ptr { to: x, space }, Type::Ptr { to: y, .. }) => match (&**x, &**y) {
-            (Type::Void, other) | (other, Type::Void) => Some(Type::Ptr { to: Box::new(other.clone()), space: *space }),
-            (x, y) if x == y => Some(a.clone()),
-            _ => None,
-        },
+        (Type::Ptr { to: x, space: s }, Type::Ptr { to: y, space: t }) => {
+            // A program's address is always said to be one; the kernel's is often only assumed.
+            let space = if *s == Space::User { Space::User } else { *t };
+            match (&**x, &**y) {
+                (Type::Void, other) | (other, Type::Void) => Some(Type::Ptr { to: Box::new(other.clone()), space }),
+                (x, y) if x == y => Some(Type::Ptr { to: Box::new(x.clone()), space }),
+                (x, y) if x.same_but_for_space(y) => Some(Type::Ptr { to: Box::new(x.in_space(space)), space }),
+                _ => None,
+            }
+        }
         (Type::Ptr { .. }, Type::Int { .. }) | (Type::Int { .. }, Type::Ptr { .. }) => Some(Type::U64),
         (Type::Ksym, Type::Int { .. }) | (Type::Int { .. }, Type::Ksym) => Some(Type::Ksym),
         (Type::Ksym, Type::FuncName) | (Type::FuncName, Type::Ksym) => Some(Type::Ksym),

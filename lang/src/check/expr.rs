@@ -1,6 +1,7 @@
 //! Expressions: literals, names, casts, operators with one operand. Those with two are in `binary.rs`, members and elements in
 //! `access.rs`, calls in `call.rs`.
 
+use super::access::{characters, step_size};
 use super::convert::{fold as fold_to, signed_as, unify};
 use super::{Checker, MapInfo};
 use crate::builtins;
@@ -10,7 +11,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
 use crate::types::Type;
-use rtrace_grammar::ast::{self, UnOp};
+use rtrace_grammar::ast::{self, BinOp, UnOp};
 
 impl Checker<'_> {
     pub(crate) fn expr(&mut self, e: &ast::Expr) -> Result<Expr> {
@@ -78,7 +79,14 @@ impl Checker<'_> {
                 self.cast(e, to, span)
             }
             ast::ExprKind::Sizeof(of) => {
-                let ty = self.type_of(of)?;
+                let ty = match of {
+                    ast::TypeOrExpr::Expr(e)
+                        if !matches!(e.kind, ast::ExprKind::Typeof(_) | ast::ExprKind::Map { .. }) =>
+                    {
+                        characters(self.expr(e)?).ty
+                    }
+                    _ => self.type_of(of)?,
+                };
                 Ok(Expr::int(i64::from(ty.size()), Type::U64, span))
             }
             ast::ExprKind::Offsetof { of, path } => self.offset_of(of, path, span),
@@ -215,7 +223,8 @@ impl Checker<'_> {
     fn cast(&mut self, e: Expr, to: Type, span: Span) -> Result<Expr> {
         // Where a pointer points does not change by calling what is there something else.
         let to = match (to, &e.ty) {
-            (Type::Ptr { to, .. }, Type::Ptr { space, .. }) => Type::Ptr { to, space: *space },
+            (to @ Type::Ptr { .. }, Type::Ptr { space, .. }) => to.in_space(*space),
+            (to @ Type::Ptr { .. }, _) => to.in_space(self.space_of(&e)),
             (to, _) => to,
         };
         if to.is_scalar() && e.ty.is_scalar() {
@@ -225,6 +234,7 @@ impl Checker<'_> {
         if e.ty == to {
             return Ok(e);
         }
+        let e = if matches!(to, Type::Array { .. }) { characters(e) } else { e };
         match (&to, &e.ty) {
             (Type::String { .. }, Type::String { .. }) => self.coerce(e, &to),
             // A read-only aggregation used as a number.
@@ -354,10 +364,7 @@ impl Checker<'_> {
             ast::ExprKind::Var(name) => {
                 let Some(local) = self.find_local(name) else { return Err(self.unset(name, target.span)) };
                 let ty = self.counted_local(local);
-                let delta = match &ty {
-                    Type::Ptr { to, .. } => delta * i64::from(to.size().max(1)),
-                    _ => delta,
-                };
+                let delta = delta * step_size(&ty);
                 if !ty.is_integer() && !matches!(ty, Type::Ptr { .. }) {
                     return Err(Diagnostic::error(
                         Code::WrongType,
@@ -370,7 +377,8 @@ impl Checker<'_> {
             ast::ExprKind::Map { name, key } => {
                 let (map, key) = self.map_place(name, key.as_deref(), target.span)?;
                 let word = if increment { "++" } else { "--" };
-                let ty = self.count_in(map, word, target.span)?;
+                let ty = self.count_in(map, BinOp::Add, word, target.span)?;
+                let delta = delta * step_size(&ty);
                 Ok(Expr { kind: ExprKind::StepMap { map, key: key.map(Box::new), delta, before }, ty, span })
             }
             _ => Err(Diagnostic::error(
@@ -402,10 +410,11 @@ impl Checker<'_> {
         }
     }
 
-    /// The integer type of a map whose values are changed by `word`: `++`, `+=`.
-    pub(super) fn count_in(&mut self, map: u32, word: &str, span: Span) -> Result<Type> {
+    /// The type of a map whose values are changed by `word`: `++`, `+=`. Pointers are only added to and subtracted from.
+    pub(super) fn count_in(&mut self, map: u32, op: BinOp, word: &str, span: Span) -> Result<Type> {
         let info = self.map(map)?;
         match &info.value {
+            Some(ty @ Type::Ptr { .. }) if matches!(op, BinOp::Add | BinOp::Sub) => return Ok(ty.clone()),
             Some(ty @ Type::Int { .. }) => return Ok(ty.clone()),
             Some(other) if !other.is_integer() => {
                 let message = format!("`{word}` changes integers, and `@{}` has type `{other}`", info.name);

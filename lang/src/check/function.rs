@@ -207,7 +207,9 @@ impl<'a> Checker<'a> {
                 }
                 true
             }
-            (Type::Ptr { to: a, .. }, Type::Ptr { to: b, .. }) => a == b || **a == Type::Void || **b == Type::Void,
+            (Type::Ptr { to: a, .. }, Type::Ptr { to: b, .. }) => {
+                a.same_but_for_space(b) || **a == Type::Void || **b == Type::Void
+            }
             // Zero is the null pointer.
             (Type::Int { .. }, Type::Ptr { .. }) => value.constant() == Some(0),
             (from, to) if from.is_scalar() && to.is_scalar() => from == to,

@@ -19,12 +19,14 @@ mod mend;
 mod parameters;
 mod pinned;
 mod session;
+mod space;
 mod stmt;
 mod type_info;
 mod type_names;
 mod usdt;
 mod user;
 
+pub(crate) use access::characters;
 pub(crate) use call::{AggregateCheck, Call, CallCheck};
 pub(crate) use convert::kept;
 pub(crate) use expr::string;
@@ -155,6 +157,7 @@ pub(crate) struct Checker<'a> {
     big_endian: HashMap<Span, u32>,
     /// The variables that hold such numbers.
     network: HashMap<LocalId, u32>,
+    origins: space::Origins,
 }
 
 /// A variable across rounds: clause, attach point, function, name, and which of that name.
@@ -293,6 +296,7 @@ impl<'a> Checker<'a> {
             warnings: Vec::new(),
             big_endian: HashMap::new(),
             network: HashMap::new(),
+            origins: space::Origins::default(),
         }
     }
 }
@@ -656,9 +660,13 @@ impl Checker<'_> {
         (self.clause, self.target, self.inside.last().copied(), name.to_owned(), same)
     }
 
-    fn note_local(&mut self, id: LocalId, ty: Type) {
+    fn local_key_of(&self, id: LocalId) -> LocalKey {
         let name = self.locals.get(id as usize).map(|l| l.name.clone()).unwrap_or_default();
-        let key = self.local_key(&name, id);
+        self.local_key(&name, id)
+    }
+
+    fn note_local(&mut self, id: LocalId, ty: Type) {
+        let key = self.local_key_of(id);
         if self.local_types.get(&key) != Some(&ty) {
             self.local_types.insert(key, ty.clone());
             self.changed = true;

@@ -1,6 +1,7 @@
 //! Statements: assignments, control flow, blocks.
 
 use super::Checker;
+use super::access::{scale, step_size};
 use super::binary::common;
 use super::byte_order::network_size;
 use super::convert::{kept, signed_as, unify};
@@ -227,6 +228,7 @@ impl Checker<'_> {
             no_void(v)?;
         }
         let ty = match (&declared, &value) {
+            (Some(t @ Type::Ptr { .. }), Some(v)) => t.in_space(self.space_of(v)),
             (Some(t), _) => t.clone(),
             (None, Some(v)) => kept(&v.ty),
             // The type comes with the first assignment; until it is known this is a number.
@@ -238,7 +240,7 @@ impl Checker<'_> {
                 .note(format!("variables have at most {} bytes", super::expr::SIZE_LIMIT)));
         }
         let local = match &declared {
-            Some(ty) => self.declared_local(&var.text, ty),
+            Some(_) => self.declared_local(&var.text, &ty),
             None => self.new_local(&var.text, &ty),
         };
         let network = ty_written.and_then(network_size).or_else(|| self.network_order(written?));
@@ -246,8 +248,9 @@ impl Checker<'_> {
         let ty = self.local_type(local);
         match value {
             Some(v) => {
+                self.note_origin(local, &v);
                 let value = match declared {
-                    Some(ty) => self.pass(v, &ty, &format!("`${}`", var.text))?,
+                    Some(_) => self.pass(v, &ty, &format!("`${}`", var.text))?,
                     None => self.coerce(v, &ty)?,
                 };
                 Ok(vec![Stmt { kind: StmtKind::SetLocal { local, value }, span }])
@@ -315,6 +318,7 @@ impl Checker<'_> {
             }
             None => self.first_assignment(name, &kept(&value.ty)),
         };
+        self.note_origin(local, &value);
         let ty = self.local_type(local);
         let value = self.coerce(value, &ty)?;
         Ok(vec![Stmt { kind: StmtKind::SetLocal { local, value }, span }])
@@ -363,14 +367,16 @@ impl Checker<'_> {
         match op {
             None => {
                 self.use_value(map, &value.ty, value.span)?;
+                self.note_map_origin(map, &value);
                 let ty = self.map(map)?.value.clone().unwrap_or(Type::I64);
                 let value = self.coerce(value, &ty)?;
                 Ok(vec![Stmt { kind: StmtKind::SetMap { map, key, value }, span }])
             }
             Some(op) => {
                 let value = self.integer(value, &format!("the operand of `{}=`", op.text()))?;
-                let ty = self.count_in(map, &format!("{}=", op.text()), at)?;
+                let ty = self.count_in(map, op, &format!("{}=", op.text()), at)?;
                 let value = match op {
+                    _ if matches!(ty, Type::Ptr { .. }) => scale(value, step_size(&ty)),
                     BinOp::Div | BinOp::Rem => {
                         let old = Expr { kind: ExprKind::MapGet { map, key: None }, ty, span: at };
                         let ty = common(&old, &value);

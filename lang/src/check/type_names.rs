@@ -1,13 +1,13 @@
 //! Types as written: `uint64`, `struct sock *`, `int8[16]`, `typeof(x)`.
 
 use super::Checker;
-use crate::bundle::{Target, Watched};
+use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::TypeKind;
 use crate::probes::no_facts;
 use crate::source::Span;
-use crate::types::{Space, Type};
+use crate::types::Type;
 use rtrace_grammar::ast;
 
 impl Checker<'_> {
@@ -97,16 +97,6 @@ impl Checker<'_> {
             }
             Err(e) => Err(no_facts(e, span)),
         }
-    }
-
-    /// Where a pointer made from a plain number points.
-    pub(crate) fn default_space(&self) -> Space {
-        // The kernel's addresses are the upper half.
-        let user_memory = matches!(
-            self.probe.target,
-            Target::Watchpoint { watched: Watched::Address(address), .. } if address >> 63 == 0
-        );
-        if user_memory || self.probe.context.is_user() { Space::User } else { Space::Kernel }
     }
 }
 
