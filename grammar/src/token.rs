@@ -44,8 +44,10 @@ pub enum Top {
     /// `[name=]provider:part:…`, or `name=provider`. A part ends at a blank, a comma, a brace, a colon or a slash;
     /// quotes protect all of them.
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*=[A-Za-z_][A-Za-z0-9_]*", priority = 25)]
+    /// Whole, or its kind, by parameters of the script: `$1`, `$1:vfs_read`, `k$1:vfs_read`.
+    #[regex(r"[A-Za-z_]*\$[0-9]+[A-Za-z0-9_$]*", priority = 26)]
     #[regex(
-        r#"([A-Za-z_][A-Za-z0-9_]*=)?[A-Za-z_*?\[][A-Za-z0-9_*?!\[\]\-]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)+"#,
+        r#"([A-Za-z_][A-Za-z0-9_]*=)?[A-Za-z_*?\[$][A-Za-z0-9_*?!\[\]\-$]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)+"#,
         priority = 30
     )]
     Attach,
@@ -53,6 +55,11 @@ pub enum Top {
     #[regex(
         r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:uprobe|uretprobe|usdt)|u|ur|U):("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"])*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
         priority = 40
+    )]
+    /// By a parameter that names such a provider, when the path shows that it is one.
+    #[regex(
+        r#"\$[0-9]+:\.{0,2}/[^ \t\r\n\x0b\x0c,{}:"]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
+        priority = 45
     )]
     /// An iterator's pin file, when it is an absolute path.
     #[regex(

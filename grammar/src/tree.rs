@@ -222,6 +222,12 @@ pub(crate) fn type_name(base: TypeBase, pointers: u32, array: Vec<Option<Expr>>,
     TypeName { base, pointers, array, outer, span }
 }
 
+/// A type that stands where a value may: to the passes the same as `typeof(type)`.
+pub(crate) fn type_value(ty: TypeName) -> Expr {
+    let span = ty.span;
+    Expr { kind: ExprKind::Typeof(TypeOrExpr::Type(ty)), span }
+}
+
 /// `base a, *b[3], c : 4;`, or an anonymous member without any declarator.
 pub(crate) fn members(base: CBase, declarators: Vec<Declarator>) -> Vec<CMember> {
     if declarators.is_empty() {

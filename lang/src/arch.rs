@@ -67,6 +67,8 @@ impl Arch {
                     "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
                     "orig_ax", "ip", "cs", "flags", "sp", "ss",
                 ];
+                // The name that other processors have for it.
+                let name = if name == "pc" { "ip" } else { name };
                 names.iter().position(|n| *n == name).map(|i| i as u32 * 8)
             }
             Arch::Aarch64 => match name {

@@ -9,7 +9,8 @@ use std::fmt::{self, Write};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Bool(bool),
-    Int(i64),
+    /// Wide enough for signed and unsigned numbers of 64 bits.
+    Int(i128),
     Text(Vec<u8>),
 }
 

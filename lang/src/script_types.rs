@@ -111,8 +111,10 @@ impl<'k> WithScript<'k> {
     }
 
     fn enumeration(&mut self, name: Option<&str>, values: &[(ast::Name, Option<Expr>)]) -> Result<Type> {
-        let name = name.unwrap_or_default().to_owned();
-        let ty = if name.is_empty() { Type::I32 } else { Type::Enum { name: name.clone(), bits: 32, signed: true } };
+        // Enumerators have one enum each, so that the first of them names one without a name.
+        let unnamed = || values.first().map(|(first, _)| format!("{{{}, …}}", first.text)).unwrap_or_default();
+        let name = name.map_or_else(unnamed, str::to_owned);
+        let ty = Type::Enum { name: name.clone(), bits: 32, signed: true };
         let mut next = 0i64;
         let mut list = Vec::new();
         for (enumerator, value) in values {
@@ -123,10 +125,8 @@ impl<'k> WithScript<'k> {
             list.push((enumerator.text.clone(), next));
             next = next.wrapping_add(1);
         }
-        if !name.is_empty() {
-            self.enums.insert(name.clone(), list);
-            self.types.insert((TypeKind::Enum, name), ty.clone());
-        }
+        self.enums.insert(name.clone(), list);
+        self.types.insert((TypeKind::Enum, name), ty.clone());
         Ok(ty)
     }
 

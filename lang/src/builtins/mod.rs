@@ -115,8 +115,21 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     all().map(|b| b.name)
 }
 
+/// The name that a builtin's reserved spelling stands for: `comm` for `__builtin_comm`, which means the builtin even where
+/// a macro of the script has its name.
+pub(crate) fn plain(name: &str) -> &str {
+    match name.strip_prefix("__builtin_") {
+        Some(plain) if row(plain).is_some_and(|b| b.arity.0 == 0) => plain,
+        _ => name,
+    }
+}
+
 /// The row of a name; `arg0`, `arg1`, … share the row `argN`.
 pub fn find(name: &str) -> Option<&'static Builtin> {
+    row(plain(name))
+}
+
+fn row(name: &str) -> Option<&'static Builtin> {
     let numbered =
         name.strip_prefix("arg").is_some_and(|n| !n.is_empty() && n.len() < 3 && n.bytes().all(|b| b.is_ascii_digit()));
     let name = if numbered { "argN" } else { name };

@@ -393,7 +393,11 @@ fn usermode(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let level = match (c.probe.prog_type, c.options.arch.register(register)) {
         // The context of a sample begins with the registers.
         (ProgType::PerfEvent, Some(offset)) => Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span },
-        _ => c.register(register, span)?,
+        _ => match c.register(register, span) {
+            Ok(level) => level,
+            // Where a program gets no registers, it is the kernel that runs it.
+            Err(_) => return Ok(Expr::int(0, Type::U8, span)),
+        },
     };
     let level = c.arithmetic(BinOp::BitAnd, level, Expr::int(mask, Type::U64, span), span)?;
     let is_user = c.compare(BinOp::Eq, level, Expr::int(user, Type::U64, span), span)?;

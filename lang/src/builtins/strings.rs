@@ -348,6 +348,10 @@ fn text(c: &mut Checker<'_>, call: &Call<'_>, index: usize) -> Result<Expr> {
     let e = c.stringify(e)?;
     match &e.ty {
         Type::String { .. } => Ok(e),
+        Type::ProbeName | Type::FuncName if matches!(e.kind, ExprKind::ProbeId) => {
+            let name = c.own_name(&e.ty).to_owned();
+            Ok(crate::check::string(name.as_bytes(), arg.span))
+        }
         other => {
             let message = format!("`{}` takes strings, not `{other}`", call.builtin.name);
             let error = Diagnostic::error(Code::WrongType, arg.span, message).label(format!("this has type `{other}`"));

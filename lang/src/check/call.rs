@@ -163,7 +163,7 @@ impl Checker<'_> {
                 None => error,
             });
         };
-        Ok(Call { builtin, name: name.text.clone(), args, span, statement })
+        Ok(Call { builtin, name: builtins::plain(&name.text).to_owned(), args, span, statement })
     }
 
     pub(crate) fn call(&mut self, call: &Call<'_>) -> Result<Expr> {

@@ -90,7 +90,7 @@ const NAMES: u32 = 256;
 impl Checker<'_> {
     /// The name of the attach point, or of its function, that the code being checked is for: the program is then one
     /// for this attach point, and needs no identifier.
-    pub(super) fn own_name(&self, ty: &Type) -> &str {
+    pub(crate) fn own_name(&self, ty: &Type) -> &str {
         self.probe.specific.set(true);
         self.probe.id_uses.update(|n| n.saturating_sub(1));
         if *ty == Type::ProbeName { &self.probe.name } else { &self.probe.function }

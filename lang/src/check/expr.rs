@@ -90,7 +90,7 @@ impl Checker<'_> {
                 Ok(Expr::int(i64::from(ty.size()), Type::U64, span))
             }
             ast::ExprKind::Offsetof { of, path } => self.offset_of(of, path, span),
-            ast::ExprKind::Typeof(_) => Err(Diagnostic::error(Code::WrongType, span, "a type is no value")
+            ast::ExprKind::Typeof(_) => Err(Diagnostic::error(Code::WrongType, span, "a type is not a value")
                 .help("typeinfo(x).full_type is its name; typeof(a) == typeof(b) compares two")),
             ast::ExprKind::Typeinfo(of) => self.type_info(of, span),
             ast::ExprKind::Field { base, name, .. } => self.field(base, name, span),

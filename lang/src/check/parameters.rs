@@ -25,6 +25,15 @@ fn number(text: &str) -> Option<(i64, Type)> {
     }
 }
 
+/// A truth value as people and other programs write it: `true`, `False`, `1`.
+fn truth(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 impl Checker<'_> {
     /// The text of `$1`, `$2`, …; empty when it is not given.
     pub(crate) fn parameter_text(&self, n: u32) -> &str {
@@ -68,13 +77,18 @@ impl Checker<'_> {
         let Some((_, given)) = self.options.named.iter().rev().find(|n| n.0 == parameter.name) else {
             return Ok(match parameter.default {
                 Value::Bool(b) => Expr::int(i64::from(b), Type::Bool, call.span),
-                Value::Int(n) => Expr::int(n, Type::I64, call.span),
+                Value::Int(n) => match i64::try_from(n) {
+                    Ok(n) => Expr::int(n, Type::I64, call.span),
+                    Err(_) => Expr::int(n as i64, Type::U64, call.span),
+                },
                 Value::Text(text) => string(&text, call.span),
             });
         };
         let takes = match (&parameter.default, given.as_deref()) {
-            (Value::Bool(_), None | Some("true" | "1")) => return Ok(Expr::int(1, Type::Bool, call.span)),
-            (Value::Bool(_), Some("false" | "0")) => return Ok(Expr::int(0, Type::Bool, call.span)),
+            (Value::Bool(_), None) => return Ok(Expr::int(1, Type::Bool, call.span)),
+            (Value::Bool(_), Some(text)) if let Some(truth) = truth(text) => {
+                return Ok(Expr::int(i64::from(truth), Type::Bool, call.span));
+            }
             (Value::Text(_), Some(text)) => return Ok(string(text.as_bytes(), call.span)),
             (Value::Int(_), Some(text)) if let Some((value, ty)) = number(text) => {
                 return Ok(Expr::int(value, ty, call.span));
@@ -101,7 +115,8 @@ impl Checker<'_> {
                 let default = self.expr(e)?;
                 match (default.kind, default.ty) {
                     (ExprKind::Int(n), Type::Bool) => Value::Bool(n != 0),
-                    (ExprKind::Int(n), _) => Value::Int(n),
+                    (ExprKind::Int(n), Type::U64) => Value::Int(i128::from(n as u64)),
+                    (ExprKind::Int(n), _) => Value::Int(i128::from(n)),
                     (ExprKind::Bytes(text), Type::String { .. }) => Value::Text(text),
                     _ => return Err(Diagnostic::error(Code::WrongType, e.span, "the default must be a constant")),
                 }
@@ -155,10 +170,13 @@ pub(super) fn unknown(known: &[Parameter], given: &[(String, Option<String>)]) -
     let errors = strange.map(|(name, _)| {
         let error = Diagnostic::general(Code::BadParameter, format!("the script has no parameter `--{name}`"));
         let names = || known.iter().map(|p| p.name.as_str());
+        if known.is_empty() {
+            return *error.note("it has no named parameters");
+        }
+        let error = error.note(format!("its parameters: --{}", names().collect::<Vec<_>>().join(", --")));
         match super::args::nearest(name, names()) {
             Some(near) => *error.help(format!("did you mean `--{near}`?")),
-            None if known.is_empty() => *error.note("it has no named parameters"),
-            None => *error.note(format!("its parameters: --{}", names().collect::<Vec<_>>().join(", --"))),
+            None => *error,
         }
     });
     errors.collect()
