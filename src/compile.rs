@@ -157,7 +157,12 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
         Stage::Llvm => output.llvm.unwrap_or_default().into_bytes(),
         Stage::LlvmOpt => output.llvm_opt.unwrap_or_default().into_bytes(),
         Stage::Bpf => output.bpf.unwrap_or_default().into_bytes(),
-        _ => output.bundle.to_bytes(),
+        _ => {
+            let mut bundle = output.bundle;
+            let origin = rtrace_runtime::origin::of(&bundle);
+            bundle.origin = Some(origin.map_err(|e| Failure::plain(format!("cannot make a bundle: {e}"), None))?);
+            bundle.to_bytes()
+        }
     })
 }
 

@@ -368,6 +368,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
         enums: typed.enums.clone(),
         records: typed.records.clone(),
         config: typed.config.clone(),
+        origin: None,
     };
     Ok(Some(Output { bundle, llvm, llvm_opt, bpf }))
 }

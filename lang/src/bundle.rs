@@ -13,11 +13,12 @@
 //!   `ld_imm64` instruction for the loader to patch, or reads the attach cookie ([`ProbeIdSource`]); one that many
 //!   kprobes may share as one event ([`Together::Event`]) finds it in [`PROBES_SYMBOL`] if [`PROBE_ID_LOOKUP`] is patched in.
 
+use crate::origin::{Origin, checksum};
 use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 13;
+pub const FORMAT_VERSION: u32 = 14;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -114,6 +115,8 @@ pub struct Bundle {
     /// Structs that are printed whole.
     pub records: Vec<RecordDef>,
     pub config: Config,
+    /// What it was compiled against, where it is to run from a file.
+    pub origin: Option<Origin>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -644,6 +647,8 @@ pub struct Config {
     /// Device and inode of the pid namespace that processes are numbered in, where it is not the first.
     pub pid_namespace: Option<(u64, u64)>,
     pub mode: Mode,
+    /// It was compiled with `--unsafe`.
+    pub changes_system: bool,
 }
 
 /// What a script is run for.
@@ -679,6 +684,7 @@ impl Default for Config {
             pid: None,
             pid_namespace: None,
             mode: Mode::Trace,
+            changes_system: false,
         }
     }
 }
@@ -704,12 +710,14 @@ impl std::fmt::Display for DecodeError {
 }
 
 impl Bundle {
-    /// The bundle's file form: magic, format version, encoded contents.
+    /// The bundle's file form: magic, format version, checksum of what follows, encoded contents.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.extend(FORMAT_VERSION.to_le_bytes());
         // Serialising plain data to memory has no failure.
-        out.extend(postcard::to_allocvec(self).unwrap_or_default());
+        let contents = postcard::to_allocvec(self).unwrap_or_default();
+        out.extend(checksum(&contents).to_le_bytes());
+        out.extend(contents);
         out
     }
 
@@ -718,7 +726,12 @@ impl Bundle {
         let rest = bytes.strip_prefix(MAGIC.as_slice()).ok_or(DecodeError::NotABundle)?;
         let (version, rest) = rest.split_first_chunk::<4>().ok_or(DecodeError::Damaged)?;
         match u32::from_le_bytes(*version) {
-            FORMAT_VERSION => postcard::from_bytes(rest).map_err(|_| DecodeError::Damaged),
+            FORMAT_VERSION => match rest.split_first_chunk::<8>() {
+                Some((sum, contents)) if u64::from_le_bytes(*sum) == checksum(contents) => {
+                    postcard::from_bytes(contents).map_err(|_| DecodeError::Damaged)
+                }
+                _ => Err(DecodeError::Damaged),
+            },
             other => Err(DecodeError::OtherVersion(other)),
         }
     }

@@ -177,6 +177,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     typed.instruction_pointer = options.arch.instruction_pointer();
     typed.config = options.run.clone();
     typed.config.pid = options.pid;
+    typed.config.changes_system = options.unsafe_;
     typed.config.pid_namespace = kernel.pid_namespace();
     typed.config.max_strlen = options.max_strlen;
     typed.license = options.license.clone();

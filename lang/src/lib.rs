@@ -26,6 +26,7 @@ pub mod kernel;
 mod layout;
 pub mod manual;
 mod names;
+pub mod origin;
 pub mod parameters;
 mod preprocessor;
 pub mod probes;

@@ -14,6 +14,7 @@ pub mod load;
 pub mod losses;
 mod mappings;
 pub mod notify;
+pub mod origin;
 pub mod output;
 pub mod pcap;
 pub mod privileges;

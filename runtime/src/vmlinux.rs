@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The running kernel's release, as `uname -r` gives it.
-fn release() -> String {
+pub(crate) fn release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 

@@ -594,6 +594,15 @@ fn attach_singly(
     Ok(())
 }
 
+/// Why a target cannot be there, known without asking the kernel for it, which takes long for each of many.
+fn absent(target: &Target) -> Option<Reason> {
+    let (Target::Kprobe { module: Some(module), .. } | Target::Trampoline { module: Some(module), .. }) = target else {
+        return None;
+    };
+    let gone = !std::path::Path::new("/sys/module").join(module).exists();
+    gone.then(|| Reason(format!("the module {module} is not loaded")))
+}
+
 fn attach_one(
     context: &Context<'_>,
     program: BorrowedFd<'_>,
@@ -601,6 +610,9 @@ fn attach_one(
     places: &Places,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
+    if let Some(reason) = absent(&point.target) {
+        return Err(reason);
+    }
     match &point.target {
         // Run by themselves.
         Target::Begin | Target::End | Target::Signal { .. } | Target::Test { .. } | Target::Bench { .. } => {

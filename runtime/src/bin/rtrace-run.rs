@@ -3,6 +3,7 @@
 
 use rtrace_lang::bundle::Bundle;
 use rtrace_runtime::launch::{Launch, launch};
+use rtrace_runtime::origin;
 use rtrace_runtime::output::Buffering;
 use std::ffi::OsString;
 use std::io::Write;
@@ -21,6 +22,7 @@ Usage: rtrace-run [OPTIONS] FILE
   -q           print only what the script prints
   -v           say more: verifier logs, how commands end
   --dry-run    load and attach, then end
+  --unsafe     run a bundle that was compiled with --unsafe: it may change the system
   -V           print the version
   -h           print this help
 ";
@@ -30,6 +32,7 @@ Usage: rtrace-run [OPTIONS] FILE
 struct Arguments {
     bundle: Option<OsString>,
     launch: Launch,
+    unsafe_: bool,
 }
 
 enum Parsed {
@@ -79,6 +82,7 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
             }
             "-q" | "--quiet" if attached.is_none() => arguments.launch.quiet = true,
             "-v" | "--verbose" if attached.is_none() => arguments.launch.verbose = true,
+            "--unsafe" => arguments.unsafe_ = true,
             "--dry-run" => arguments.launch.dry_run = true,
             "--no-warnings" => arguments.launch.no_warnings = true,
             "-V" | "--version" => return Ok(Parsed::Print(concat!("rtrace-run v", env!("CARGO_PKG_VERSION"), "\n"))),
@@ -99,6 +103,7 @@ fn run(mut arguments: Arguments) -> Result<i32, String> {
     let failed = |reason: String| format!("error: {}: {reason}\n", path.to_string_lossy());
     let bytes = std::fs::read(&path).map_err(|e| failed(format!("cannot read it: {e}")))?;
     let bundle = Bundle::from_bytes(&bytes).map_err(|e| failed(e.to_string()))?;
+    origin::check(&bundle, arguments.unsafe_).map_err(|e| failed(e.to_string()))?;
     arguments.launch.pid = arguments.launch.pid.or(bundle.config.pid);
     launch(&bundle, &arguments.launch)
 }

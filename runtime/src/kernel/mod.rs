@@ -16,7 +16,7 @@ mod hash;
 mod instructions;
 pub(crate) mod kcore;
 mod mapped;
-mod namespace;
+pub(crate) mod namespace;
 pub(crate) mod os;
 pub(crate) mod programs;
 mod renamed;

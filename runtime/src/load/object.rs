@@ -7,6 +7,7 @@ use super::maps::Maps;
 use crate::sys;
 use aya::maps::{MapData, MapError};
 use aya_obj::btf::BtfFeatures;
+use object::{Object, ObjectSection};
 use rtrace_lang::bundle::{Bundle, MapObject, RINGBUF_SYMBOL, UNWIND_SYMBOL, unwind};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -15,6 +16,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// `BPF_F_MMAPABLE`, Linux 5.5.
 const MMAPABLE: u32 = 1 << 10;
+/// Most bytes of a section: programs and their memory are far below, and a size that is wrong must not be made room for.
+const LARGEST_SECTION: u64 = 1 << 30;
 /// The section of the globals, which is also the name of their map.
 const GLOBALS_SECTION: &str = ".bss";
 
@@ -98,9 +101,22 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadErro
     result.unwrap_or_else(|_| Err(LoadError::Object("it is damaged".to_owned())))
 }
 
+/// Refuses an object whose sections say that they are larger than they can be: aya-obj makes room for what they say.
+fn bounded(bytes: &[u8]) -> Result<(), LoadError> {
+    let elf = object::File::parse(bytes).map_err(|e| LoadError::Object(e.to_string()))?;
+    match elf.sections().find(|s| s.size() > LARGEST_SECTION) {
+        Some(section) => {
+            let name = section.name().unwrap_or_default();
+            Err(LoadError::Object(format!("its section {name} claims {} bytes", section.size())))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Parses the object and loads its BTF. BTF is a help (line numbers in the verifier's messages), not a need:
 /// kernels that refuse some kinds of types get the object without them, then without BTF.
 fn parse(bundle: &Bundle) -> Result<(aya_obj::Object, Option<LoadedBtf>), LoadError> {
+    bounded(&bundle.object)?;
     let newest = BtfFeatures::new(true, true, true, true, true, true, true, true);
     // What Linux 5.10 knows: no floats (5.13), tags (5.16, 5.17) or 64-bit enums (6.0).
     let oldest = BtfFeatures::new(true, true, true, false, false, false, false, false);

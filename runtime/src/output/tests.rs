@@ -77,6 +77,7 @@ fn bundle() -> Bundle {
             RecordDef { fields: vec![field("x", Type::U32, 0, None)], record: inner },
         ],
         config: Config { ringbuf_bytes: 4096, ..Config::default() },
+        origin: None,
     }
 }
 
