@@ -414,6 +414,23 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
     }
 }
 
+/// Whether the kernel runs, of several programs at one place, the one first that was attached last: its lists of kprobes,
+/// of ftrace's callbacks, of a trampoline's programs and of a uprobe's consumers grow at the head. Returns of kernel functions
+/// are run from a stack that the entries fill, so again in the order of attaching, but for links to many since Linux 6.14,
+/// which follow the function graph tracer; tracepoints and timers keep that order.
+fn runs_newest_first(target: &Target, multi: Option<Multi>) -> bool {
+    match target {
+        Target::Kprobe { ret: false, .. } => true,
+        Target::Kprobe { ret: true, .. } => {
+            multi == Some(Multi::Session) || (multi == Some(Multi::Kprobe) && sys::kernel_version() >= (6, 14))
+        }
+        Target::Trampoline { .. } | Target::BpfFunction { .. } | Target::Uprobe { .. } | Target::Usdt { .. } => true,
+        // Reached through the functions of the system calls.
+        Target::Tracepoint { .. } => multi.is_some(),
+        _ => false,
+    }
+}
+
 /// With more attach points than this, the usual limit of 1024 open files is near.
 const MANY: usize = 200;
 
@@ -485,12 +502,22 @@ impl Programs {
         found
     }
 
+    /// The programs in the order of attaching, after which clauses at one place run in the order of the script.
+    fn in_order(&self, context: &Context<'_>) -> impl Iterator<Item = &Instance> {
+        let newest_first = |instance: &&Instance| {
+            let target = context.bundle.programs.get(instance.program).and_then(|def| def.attach.first());
+            target.is_some_and(|point| runs_newest_first(&point.target, instance.multi))
+        };
+        let oldest_first = self.instances.iter().filter(move |i| !newest_first(i));
+        self.instances.iter().rev().filter(newest_first).chain(oldest_first)
+    }
+
     /// Attaches all programs but the special ones, which only count. On an error everything that
     /// was attached is released again.
     pub fn attach(&self, context: &Context<'_>) -> Result<Attached, AttachError> {
         let mut attached = Attached { missing: self.missing.clone(), ..Attached::default() };
         let places = self.places(context);
-        for instance in &self.instances {
+        for instance in self.in_order(context) {
             let Some(def) = context.bundle.programs.get(instance.program) else { continue };
             let points: Vec<&AttachPoint> = instance.points.iter().filter_map(|n| def.attach.get(*n)).collect();
             if let Some(returns) = instance.returns {
