@@ -57,7 +57,8 @@ pub struct Usage {
 pub(crate) fn positional(probes: &[ast::Probe], functions: &[ast::FnDef]) -> u32 {
     let mut highest = 0;
     for point in probes.iter().flat_map(|p| &p.attach_points) {
-        for part in point.text.split('$').skip(1) {
+        // What is quoted is a name, and a `$` in it belongs to it.
+        for part in point.text.split('"').step_by(2).flat_map(|outside| outside.split('$').skip(1)) {
             let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
             highest = highest.max(digits.parse().unwrap_or(0));
         }
@@ -162,6 +163,7 @@ mod tests {
 
     #[test]
     fn help_without_parameters_or_comment() {
+        assert!(of("uprobe:./app:\"f$1\" { exit() }").ends_with("It takes no parameters.\n"));
         assert_eq!(of("begin { exit() }"), "Usage: rtrace [OPTIONS] s.rt\n\nIt takes no parameters.\n");
         assert_eq!(
             of("/*\n * One.\n * Two.\n */\nbegin { print($1) }"),

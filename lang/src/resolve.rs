@@ -240,13 +240,20 @@ fn named_twice(functions: &[ast::FnDef], macros: &[ast::MacroDef]) -> Vec<Diagno
     errors
 }
 
-/// The attach point with `$1`, `$2`, … replaced.
+/// The attach point with `$1`, `$2`, … replaced, but not in quotes: `$` is a part of some names (`_ZN4_$LT$…`).
 fn parameters(point: &ast::AttachPoint, options: &Options) -> Result<String> {
     let mut out = String::new();
     let mut rest = point.text.as_str();
+    let mut quoted = false;
     while let Some(at) = rest.find('$') {
         let (before, after) = rest.split_at(at);
         out.push_str(before);
+        quoted ^= before.matches('"').count() % 2 == 1;
+        if quoted {
+            out.push('$');
+            rest = after.get(1..).unwrap_or_default();
+            continue;
+        }
         let digits = after.get(1..).unwrap_or_default();
         let len = digits.bytes().take_while(u8::is_ascii_digit).count();
         match digits.get(..len).and_then(|d| d.parse::<usize>().ok()) {

@@ -108,8 +108,7 @@ fn parse(pattern: &str) -> Query {
             return Query::Type { kind, name: name.trim().to_owned() };
         }
     }
-    let mut parts = split(pattern, ':');
-    parts.iter_mut().for_each(|part| part.retain(|c| c != '"'));
+    let mut parts = probes::split(pattern);
     let word = parts.remove(0);
     if word == "*" && !parts.is_empty() {
         return Query::Probes { kinds: EVERYWHERE.to_vec(), target: parts };
@@ -126,12 +125,18 @@ fn parse(pattern: &str) -> Query {
     if kinds.is_empty() { Query::Unknown(word) } else { Query::Probes { kinds, target: parts } }
 }
 
-/// Splits outside of double quotes. At least one part.
-fn split(text: &str, at: char) -> Vec<String> {
-    let mut quoted = false;
+/// Splits at commas that are not inside double quotes, brackets or parentheses, as those of `Map[int,string]` are. At
+/// least one part.
+fn split(text: &str) -> Vec<String> {
+    let (mut quoted, mut depth) = (false, 0usize);
     let parts = text.split(|c| {
-        quoted ^= c == '"';
-        c == at && !quoted
+        match c {
+            '"' => quoted = !quoted,
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && !quoted && depth == 0
     });
     parts.map(str::to_owned).collect()
 }
@@ -179,7 +184,7 @@ type Done = Result<(), ListError>;
 
 impl Lister<'_> {
     fn patterns(&mut self, patterns: &str) -> Done {
-        let mut parts = split(patterns, ',');
+        let mut parts = split(patterns);
         parts.retain(|p| !p.trim().is_empty());
         if parts.is_empty() {
             parts.push("*".to_owned());
@@ -595,6 +600,8 @@ mod tests {
         assert_eq!(parse("kprobe"), probes(&["kprobe"], &[]));
         assert_eq!(parse("k*:vfs_read"), probes(&["kprobe", "kretprobe"], &["vfs_read"]));
         assert_eq!(parse("u:/bin/bash:\"a:b\""), probes(&["uprobe"], &["/bin/bash", "a:b"]));
+        assert_eq!(parse("u:./app:ns::f"), probes(&["uprobe"], &["./app", "ns::f"]));
+        assert_eq!(split("u:./app:main.Map[int,string],k:*"), ["u:./app:main.Map[int,string]", "k:*"]);
         assert_eq!(parse("struct path"), Query::Type { kind: TypeKind::Struct, name: "path".to_owned() });
         assert_eq!(parse("nosuch:*"), Query::Unknown("nosuch".to_owned()));
     }

@@ -193,7 +193,7 @@ pub fn resolve(text: &str, span: Span, options: &Options, kernel: &dyn Kernel) -
 
 /// Splits at colons, but not inside double quotes, which are removed; `::` of C++ and Rust names stays
 /// with the name once a path has been read.
-fn split(text: &str) -> Vec<String> {
+pub fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
     let mut quoted = false;
     let mut chars = text.chars().peekable();

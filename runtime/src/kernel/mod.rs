@@ -25,6 +25,7 @@ pub(crate) mod text;
 pub(crate) mod tracefs;
 mod usdt;
 pub(crate) mod user;
+mod user_names;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};

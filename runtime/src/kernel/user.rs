@@ -224,27 +224,36 @@ pub fn demangled(name: &str) -> Option<String> {
     is_cpp.then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok()).flatten()
 }
 
-/// A demangled name without its parameters; those of `operator()` are the second pair.
-fn bare_name(full: &str) -> &str {
-    let from = full.find("operator()").map_or(0, |at| at + "operator()".len());
-    let end = full.get(from..).and_then(|rest| rest.find('(')).map_or(full.len(), |at| at + from);
-    full.get(..end).unwrap_or(full)
+/// What a pattern means in the sources: a demangled name, whole (`a::f(int)`), without parameters (`a::f`), or without
+/// those of templates and generics; instances of Go's generics; copies that the compiler made of a function.
+fn matches_source(names: &Glob<'_>, pattern: &str, name: &str) -> bool {
+    super::user_names::forms(name).iter().any(|form| form == pattern || names.matches(form.as_bytes()))
 }
 
-/// Whether a pattern names a demangled function: whole (`a::f(int)`), or without parameters (`a::f`).
-fn matches_demangled(names: &Glob<'_>, name: &str) -> bool {
-    demangled(name).is_some_and(|full| names.matches(full.as_bytes()) || names.matches(bare_name(&full).as_bytes()))
-}
-
-/// See [`rtrace_lang::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address. Names are
-/// demangled only if none matches as it is in the file.
+/// See [`rtrace_lang::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address. What is a name in
+/// the file is no pattern, whatever its characters (Go's `main.Map[go.shape.int]`); other forms of names are tried
+/// only if none matches as it is in the file.
 pub fn symbols(path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
-    let names = Glob::new(pattern);
-    let found = symbols_where(path, &|name| names.matches(name.as_bytes()))?;
-    if found.is_empty() {
-        return symbols_where(path, &|name| matches_demangled(&names, name));
+    let is_pattern = glob::is_glob(pattern);
+    if is_pattern {
+        let found = symbols_where(path, &|name| name == pattern)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
     }
-    Ok(found)
+    let receiver = super::user_names::literal_receivers(pattern);
+    let names = Glob::new(&receiver);
+    let found = symbols_where(path, &|name| names.matches(name.as_bytes()))?;
+    if !found.is_empty() {
+        return Ok(found);
+    }
+    if is_pattern {
+        let literal = symbols_where(path, &|name| super::user_names::forms(name).iter().any(|form| form == pattern))?;
+        if !literal.is_empty() {
+            return Ok(literal);
+        }
+    }
+    symbols_where(path, &|name| matches_source(&names, pattern, name))
 }
 
 fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSymbol>, KernelError> {
@@ -299,7 +308,7 @@ pub fn places(path: &str, found: Vec<Beginning>) -> Result<Vec<UserSymbol>, Kern
 
 /// Whether a name, whole or without parameters, is that of a symbol.
 pub(super) fn is_name(name: &str, symbol: &str) -> bool {
-    name == symbol || demangled(symbol).is_some_and(|full| full == name || bare_name(&full) == name)
+    name == symbol || super::user_names::forms(symbol).iter().any(|form| form == name)
 }
 
 /// See [`rtrace_lang::kernel::Kernel::user_offset`].
@@ -385,7 +394,7 @@ mod tests {
         // This test itself.
         let found = symbols(&own, "*user::tests::names_as_in_the_sources").expect("readable");
         assert!(!found.is_empty());
-        let matches = |pattern: &str| matches_demangled(&Glob::new(pattern), "_ZN3foo3barEi");
+        let matches = |pattern: &str| matches_source(&Glob::new(pattern), pattern, "_ZN3foo3barEi");
         assert!(matches("foo::bar") && matches("foo::bar(int)") && matches("foo::*") && !matches("bar"));
     }
 
