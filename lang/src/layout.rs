@@ -14,7 +14,7 @@ use crate::kernel::{Kernel, Version};
 use crate::names;
 use crate::source::Span;
 use crate::typed::Typed;
-use crate::types::{Agg, Type};
+use crate::types::{Agg, Record, Type};
 
 /// `enum bpf_map_type` of `linux/bpf.h`.
 mod map_type {
@@ -260,6 +260,23 @@ fn walk<'t>(ty: &'t Type, f: &mut impl FnMut(&'t Type)) {
     }
 }
 
+/// Nesting of anonymous structures that is followed.
+const ANONYMOUS_DEPTH: u32 = 8;
+
+/// The members of a structure for printing: those of anonymous structures and unions stand in their place, as a script
+/// names them.
+fn members(record: &Record, kernel: &dyn Kernel, start: u32, depth: u32, fields: &mut Vec<RecordField>) {
+    for m in kernel.members(record.id) {
+        let bit_offset = start.saturating_add(m.bit_offset);
+        match &m.ty {
+            Type::Record(inner) if m.name.is_empty() && depth < ANONYMOUS_DEPTH => {
+                members(inner, kernel, bit_offset, depth + 1, fields);
+            }
+            _ => fields.push(RecordField { name: m.name, ty: m.ty, bit_offset, bits: m.bits }),
+        }
+    }
+}
+
 /// Adds what is needed to print a type: enumerators, members.
 fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &mut Vec<RecordDef>) {
     match ty {
@@ -275,11 +292,8 @@ fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &
             enums.push(EnumDef { name: of.clone(), values });
         }
         Type::Record(r) if !records.iter().any(|d| d.record == *r) => {
-            let fields: Vec<RecordField> = kernel
-                .members(r.id)
-                .into_iter()
-                .map(|m| RecordField { name: m.name, ty: m.ty, bit_offset: m.bit_offset, bits: m.bits })
-                .collect();
+            let mut fields = Vec::new();
+            members(r, kernel, 0, 0, &mut fields);
             records.push(RecordDef { record: r.clone(), fields: fields.clone() });
             for field in &fields {
                 walk(&field.ty, &mut |t| describe(t, kernel, enums, records));

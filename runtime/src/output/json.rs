@@ -202,13 +202,36 @@ impl Scope<'_> {
         out.extend_from_slice(b"}}\n");
     }
 
-    /// Appends a key, which is its text without blanks, and a colon.
-    fn json_key(&mut self, out: &mut Vec<u8>, ty: &Type, key: &[u8]) {
+    /// Appends a key, which is its text, and a colon. Several keys have commas without blanks between them; blanks that
+    /// belong to a key stay, so that no two keys become one.
+    pub(super) fn json_key(&mut self, out: &mut Vec<u8>, ty: &Type, key: &[u8]) {
         let mut text = Vec::new();
-        self.key_text(&mut text, ty, key);
-        text.retain(|b| *b != b' ');
+        self.key_part(&mut text, ty, key, 0);
         quoted(out, &text);
         out.extend_from_slice(b": ");
+    }
+
+    fn key_part(&mut self, out: &mut Vec<u8>, ty: &Type, key: &[u8], depth: u32) {
+        match ty {
+            Type::Tuple(_) if depth <= MAX_DEPTH => {
+                out.extend_from_slice(if depth > 0 { b"(" } else { b"" });
+                for (i, (offset, element)) in ty.elements().enumerate() {
+                    out.extend_from_slice(if i > 0 { b"," } else { b"" });
+                    self.key_part(out, element, slice(key, offset as usize, element.size() as usize), depth + 1);
+                }
+                out.extend_from_slice(if depth > 0 { b")" } else { b"" });
+            }
+            // The lines of a stack, without what indents them.
+            Type::Stack(_) => {
+                let start = out.len();
+                self.text(out, ty, Datum::inline(key));
+                let text = out.split_off(start);
+                for line in text.split_inclusive(|b| *b == b'\n') {
+                    out.extend(line.iter().skip_while(|b| **b == b' '));
+                }
+            }
+            _ => self.text(out, ty, Datum::inline(key)),
+        }
     }
 
     /// Appends a value.

@@ -723,6 +723,24 @@ fn actions_run() {
 }
 
 #[test]
+fn blanks_in_keys_stay_in_json() {
+    let bundle = bundle();
+    let mut host = Host::default();
+    let maps = Fake::default();
+    let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false };
+    let text = Type::String { cap: 4 };
+    let mut key = |ty: &Type, bytes: &[u8]| {
+        let mut out = Vec::new();
+        scope.json_key(&mut out, ty, bytes);
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(key(&text, b"a b\0"), "\"a b\": ");
+    assert_eq!(key(&text, b"ab\0\0"), "\"ab\": ");
+    let two = Type::Tuple(vec![text.clone(), text]);
+    assert_eq!(key(&two, b"a b\0c \0\0"), "\"a b,c \": ");
+}
+
+#[test]
 fn a_failing_output_is_reported_and_not_repeated() {
     struct Full;
     impl Write for Full {
