@@ -455,7 +455,7 @@ fn maps_are_sorted_by_value_and_printed_by_name() {
     assert_eq!(
         json,
         "{\"type\": \"map\", \"data\": {\"@\": 5}}\n\
-         {\"type\": \"map\", \"data\": {\"@b\": {\"2,z\": -1, \"0,y\": 1, \"1,ab\": 1}}}\n\
+         {\"type\": \"map\", \"data\": {\"@b\": {\"2,z\": -1, \"0,y\": 1, \"1,a b\": 1}}}\n\
          {\"type\": \"map\", \"data\": {\"@s\": {\"a\": \"w\", \"b\": \"v\"}}}\n\
          {\"type\": \"map\", \"data\": {\"@x\": {\"1\": 10, \"-4\": 20, \"3\": 20, \"2\": 30}}}\n"
     );
