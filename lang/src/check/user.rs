@@ -3,6 +3,7 @@
 use super::Checker;
 use super::args::{in_context, narrow};
 use super::usdt::{arithmetic, load};
+use crate::arch::Arch;
 use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -44,6 +45,15 @@ impl Checker<'_> {
         }
     }
 
+    /// The registers that integer arguments may lie in, as a script writes them.
+    fn argument_registers(&self) -> String {
+        let names: &[&str] = match self.options.arch {
+            Arch::X86_64 => &["di", "si", "dx", "cx", "r8", "r9"],
+            Arch::Aarch64 => &["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"],
+        };
+        names.iter().map(|n| format!("reg(\"{n}\")")).collect::<Vec<_>>().join(", ")
+    }
+
     fn user_parameter(&self, parameter: &UserParameter, span: Span) -> Result<Expr> {
         let ty = parameter.ty.clone();
         let word = |offset| Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span };
@@ -73,7 +83,9 @@ impl Checker<'_> {
             }
             Place::Constant(value) if ty.is_scalar() => Ok(Expr::int(*value, ty, span)),
             Place::Sum { .. } | Place::Constant(_) => Err(unreadable("only a part of it is known")),
-            Place::Unknown(why) => Err(unreadable(why)),
+            Place::Unknown(why) => {
+                Err(unreadable(why).help(format!("registers can be read as they are: {}", self.argument_registers())))
+            }
         }
     }
 }

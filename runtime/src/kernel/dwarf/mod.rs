@@ -3,6 +3,7 @@
 //! Nothing here is read before a script asks for it. Units are decoded one by one: those that cover an address are
 //! found by the ranges in their first entries; only names of inlined functions need all entries of all units.
 
+mod convention;
 mod lines;
 mod places;
 mod split;
@@ -250,16 +251,16 @@ impl Debug {
         let around = self.around(address)?;
         let named = |at: &&At| self.is_named(**at, name);
         let at = around.iter().rev().find(named).or(around.first());
-        Ok(at.zip(around.first()).and_then(|(at, outer)| self.described(types, address, *at, *outer)))
+        Ok(at.zip(around.first()).and_then(|(at, outer)| self.described(types, address, *at, *outer, name)))
     }
 
-    fn described(&self, types: &Types, address: u64, at: At, outer: At) -> Option<UserFunction> {
+    fn described(&self, types: &Types, address: u64, at: At, outer: At, symbol: &str) -> Option<UserFunction> {
         let die = self.die(at)?;
         let entry = die.tag() == constants::DW_TAG_subprogram
             && self.ranges(at.unit, &die).first().is_some_and(|r| r.begin == address);
         Some(UserFunction {
             name: self.name(at).unwrap_or_default(),
-            params: self.parameters(types, at, outer, address, entry),
+            params: self.parameters(types, at, outer, address, entry.then_some(symbol)),
             returns: types.text_of(self, self.type_of(at)),
         })
     }
@@ -273,8 +274,24 @@ impl Debug {
         self.referred(unit, Some(value))
     }
 
-    fn parameters(&self, types: &Types, at: At, outer: At, address: u64, entry: bool) -> Vec<UserParameter> {
-        let is_parameter = |(_, die): &(At, Die)| die.tag() == constants::DW_TAG_formal_parameter;
+    /// The language of a unit.
+    fn language(&self, unit: usize) -> Option<gimli::DwLang> {
+        let unit = self.unit(unit)?;
+        let mut entries = unit.entries();
+        match entries.next_dfs().ok()??.attr_value(constants::DW_AT_language)? {
+            AttributeValue::Language(language) => Some(language),
+            _ => None,
+        }
+    }
+
+    /// The parameters at an address; at its entry, `symbol` is what the function is called in the symbol table.
+    fn parameters(&self, types: &Types, at: At, outer: At, address: u64, symbol: Option<&str>) -> Vec<UserParameter> {
+        // Go marks results as what the function changes.
+        let go = self.language(at.unit) == Some(constants::DW_LANG_Go);
+        let is_result = |die: &Die| {
+            go && matches!(die.attr_value(constants::DW_AT_variable_parameter), Some(AttributeValue::Flag(true)))
+        };
+        let is_parameter = |(_, die): &(At, Die)| die.tag() == constants::DW_TAG_formal_parameter && !is_result(die);
         let own: Vec<(At, Die)> = self.children(at).into_iter().filter(is_parameter).collect();
         // An instance may lack parameters that it does not need.
         let origin = self.die(at).and_then(|die| self.origin(at.unit, &die));
@@ -293,23 +310,29 @@ impl Debug {
                 all
             }
         };
-        let mut convention = places::Convention::default();
+        let entry = symbol.is_some();
+        let mut convention = convention::Convention::of(self, at, symbol.unwrap_or_default());
+        let in_frame = |(_, die): &(At, Option<&Die>)| {
+            die.is_some_and(|d| matches!(d.attr_value(constants::DW_AT_location), Some(AttributeValue::Exprloc(_))))
+        };
+        if !list.iter().all(in_frame) {
+            convention.is_optimized();
+        }
         let mut found = Vec::new();
         for (parameter, instance) in list {
             let ty = self.type_of(parameter);
-            let by_convention = convention.next(self, types, ty);
+            let name = self.name(parameter).unwrap_or_default();
+            let by_convention = match self.die(parameter) {
+                Some(die) => convention.next(self, &die, &name, ty),
+                None => Place::Unknown("its description is damaged".to_owned()),
+            };
             let located = instance.and_then(|die| self.place(at.unit, die, outer, address, entry));
             let place = match (located, entry) {
                 (Some(place), _) => place,
                 (None, true) => by_convention,
                 (None, false) => Place::Unknown("the compiler did not keep it".to_owned()),
             };
-            found.push(UserParameter {
-                name: self.name(parameter).unwrap_or_default(),
-                ty: types.convert(self, ty),
-                declared: types.text_of(self, ty),
-                place,
-            });
+            found.push(UserParameter { name, ty: types.convert(self, ty), declared: types.text_of(self, ty), place });
         }
         found
     }

@@ -1,16 +1,16 @@
-//! Where parameters are: by their location lists, or by the calling convention at a function's first instruction.
+//! Where parameters are by their locations.
 
 use gimli::{AttributeValue, BaseAddresses, CfaRule, EhFrame, EndianSlice, NativeEndian, Operation, UnwindSection};
 use object::{Object, ObjectSection};
 use rtrace_lang::arch::Arch;
 use rtrace_lang::kernel::Place;
-use rtrace_lang::types::Type;
 
-use super::{At, Debug, Die, Reader, Types};
+use super::convention::INTEGERS;
+use super::{At, Debug, Die, Reader};
 
-const ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
+pub(super) const ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
 
-const FLOATING: &str = "it lies in a floating-point register, and probes do not see those";
+pub(super) const FLOATING: &str = "it lies in a floating-point register, and probes do not see those";
 
 /// A register by its number in DWARF (x86-64 psABI, figure 3.36; AADWARF64, section 4.1), as an offset in
 /// `struct pt_regs`.
@@ -26,7 +26,8 @@ fn register(number: gimli::Register) -> Option<u32> {
 
 impl Debug {
     /// Where a parameter or variable is while the instruction at `address` has not run; `None` where nothing says.
-    /// At a function's entry only lists count: what holds for the whole function holds once the frame is made.
+    /// At a function's entry lists count, and of what is said of the whole function what callers fill: registers of
+    /// arguments, and the stack above the frame. The rest holds once the frame is made.
     pub(super) fn place(&self, unit: usize, die: &Die, outer: At, address: u64, entry: bool) -> Option<Place> {
         let u = self.unit(unit)?;
         if let Some(constant) = die.attr_value(gimli::DW_AT_const_value) {
@@ -34,7 +35,7 @@ impl Debug {
             return value.map(Place::Constant);
         }
         let expression = match die.attr_value(gimli::DW_AT_location)? {
-            AttributeValue::Exprloc(_) if entry => return None,
+            AttributeValue::Exprloc(expression) if entry && !self.is_of_caller(unit, expression, outer) => return None,
             AttributeValue::Exprloc(expression) => expression,
             list => {
                 let mut locations = u.attr_locations(list).ok()??;
@@ -71,6 +72,30 @@ impl Debug {
         place.or_else(|| Some(Place::Unknown("it must be computed, or lies in several parts".to_owned())))
     }
 
+    /// Whether an expression names what a function's caller filled.
+    fn is_of_caller(&self, unit: usize, expression: gimli::Expression<Reader>, function: At) -> bool {
+        let passes = |r| register(r).is_some_and(|offset| (0..INTEGERS).any(|n| ARCH.argument(n) == Some(offset)));
+        let operations = self.operations(unit, expression).unwrap_or_default();
+        match operations.as_slice() {
+            [Operation::FrameOffset { offset }] => *offset >= 0 && self.counts_from_cfa(function),
+            [] => false,
+            all => {
+                all.iter().any(|o| matches!(o, Operation::Register { .. }))
+                    && all.iter().all(|o| match o {
+                        Operation::Register { register: r } => passes(*r),
+                        o => matches!(o, Operation::Piece { .. }),
+                    })
+            }
+        }
+    }
+
+    /// Whether a function's frame base is the canonical frame address: above it lies what its caller pushed.
+    fn counts_from_cfa(&self, function: At) -> bool {
+        let base = self.die(function).and_then(|die| die.attr_value(gimli::DW_AT_frame_base));
+        let Some(AttributeValue::Exprloc(base)) = base else { return false };
+        matches!(self.operations(function.unit, base).as_deref(), Some([Operation::CallFrameCFA]))
+    }
+
     fn operations(&self, unit: usize, expression: gimli::Expression<Reader>) -> Option<Vec<Operation<Reader>>> {
         let mut operations = expression.operations(self.unit(unit)?.encoding());
         let mut found = Vec::new();
@@ -103,104 +128,6 @@ impl Debug {
         match row.cfa() {
             CfaRule::RegisterAndOffset { register: r, offset } => Some((register(*r)?, *offset)),
             CfaRule::Expression(_) => None,
-        }
-    }
-}
-
-/// Hands out the places of parameters in the order of the calling convention for C functions: System V on x86-64
-/// (psABI 3.2.3), AAPCS64 on aarch64. Floating-point numbers have registers of their own, which a probe does not see.
-#[derive(Default)]
-pub(super) struct Convention {
-    /// Integer registers used up.
-    used: u32,
-    /// Words on the stack used up.
-    words: u32,
-    /// A record passed on the stack may have been aligned: what follows on the stack is not known.
-    lost: bool,
-    floats: u32,
-}
-
-/// Registers for integers, and for floating-point numbers.
-const INTEGERS: u32 = if cfg!(target_arch = "aarch64") { 8 } else { 6 };
-const FLOATS: u32 = 8;
-
-impl Convention {
-    pub(super) fn next(&mut self, debug: &Debug, types: &Types, ty: Option<At>) -> Place {
-        let shape = types.shape(debug, ty);
-        match shape {
-            Shape::Float => {
-                self.floats += 1;
-                if self.floats > FLOATS {
-                    self.words += 1;
-                }
-                Place::Unknown(FLOATING.to_owned())
-            }
-            Shape::Integer(words) if self.used + words <= INTEGERS => {
-                let first = self.used;
-                self.used += words;
-                match ARCH.argument(first) {
-                    Some(offset) if words == 1 => Place::Register(offset),
-                    _ => Place::Unknown(format!("it is passed in {words} registers")),
-                }
-            }
-            Shape::Integer(words) => {
-                // What does not fit whole goes to the stack; on aarch64 no register is used after it.
-                if cfg!(target_arch = "aarch64") {
-                    self.used = INTEGERS;
-                }
-                self.stack(words)
-            }
-            Shape::Memory(words) => self.stack(words),
-            Shape::Mixed => {
-                self.lost = true;
-                Place::Unknown("it is passed in registers of several kinds".to_owned())
-            }
-        }
-    }
-
-    fn stack(&mut self, words: u32) -> Place {
-        if self.lost {
-            return Place::Unknown("where on the stack it is depends on the ones before it".to_owned());
-        }
-        let at = ARCH.stack_argument(INTEGERS + self.words);
-        self.words += words;
-        Place::Memory { base: ARCH.stack_pointer(), displacement: i64::from(at) }
-    }
-}
-
-/// How a type is passed.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Shape {
-    /// In so many integer registers.
-    Integer(u32),
-    Float,
-    /// On the stack, in so many words.
-    Memory(u32),
-    /// In registers of both kinds.
-    Mixed,
-}
-
-impl Types {
-    pub(super) fn shape(&self, debug: &Debug, ty: Option<At>) -> Shape {
-        if self.is_float(debug, ty) {
-            return Shape::Float;
-        }
-        match self.convert(debug, ty) {
-            Type::Record(r) if self.by_reference(debug, ty) || (cfg!(target_arch = "aarch64") && r.size > 16) => {
-                Shape::Integer(1)
-            }
-            Type::Record(r) if r.size > 16 => Shape::Memory(r.size.div_ceil(8)),
-            Type::Record(r) if self.has_floats(debug, ty, 0) => {
-                if r.size <= 8 && self.only_floats(debug, ty) {
-                    Shape::Float
-                } else {
-                    Shape::Mixed
-                }
-            }
-            Type::Record(r) => Shape::Integer(r.size.div_ceil(8).max(1)),
-            // 128-bit integers, complex numbers, vectors.
-            Type::Array { .. } | Type::String { .. } => Shape::Mixed,
-            _ => Shape::Integer(1),
         }
     }
 }

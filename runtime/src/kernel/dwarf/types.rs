@@ -12,7 +12,7 @@ use super::{At, Debug, Die};
 pub const FIRST: u32 = 0x7000_0000;
 
 /// Deeper types are cut off: they go round in circles.
-const DEEPEST: u32 = 32;
+pub(super) const DEEPEST: u32 = 32;
 
 /// The records that have handles, of all executables.
 #[derive(Default)]
@@ -167,48 +167,11 @@ impl Types {
         let die = debug.die(at)?;
         ((die.tag() == dw::DW_TAG_union_type) == union).then(|| self.convert(debug, Some(at)))
     }
-
-    pub(super) fn is_float(&self, debug: &Debug, ty: Option<At>) -> bool {
-        bare(debug, ty).is_some_and(|(_, die)| {
-            die.tag() == dw::DW_TAG_base_type
-                && matches!(encoding(&die), Some(dw::DW_ATE_float))
-                && number(&die, dw::DW_AT_byte_size).is_some_and(|size| size <= 8)
-        })
-    }
-
-    /// Whether a record is passed by its address: C++ classes that are not copied like memory.
-    pub(super) fn by_reference(&self, debug: &Debug, ty: Option<At>) -> bool {
-        bare(debug, ty).is_some_and(|(_, die)| {
-            matches!(
-                die.attr_value(dw::DW_AT_calling_convention),
-                Some(AttributeValue::CallingConvention(dw::DW_CC_pass_by_reference))
-            )
-        })
-    }
-
-    fn fields(&self, debug: &Debug, ty: Option<At>) -> Vec<Option<At>> {
-        let Some((at, _)) = bare(debug, ty) else { return Vec::new() };
-        let members = debug.children(at).into_iter();
-        let members = members.filter(|(_, d)| matches!(d.tag(), dw::DW_TAG_member | dw::DW_TAG_inheritance));
-        members.map(|(child, _)| debug.type_of(child)).collect()
-    }
-
-    pub(super) fn has_floats(&self, debug: &Debug, ty: Option<At>, depth: u32) -> bool {
-        depth < 8
-            && self
-                .fields(debug, ty)
-                .into_iter()
-                .any(|f| self.is_float(debug, f) || self.has_floats(debug, f, depth + 1))
-    }
-
-    pub(super) fn only_floats(&self, debug: &Debug, ty: Option<At>) -> bool {
-        self.fields(debug, ty).into_iter().all(|f| self.is_float(debug, f))
-    }
 }
 
 impl Debug {
     /// The definition of the struct, class or union of this name, wherever it is.
-    fn definition(&self, name: &str) -> Option<At> {
+    pub(super) fn definition(&self, name: &str) -> Option<At> {
         const RECORDS: [gimli::DwTag; 3] = [dw::DW_TAG_structure_type, dw::DW_TAG_class_type, dw::DW_TAG_union_type];
         let mut found = None;
         for unit in 0..self.headers.len() {
@@ -226,7 +189,7 @@ impl Debug {
 }
 
 /// A type without typedefs and qualifiers.
-fn bare(debug: &Debug, ty: Option<At>) -> Option<(At, Die)> {
+pub(super) fn bare(debug: &Debug, ty: Option<At>) -> Option<(At, Die)> {
     let mut at = ty?;
     for _ in 0..DEEPEST {
         let die = debug.die(at)?;
@@ -242,11 +205,11 @@ fn bare(debug: &Debug, ty: Option<At>) -> Option<(At, Die)> {
     None
 }
 
-fn number(die: &Die, name: gimli::DwAt) -> Option<u64> {
+pub(super) fn number(die: &Die, name: gimli::DwAt) -> Option<u64> {
     die.attr_value(name)?.udata_value()
 }
 
-fn encoding(die: &Die) -> Option<gimli::DwAte> {
+pub(super) fn encoding(die: &Die) -> Option<gimli::DwAte> {
     match die.attr_value(dw::DW_AT_encoding)? {
         AttributeValue::Encoding(encoding) => Some(encoding),
         _ => None,
