@@ -21,6 +21,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let def = self.map_def(map)?;
         let Type::Agg(agg) = &def.value else { return self.unexpected("this aggregation") };
         let span = self.span;
+        let signed = value.is_none_or(|v| v.ty.is_signed());
         let value = match value {
             Some(value) => self.number(value)?,
             None => self.ir.int(1),
@@ -29,12 +30,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         match def.storage {
             Storage::Global { offset, stripes, stride } => {
                 let p = self.stripe(offset, stripes, stride);
-                self.accumulate(agg, p, value);
+                self.accumulate(agg, p, value, signed);
             }
             Storage::Map { object, .. } => {
                 let done = self.ir.block("done");
                 let p = self.entry_for(def, object, key, (agg, value), done)?;
-                self.accumulate(agg, p, value);
+                self.accumulate(agg, p, value, signed);
                 self.ir.br(done);
                 self.ir.at(done);
             }
@@ -132,8 +133,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(Some(first))
     }
 
-    /// Adds `value` to the aggregation at `p`.
-    fn accumulate(&self, agg: &Agg, p: Ptr<'c>, value: Val<'c>) {
+    /// Adds `value`, of a signed type or not, to the aggregation at `p`.
+    fn accumulate(&self, agg: &Agg, p: Ptr<'c>, value: Val<'c>, signed: bool) {
         let ir = self.ir;
         let add = |p: Ptr<'c>, v: Val<'c>| {
             ir.atomic(AtomicOp::Add, p, v, 8);
@@ -164,15 +165,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 ir.at(done);
             }
             Agg::Hist { bits } => {
-                let bucket = self.log2_bucket(value, *bits);
+                let bucket = self.log2_bucket(value, *bits, signed);
                 add(ir.index(p, ir.shl(bucket, ir.int(3))), ir.int(1));
             }
             Agg::Lhist { min, max, step } => {
-                let bucket = self.linear_bucket(value, *min, *max, *step);
+                let bucket = self.linear_bucket(value, (*min, *max, *step), signed);
                 add(ir.index(p, ir.shl(bucket, ir.int(3))), ir.int(1));
             }
             Agg::Quantiles { .. } => {
-                let bucket = self.log2_bucket(value, Agg::QUANTILE_BITS);
+                let bucket = self.log2_bucket(value, Agg::QUANTILE_BITS, signed);
                 add(ir.index(p, ir.shl(bucket, ir.int(3))), ir.int(1));
             }
             Agg::Tseries { interval, intervals, of, signed } => {
@@ -230,13 +231,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// As `hist::log2_bucket`.
-    fn log2_bucket(&self, n: Val<'c>, bits: u8) -> Val<'c> {
+    fn log2_bucket(&self, n: Val<'c>, bits: u8, signed: bool) -> Val<'c> {
         let ir = self.ir;
         let s = 1i64 << bits;
         let (small, large, positive, done) =
             (ir.block("small"), ir.block("large"), ir.block("positive"), ir.block("bucket"));
         let start = ir.here();
-        ir.cond_br(ir.icmp(Pred::SLT, n, ir.int(0)), done, positive);
+        // What is unsigned is below zero never: the test folds away.
+        let below = if signed { Pred::SLT } else { Pred::ULT };
+        ir.cond_br(ir.icmp(below, n, ir.int(0)), done, positive);
         ir.at(positive);
         ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(s)), small, large);
 
@@ -279,14 +282,19 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// As `hist::linear_bucket`.
-    fn linear_bucket(&self, n: Val<'c>, min: i64, max: i64, step: i64) -> Val<'c> {
+    fn linear_bucket(&self, n: Val<'c>, (min, max, step): (i64, i64, i64), signed: bool) -> Val<'c> {
         let ir = self.ir;
+        // Every unsigned number is above a limit below zero.
+        let (below, not_below, low, high) = match signed {
+            true => (Pred::SLT, Pred::SGE, min, max),
+            false => (Pred::ULT, Pred::UGE, min.max(0), max.max(0)),
+        };
         let last = hist::linear_buckets(min, max, step) - 1;
         let (above, middle, done) = (ir.block("above"), ir.block("middle"), ir.block("bucket"));
         let start = ir.here();
-        ir.cond_br(ir.icmp(Pred::SLT, n, ir.int(min)), done, above);
+        ir.cond_br(ir.icmp(below, n, ir.int(low)), done, above);
         ir.at(above);
-        ir.cond_br(ir.icmp(Pred::SGE, n, ir.int(max)), done, middle);
+        ir.cond_br(ir.icmp(not_below, n, ir.int(high)), done, middle);
         ir.at(middle);
         let index = ir.add(ir.udiv(ir.sub(n, ir.int(min)), ir.int(step.max(1))), ir.int(1));
         let index = ir.bound(index, last);

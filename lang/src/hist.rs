@@ -12,7 +12,9 @@ pub fn log2_buckets(bits: u8) -> u32 {
 }
 
 /// The bucket of `n`, as the compiled program computes it.
-pub fn log2_bucket(n: i64, bits: u8) -> u32 {
+///
+/// `n` is what an `int64` or a `uint64` holds.
+pub fn log2_bucket(n: i128, bits: u8) -> u32 {
     if n < 0 {
         return 0;
     }
@@ -46,13 +48,15 @@ pub fn linear_buckets(min: i64, max: i64, step: i64) -> u32 {
 }
 
 /// The bucket of `n`, as the compiled program computes it.
-pub fn linear_bucket(n: i64, min: i64, max: i64, step: i64) -> u32 {
-    if n < min {
+///
+/// `n` is what an `int64` or a `uint64` holds.
+pub fn linear_bucket(n: i128, min: i64, max: i64, step: i64) -> u32 {
+    if n < i128::from(min) {
         0
-    } else if n >= max {
+    } else if n >= i128::from(max) {
         linear_buckets(min, max, step) - 1
     } else {
-        1 + (n.wrapping_sub(min) as u64 / step.max(1) as u64) as u32
+        1 + ((n - i128::from(min)) / i128::from(step.max(1))) as u32
     }
 }
 
@@ -92,7 +96,7 @@ mod tests {
     #[test]
     fn every_value_lies_in_the_range_of_its_bucket() {
         for bits in 0..=5 {
-            for n in (0..5000).chain([1 << 20, (1 << 33) + 12345, i64::MAX]) {
+            for n in (0..5000).chain([1 << 20, (1 << 33) + 12345, i64::MAX.into(), 1 << 63, u64::MAX.into()]) {
                 let index = log2_bucket(n, bits);
                 assert!(index < log2_buckets(bits));
                 let (low, high) = log2_range(index, bits);
@@ -101,6 +105,14 @@ mod tests {
             }
             assert_eq!(log2_bucket(-1, bits), 0);
         }
+    }
+
+    #[test]
+    fn unsigned_numbers_from_half_the_range_on_are_large() {
+        assert_eq!(log2_range(log2_bucket(1 << 63, 0), 0), (Some(1 << 63), None));
+        assert_eq!(log2_bucket(u64::MAX.into(), 0), log2_buckets(0) - 1);
+        assert_eq!(linear_bucket(1 << 63, 0, 100, 10), 11);
+        assert_eq!(linear_bucket(1 << 63, -20, -10, 10), 2);
     }
 
     #[test]
@@ -115,7 +127,7 @@ mod tests {
         samples.sort_unstable();
         for bits in [0, 3, 5] {
             let mut counts = vec![0u64; log2_buckets(bits) as usize];
-            samples.iter().for_each(|n| counts[log2_bucket(*n, bits) as usize] += 1);
+            samples.iter().for_each(|n| counts[log2_bucket((*n).into(), bits) as usize] += 1);
             for thousandths in [0, 1000, 25_000, 50_000, 95_000, 99_900, 100_000] {
                 let rank = (samples.len() * thousandths).div_ceil(100_000).max(1);
                 let exact = samples[rank - 1] as f64;

@@ -495,8 +495,8 @@ fn buckets(agg: &Agg, samples: &[i64]) -> Vec<u8> {
     let mut counts = vec![0; agg.words() as usize];
     for n in samples {
         let index = match agg {
-            Agg::Hist { bits } => hist::log2_bucket(*n, *bits),
-            Agg::Lhist { min, max, step } => hist::linear_bucket(*n, *min, *max, *step),
+            Agg::Hist { bits } => hist::log2_bucket((*n).into(), *bits),
+            Agg::Lhist { min, max, step } => hist::linear_bucket((*n).into(), *min, *max, *step),
             _ => 0,
         };
         counts[index as usize] += 1;
