@@ -94,8 +94,8 @@ fn members_lie_where_c_puts_them() {
     for expected in [
         "send 0((int64)load.kernel($p, +1))",
         "send 1((int16)load.kernel($p, +11))",
-        "send 2((string[4])load.kernel($p, +13))",
-        "send 3((string[12])load.kernel((struct packed *)load.kernel($p, +17), +61))",
+        "send 2((string[5])load.kernel($p, +13))",
+        "send 3((string[13])load.kernel((struct packed *)load.kernel($p, +17), +61))",
         "load.kernel($p, +73, 5 bits from 3 of 4 bytes)",
         "(enum color)load.kernel($p, +113)",
         "load.kernel($p, +121)",

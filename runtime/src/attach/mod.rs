@@ -627,7 +627,7 @@ fn absent(target: &Target) -> Option<Reason> {
         return None;
     };
     let gone = !std::path::Path::new("/sys/module").join(module).exists();
-    gone.then(|| Reason(format!("the module {module} is not loaded")))
+    gone.then(|| Reason(format!("there is no module {module}: it is not loaded")))
 }
 
 fn attach_one(
