@@ -18,7 +18,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 14;
+pub const FORMAT_VERSION: u32 = 15;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -246,6 +246,8 @@ pub enum Target {
         name: String,
         /// BTF id of the `btf_trace_…` typedef for [`ProgType::BtfTracepoint`].
         btf_id: Option<u32>,
+        /// The module whose types have that id; `None` for vmlinux.
+        module: Option<String>,
     },
     Uprobe {
         path: String,

@@ -142,6 +142,11 @@ pub struct Function {
     /// tracepoints: the id of the `btf_trace_…` typedef).
     pub btf_id: u32,
     pub params: Vec<(String, Type)>,
+    /// Whether more arguments may follow (`...`).
+    pub variadic: bool,
+    /// Of each parameter and then of the result, whether the verifier refuses to load it from the context; it is then
+    /// read from the context's memory. Missing ones are loaded.
+    pub refused: Vec<bool>,
     pub ret: Type,
 }
 

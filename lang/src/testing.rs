@@ -139,8 +139,15 @@ impl Recorded {
                 self.raw.push(function);
             }
             "traceable" => {
-                let function =
-                    Function { name: rest.into(), module: None, btf_id: 0, params: Vec::new(), ret: Type::Void };
+                let function = Function {
+                    name: rest.into(),
+                    module: None,
+                    btf_id: 0,
+                    params: Vec::new(),
+                    variadic: false,
+                    refused: Vec::new(),
+                    ret: Type::Void,
+                };
                 self.functions.push(FunctionFacts { function, until: None, typed: false });
             }
             "renamed" => {
@@ -220,7 +227,8 @@ impl Recorded {
             Some((ret, module)) => (ret, Some(module.to_owned())),
             None => (rest, None),
         };
-        let params = params.split(", ").filter(|p| !p.is_empty()).map(|p| {
+        let variadic = params.ends_with("...");
+        let params = params.split(", ").filter(|p| !p.is_empty() && *p != "...").map(|p| {
             let (name, ty) = p.split_once(": ")?;
             Some((name.to_owned(), self.ty(ty)?))
         });
@@ -229,6 +237,8 @@ impl Recorded {
             module,
             btf_id: id.parse().ok()?,
             params: params.collect::<Option<_>>()?,
+            variadic,
+            refused: Vec::new(),
             ret: self.ty(ret)?,
         })
     }

@@ -157,7 +157,7 @@ impl Checker<'_> {
     fn word_argument(&mut self, function: &Function, name: &str, span: Span) -> Result<Expr> {
         let n = self.position_of(function, name, span)?;
         let ty = function.params.get(n).map_or(Type::U64, |p| p.1.clone());
-        Ok(context_word(words_before(function, n) * 8, ty, span))
+        Ok(function_word(function, n, ty, span))
     }
 
     /// Which one of a function's parameters has this name.
@@ -190,11 +190,14 @@ impl Checker<'_> {
         match self.probe.context.clone() {
             Context::KernelEntry { .. } | Context::UserEntry => Ok(self.register_argument(n, span)),
             Context::Usdt(probe) => self.usdt_argument(&probe, n, span),
-            Context::RawTracepoint(_) => Ok(context_word(n * 8, Type::U64, span)),
+            Context::RawTracepoint(function) => match function.is_some_and(|f| is_refused(&f, n as usize)) {
+                true => Ok(in_context(n * 8, Type::U64, span)),
+                false => Ok(context_word(n * 8, Type::U64, span)),
+            },
             Context::Trampoline { function, .. } => {
                 self.probe.specific.set(true);
                 match function.params.get(n as usize) {
-                    Some((_, ty)) => Ok(context_word(words_before(&function, n as usize) * 8, ty.clone(), span)),
+                    Some((_, ty)) => Ok(function_word(&function, n as usize, ty.clone(), span)),
                     None => Err(too_few_arguments(&function, n, span)),
                 }
             }
@@ -284,7 +287,10 @@ impl Checker<'_> {
         if function.ret == Type::Void {
             return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` returns nothing", function.name)));
         }
-        Ok(context_word(word * 8, function.ret.clone(), span))
+        match is_refused(function, function.params.len()) {
+            true => Ok(in_context(word * 8, function.ret.clone(), span)),
+            false => Ok(context_word(word * 8, function.ret.clone(), span)),
+        }
     }
 
     /// `reg("name")`
@@ -333,6 +339,19 @@ fn context_word(offset: u32, ty: Type, span: Span) -> Expr {
         return Expr { kind: ExprKind::Ctx { offset }, ty, span };
     }
     narrow(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }, ty)
+}
+
+/// Parameter `n` of a function, or after the last one its result, as its type.
+fn function_word(function: &Function, n: usize, ty: Type, span: Span) -> Expr {
+    let offset = words_before(function, n) * 8;
+    match is_refused(function, n) {
+        true => in_context(offset, ty, span),
+        false => context_word(offset, ty, span),
+    }
+}
+
+fn is_refused(function: &Function, n: usize) -> bool {
+    function.refused.get(n).copied().unwrap_or(false)
 }
 
 /// An argument of a BPF program's function. The verifier lets no pointers through but the one that it follows: the

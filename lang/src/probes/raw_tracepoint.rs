@@ -52,7 +52,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             prog_type,
             name: format!("rawtracepoint:{of}:{name}"),
             function: String::new(),
-            target: Target::RawTracepoint { name, btf_id },
+            target: Target::RawTracepoint { name, btf_id, module: function.as_ref().and_then(|f| f.module.clone()) },
             context: Context::RawTracepoint(function.map(Rc::new)),
             multi: false,
         });

@@ -62,6 +62,12 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         }
     } else {
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
+            Some(f) if f.variadic => {
+                let message =
+                    format!("`{function}` takes a variable number of arguments, which {} cannot trace", spec.kind);
+                let other = if ret { "kretprobe" } else { "kprobe" };
+                return Err(spec.missing(message).help(format!("{other}:{function} can trace it")));
+            }
             Some(f) => found.push(f),
             None => {
                 let traceable = kernel.traceable_functions(module, function).unwrap_or_default();

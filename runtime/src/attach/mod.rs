@@ -282,7 +282,7 @@ impl<'a> Context<'a> {
         let probe = point.filter(|_| def.probe_id == ProbeIdSource::Patch).map(|p| p.probe);
         let (btf_id, module) = match point.map(|p| &p.target) {
             Some(Target::Trampoline { btf_id, module, .. }) => (*btf_id, module.as_ref()),
-            Some(Target::RawTracepoint { btf_id, .. }) => (btf_id.unwrap_or(0), None),
+            Some(Target::RawTracepoint { btf_id, module, .. }) => (btf_id.unwrap_or(0), module.as_ref()),
             Some(Target::Iter { btf_id, .. }) => (*btf_id, None),
             _ => (0, None),
         };
@@ -651,7 +651,7 @@ fn attach_one(
         }
         Target::Trampoline { .. } | Target::BpfFunction { .. } => trampoline::attach(program),
         Target::Tracepoint { category, name } => tracepoint::attach(program, category, name, cookie),
-        Target::RawTracepoint { name, btf_id } => raw_tracepoint::attach(program, name, btf_id.is_some()),
+        Target::RawTracepoint { name, btf_id, .. } => raw_tracepoint::attach(program, name, btf_id.is_some()),
         target @ (Target::Uprobe { .. } | Target::Usdt { .. }) => uprobe::attach(program, target, context.pid, cookie),
         Target::Interval { nanoseconds } => perf::attach_interval(program, *nanoseconds, cookie),
         Target::Profile { sampling } => perf::attach_profile(program, *sampling, context.pid, cookie),

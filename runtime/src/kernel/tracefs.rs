@@ -198,7 +198,10 @@ pub fn parse_format(category: &str, name: &str, format: &str, btf: &btf::Facts) 
     let id = format.lines().find_map(|l| l.strip_prefix("ID:"))?.trim().parse().ok()?;
     // Pointers among system call arguments come from the caller.
     let space = if category == "syscalls" { Space::User } else { Space::Kernel };
-    let fields = fields(format).filter_map(|field| make_field(&field, space, btf)).collect();
+    let fields = fields(format).filter_map(|field| make_field(&field, space, btf));
+    // Since Linux 7.2 records of system calls also hold copies of their strings (`__filename_val`); a BPF program gets
+    // the arguments alone (`perf_call_bpf_enter` in kernel/trace/trace_syscalls.c).
+    let fields = fields.filter(|field| category != "syscalls" || !field.data_loc).collect();
     Some(Tracepoint { category: category.to_owned(), name: name.to_owned(), id, fields })
 }
 
@@ -346,6 +349,15 @@ mod tests {
         for field in t.fields.iter().skip(1) {
             assert!(matches!(&field.ty, Type::Ptr { space: Space::User, .. }), "{field:?}");
         }
+    }
+
+    #[test]
+    fn copies_of_a_system_calls_strings_are_left_out() {
+        let copy = "\tfield:__data_loc char[] __filename_val;\toffset:40;\tsize:4;\tsigned:0;\n\nprint fmt";
+        let text = EXECVE.replacen("\nprint fmt", copy, 1);
+        assert!(fields(&text).any(|f| f.text.contains("__filename_val")), "{text}");
+        let t = parse("syscalls", "sys_enter_execve", &text);
+        assert_eq!(show(&t), show(&parse("syscalls", "sys_enter_execve", EXECVE)));
     }
 
     #[test]

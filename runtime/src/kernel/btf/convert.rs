@@ -5,7 +5,7 @@
 //! size only, so that a type never contains itself.
 
 use btf_rs::{BtfType, Type as Raw};
-use rtrace_lang::kernel::{Function, Member, TypeKind};
+use rtrace_lang::kernel::{Function, Member, TypeKind, Version};
 use rtrace_lang::types::{Record, Space, Type, TypeId};
 
 use super::{At, Facts, Kind};
@@ -213,6 +213,24 @@ impl Facts {
         }
     }
 
+    /// Whether the verifier refuses to load a value of this type from a tracing program's context (`btf_ctx_access` in
+    /// kernel/bpf/btf.c). Of pointers it takes those to records and to plain `void`, those to numbers since Linux 5.18,
+    /// those to `const void` since 6.16.
+    fn is_refused(&self, at: At) -> bool {
+        let Some(Bare { at, raw, .. }) = self.bare(at) else { return false };
+        let Raw::Ptr(p) = &*raw else { return false };
+        let id = p.get_type_id().unwrap_or(0);
+        let (major, minor) = crate::sys::kernel_version();
+        let before = |since: (u16, u16)| Version(major as u16, minor as u16) < Version(since.0, since.1);
+        match self.bare(At { object: at.object, id }).as_ref().map(|to| &*to.raw) {
+            _ if id == 0 => false,
+            Some(Raw::Struct(_) | Raw::Union(_)) => false,
+            Some(Raw::Int(_)) => before((5, 18)),
+            None | Some(Raw::Void) => before((6, 16)),
+            Some(_) => true,
+        }
+    }
+
     /// A FUNC, or a typedef of a pointer to a function, as a function of that name.
     pub(super) fn function_at(&self, at: At, name: &str) -> Option<Function> {
         let (at, raw) = self.get(at)?;
@@ -225,7 +243,9 @@ impl Facts {
         }
         let Raw::FuncProto(proto) = &*target.raw else { return None };
         let object = target.at.object;
-        let params = proto.parameters.iter().filter(|p| !p.is_variadic()).map(|p| {
+        let passed = || proto.parameters.iter().filter(|p| !p.is_variadic());
+        let types = passed().map(|p| p.get_type_id().unwrap_or(0)).chain([proto.return_type_id()]);
+        let params = passed().map(|p| {
             let name = p.get_name_offset().map(|o| self.string(object, o)).unwrap_or_default();
             (name, p.get_type_id().map_or(Type::Void, |id| self.convert(At { object, id })))
         });
@@ -234,6 +254,8 @@ impl Facts {
             module: self.object(at.object).ok()?.module.clone(),
             btf_id: at.id,
             params: params.collect(),
+            refused: types.map(|id| self.is_refused(At { object, id })).collect(),
+            variadic: proto.parameters.iter().any(|p| p.is_variadic()),
             ret: self.convert(At { object, id: proto.return_type_id() }),
         })
     }

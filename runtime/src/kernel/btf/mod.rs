@@ -294,6 +294,7 @@ impl Facts {
         let Some(mut function) = self.function_at(at, name) else { return Ok(None) };
         if !function.params.is_empty() {
             function.params.remove(0);
+            function.refused.remove(0);
         }
         for (i, (param, _)) in function.params.iter_mut().enumerate() {
             *param = format!("arg{i}");
