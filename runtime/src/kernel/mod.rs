@@ -7,6 +7,7 @@
 mod btf;
 mod cache;
 mod debug_file;
+mod demangle;
 mod dwarf;
 mod features;
 mod ftrace;
@@ -489,8 +490,8 @@ impl LiveKernel {
 const VMLINUX: &[u8] = b"vmlinux";
 
 pub(crate) use btf::{Prototype, keyword};
+pub(crate) use demangle::demangled;
 pub(crate) use tracefs::fields as format_fields;
-pub(crate) use user::demangled;
 
 /// Keeps the candidate nearest to a word, for "did you mean".
 struct Nearest<'w> {

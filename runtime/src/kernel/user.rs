@@ -214,16 +214,6 @@ fn unversioned(name: &str) -> &str {
     name.split_once('@').map_or(name, |(plain, _)| plain)
 }
 
-/// A C++ or Rust name as written in the sources, with parameters where the symbol has them.
-pub fn demangled(name: &str) -> Option<String> {
-    // Old-style Rust names are C++ names with a hash: without this order they would be taken for C++.
-    if let Ok(rust) = rustc_demangle::try_demangle(name) {
-        return Some(format!("{rust:#}"));
-    }
-    let is_cpp = name.starts_with("_Z");
-    is_cpp.then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok()).flatten()
-}
-
 /// What a pattern means in the sources: a demangled name, whole (`a::f(int)`), without parameters (`a::f`), or without
 /// those of templates and generics; instances of Go's generics; copies that the compiler made of a function.
 fn matches_source(names: &Glob<'_>, pattern: &str, name: &str) -> bool {
