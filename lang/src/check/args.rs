@@ -254,9 +254,8 @@ impl Checker<'_> {
     /// `retval`
     pub(crate) fn return_value(&mut self, span: Span) -> Result<Expr> {
         match self.probe.context.clone() {
-            Context::KernelReturn { .. } | Context::UserReturn => {
-                Ok(Expr { kind: ExprKind::Ctx { offset: self.options.arch.return_value() }, ty: Type::I64, span })
-            }
+            Context::KernelReturn { function, module } => Ok(self.returned(&function, module.as_deref(), span)),
+            Context::UserReturn => Ok(self.return_register(span)),
             Context::Trampoline { function, ret: true } => {
                 self.result(&function, words_before(&function, function.params.len()), span)
             }
@@ -278,6 +277,21 @@ impl Checker<'_> {
                 format!("{} has no return value", a_probe(self.probe.kind)),
             )
             .note("kretprobe, uretprobe and fexit have one")),
+        }
+    }
+
+    fn return_register(&self, span: Span) -> Expr {
+        Expr { kind: ExprKind::Ctx { offset: self.options.arch.return_value() }, ty: Type::I64, span }
+    }
+
+    /// What a kernel function returned, in the registers. An integer has the type that BTF says: the register's upper
+    /// bits mean nothing behind an `int`. All else, and what BTF does not describe, is the register.
+    fn returned(&mut self, function: &str, module: Option<&str>, span: Span) -> Expr {
+        self.probe.specific.set(true);
+        let register = self.return_register(span);
+        match self.kernel.function(function, module) {
+            Ok(Some(f)) if f.ret.is_integer() => narrow(register, f.ret),
+            _ => register,
         }
     }
 
