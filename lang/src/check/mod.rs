@@ -98,6 +98,8 @@ pub(crate) struct ProbeState {
     /// Full name and function of the attach point.
     pub name: String,
     pub function: String,
+    /// The clause has many attach points.
+    pub many: bool,
     /// The result depends on which attach point this is.
     pub specific: Cell<bool>,
     /// It depends on how the kernel came to the attach point.
@@ -258,6 +260,7 @@ impl<'a> Checker<'a> {
             target: Target::Begin,
             name: String::new(),
             function: String::new(),
+            many: false,
             specific: Cell::new(false),
             kernel_frames: false,
             id_uses: Cell::new(0),
@@ -364,6 +367,7 @@ impl Checker<'_> {
             target: target.target.clone(),
             name: target.name.clone(),
             function: target.function.clone(),
+            many: clause.targets.len() >= MANY,
             specific: Cell::new(false),
             kernel_frames: false,
             id_uses: Cell::new(0),

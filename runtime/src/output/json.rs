@@ -298,7 +298,7 @@ impl Scope<'_> {
                 });
             }
             Type::Agg(Agg::Stats { signed }) => {
-                let total = Int { value: word(bytes, 0, 8), signed: *signed, bits: 64 };
+                let total = Int { value: word(bytes, 0, 8), signed: *signed };
                 let count = word(bytes, 8, 8);
                 let average = total.divided(count).divided(div).wide();
                 let parts = [("count", i128::from(count)), ("average", average), ("total", total.wide())];

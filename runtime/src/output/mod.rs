@@ -34,7 +34,7 @@ use crate::losses::Loss;
 use number::Int;
 use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
 use rtrace_lang::types::{Agg, Type};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use value::{Datum, Host, Scope};
 
@@ -91,6 +91,8 @@ pub struct Printer<W: Write> {
     host: Host,
     /// The widths of columns, by the `print` that shows them.
     widths: HashMap<(u32, u32), Vec<usize>>,
+    /// The calls that were told of numbers whose digits they leave out.
+    cut: HashSet<(u32, u32)>,
 }
 
 impl<W: Write> Printer<W> {
@@ -105,6 +107,7 @@ impl<W: Write> Printer<W> {
             held: None,
             host: Host::default(),
             widths: HashMap::new(),
+            cut: HashSet::new(),
         }
     }
 
@@ -127,10 +130,12 @@ impl<W: Write> Printer<W> {
             Action::Printf { format, stream: Stream::Out | Stream::Join } if !self.options.json => {
                 // The path of most events: straight into the buffer.
                 let (mut scope, buffer) = self.scope(bundle, maps);
-                printf::printf(&mut scope, buffer, format, arguments(event, fields));
+                if printf::printf(&mut scope, buffer, format, arguments(event, fields)) {
+                    self.cut(bundle, event.span)?;
+                }
             }
             Action::Printf { format, stream } => {
-                let text = self.formatted(bundle, maps, event, format, fields);
+                let text = self.formatted(bundle, maps, event, format, fields)?;
                 match stream {
                     Stream::Out => json::text_line(&mut self.buffer, "printf", &text),
                     // The new line belongs to the text form.
@@ -176,7 +181,7 @@ impl<W: Write> Printer<W> {
                 self.scratch = text;
             }
             Action::System { format } => {
-                let command = self.formatted(bundle, maps, event, format, fields);
+                let command = self.formatted(bundle, maps, event, format, fields)?;
                 self.flush()?;
                 match actions::system(&command) {
                     Ok((output, failure)) => {
@@ -194,7 +199,7 @@ impl<W: Write> Printer<W> {
                 self.scratch = command;
             }
             Action::Cat { format } => {
-                let path = self.formatted(bundle, maps, event, format, fields);
+                let path = self.formatted(bundle, maps, event, format, fields)?;
                 match actions::cat(&path, bundle.config.max_cat_bytes) {
                     Ok(contents) if self.escapes() => value::write_escaped(&mut self.buffer, &contents),
                     Ok(contents) => self.text("cat", &contents),
@@ -366,7 +371,7 @@ impl<W: Write> Printer<W> {
         event: &EventDef,
         format: &Format,
         fields: &[FieldBytes<'_>],
-    ) -> Vec<u8> {
+    ) -> io::Result<Vec<u8>> {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         let errors = self.errors_terminal && !self.options.json;
@@ -377,8 +382,22 @@ impl<W: Write> Printer<W> {
             // A command or a path is not for a terminal.
             _ => scope.escape = false,
         }
-        printf::printf(&mut scope, &mut text, format, arguments(event, fields));
-        text
+        if printf::printf(&mut scope, &mut text, format, arguments(event, fields)) {
+            self.cut(bundle, event.span)?;
+        }
+        Ok(text)
+    }
+
+    /// A conversion of 32 bits was given a larger number: said once for each call.
+    #[cold]
+    fn cut(&mut self, bundle: &Bundle, span: (u32, u32)) -> io::Result<()> {
+        if self.options.no_warnings || !self.cut.insert(span) {
+            return Ok(());
+        }
+        let mut line = Vec::new();
+        messages::range(&mut line, bundle, span);
+        line.extend_from_slice(b"WARNING: a number of more than 32 bits was cut, as in C: write %ld, %lu or %lx\n");
+        self.tell(&line)
     }
 
     /// `warnf` and `errorf`: with the place of the call.

@@ -8,18 +8,16 @@ use rtrace_lang::bundle::{Conversion, FormatSpec};
 pub struct Int {
     pub value: u64,
     pub signed: bool,
-    /// Width of the type.
-    pub bits: u8,
 }
 
 impl Int {
     pub fn unsigned(value: u64) -> Int {
-        Int { value, signed: false, bits: 64 }
+        Int { value, signed: false }
     }
 
     #[cfg(test)]
     pub fn signed(value: i64) -> Int {
-        Int { value: value as u64, signed: true, bits: 64 }
+        Int { value: value as u64, signed: true }
     }
 
     fn is_negative(self) -> bool {
@@ -86,18 +84,18 @@ pub fn pad(out: &mut Vec<u8>, start: usize, width: Option<u32>, left: bool) {
     }
 }
 
+/// Whether a conversion without a length modifier, which prints 32 bits as in C, leaves out digits of a number.
+pub fn is_cut(spec: &FormatSpec, n: Int) -> bool {
+    let whole = matches!(spec.conversion, Conversion::Char | Conversion::Pointer) || spec.length_bits != 0;
+    !whole && !matches!((n.value as i64) >> 32, 0 | -1)
+}
+
 /// Appends an integer as a conversion says.
 ///
-/// The value is converted as C would: to the width that a length modifier names, else to `int`. Only what
-/// would lose digits keeps 64 bits: `%d` prints every 64-bit integer in full, and `%x` of a small negative
-/// one has eight digits.
+/// The value is converted as C would: to the width that a length modifier names, else to the 32 bits of `int`.
 pub fn convert(out: &mut Vec<u8>, spec: &FormatSpec, n: Int) {
     let start = out.len();
-    let bits = match spec.length_bits {
-        0 if n.bits <= 32 || (n.signed && i32::try_from(n.value as i64).is_ok()) => 32,
-        0 => 64,
-        bits => bits,
-    };
+    let bits = if spec.length_bits == 0 { 32 } else { spec.length_bits };
     let shift = 64 - u32::from(bits.clamp(1, 64));
     let unsigned = (n.value << shift) >> shift;
     let mut sign: &[u8] = b"";
@@ -223,19 +221,32 @@ mod tests {
     }
 
     #[test]
-    fn without_a_modifier_the_type_counts() {
-        let narrow = |v: i64, bits| Int { value: v as u64, signed: true, bits };
+    fn without_a_modifier_numbers_have_32_bits() {
+        let signed = Int::signed;
         assert_eq!(one("%d", Int::signed(-5)), "-5");
-        assert_eq!(one("%d", Int::unsigned(1 << 40)), "1099511627776");
-        assert_eq!(one("%d", Int { value: 0xffff_ffff, signed: false, bits: 32 }), "-1");
-        assert_eq!(one("%d", Int { value: 0xff, signed: false, bits: 8 }), "255");
-        assert_eq!(one("%x", narrow(-1, 8)), "ffffffff");
-        assert_eq!(one("%x", narrow(-1, 64)), "ffffffff");
-        assert_eq!(one("%x", narrow(-1 << 40, 64)), "ffffff0000000000");
-        assert_eq!(one("%x", Int::unsigned(u64::MAX)), "ffffffffffffffff");
-        assert_eq!(one("%u", narrow(-1, 32)), "4294967295");
-        assert_eq!(one("%hhx", narrow(-1, 32)), "ff");
-        assert_eq!(one("%hhd", narrow(300, 32)), "44");
+        assert_eq!(one("%d", Int::unsigned(0xffff_fff5)), "-11");
+        assert_eq!(one("%d %u", Int::unsigned((1 << 40) + 3)), "3 3");
+        assert_eq!(one("%d", Int { value: 0xffff_ffff, signed: false }), "-1");
+        assert_eq!(one("%d", Int { value: 0xff, signed: false }), "255");
+        assert_eq!(one("%x", signed(-1)), "ffffffff");
+        assert_eq!(one("%x", signed(-1)), "ffffffff");
+        assert_eq!(one("%x", signed((-1 << 40) + 7)), "7");
+        assert_eq!(one("%x", Int::unsigned(u64::MAX)), "ffffffff");
+        assert_eq!(one("%u", signed(-1)), "4294967295");
+        assert_eq!(one("%hhx", signed(-1)), "ff");
+        assert_eq!(one("%hhd", signed(300)), "44");
+    }
+
+    #[test]
+    fn lost_digits_are_noticed() {
+        let cut = |format: &str, n| {
+            let format = rtrace_lang::format::parse(format.as_bytes()).unwrap();
+            format.specs().all(|spec| is_cut(spec, n))
+        };
+        assert!(cut("%d%i%u%o%x%X", Int::unsigned(1 << 32)) && cut("%d", Int::signed(i64::MIN)));
+        assert!(!cut("%ld", Int::unsigned(1 << 32)) && !cut("%p", Int::unsigned(1 << 40)));
+        // The same 32 bits with another sign.
+        assert!(!cut("%d", Int::unsigned(0xffff_ffff)) && !cut("%u", Int::signed(-1)));
     }
 
     #[test]

@@ -6,26 +6,29 @@ use super::value::{self, Bytes, Datum, Scope};
 use rtrace_lang::bundle::{Conversion, Format, FormatSpec, Piece};
 use rtrace_lang::types::Type;
 
-/// Appends the text. A conversion without a field left prints nothing.
+/// Appends the text. A conversion without a field left prints nothing. Tells whether a number lost digits because its
+/// conversion has no length modifier.
 pub fn printf<'f>(
     scope: &mut Scope<'_>,
     out: &mut Vec<u8>,
     format: &Format,
     mut fields: impl Iterator<Item = (&'f Type, Datum<'f>)>,
-) {
+) -> bool {
+    let mut cut = false;
     for piece in &format.0 {
         match piece {
             Piece::Text(text) => out.extend_from_slice(text),
             Piece::Spec(spec) => {
                 if let Some((ty, data)) = fields.next() {
-                    convert(scope, out, spec, ty, data);
+                    cut |= convert(scope, out, spec, ty, data);
                 }
             }
         }
     }
+    cut
 }
 
-fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Type, data: Datum<'_>) {
+fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Type, data: Datum<'_>) -> bool {
     let start = out.len();
     match spec.conversion {
         Conversion::Str => {
@@ -44,11 +47,12 @@ fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Typ
                 if scope.escape && spec.conversion == Conversion::Char {
                     value::escape_from(out, start);
                 }
-                return;
+                return number::is_cut(spec, n);
             }
             // The checker refuses these; should one come through, its text says more than nothing.
             None => scope.text(out, ty, data),
         },
     }
     number::pad(out, start, spec.width, spec.minus);
+    false
 }

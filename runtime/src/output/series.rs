@@ -23,7 +23,7 @@ pub fn points(agg: &Agg, bytes: &[u8], div: u64) -> Vec<Point> {
         .chunks_exact(Agg::SERIES_WORDS as usize * 8)
         .filter_map(|slot| {
             let (number, value, weight) = (word(slot, 0, 8), word(slot, 8, 8), word(slot, 16, 8));
-            let value = Int { value, signed: *signed, bits: 64 };
+            let value = Int { value, signed: *signed };
             let value = if *of == Series::Avg { value.divided(weight) } else { value };
             (weight > 0).then(|| (number, value.divided(div)))
         })

@@ -69,7 +69,7 @@ pub fn slice(bytes: &[u8], offset: usize, size: usize) -> &[u8] {
 /// The integer of a type that is one: integers, enums, booleans, pointers, and aggregations with one result.
 pub fn integer(ty: &Type, bytes: &[u8]) -> Option<Int> {
     let int = match ty {
-        Type::Bool => Int { value: u64::from(word(bytes, 0, 1) != 0), signed: false, bits: 8 },
+        Type::Bool => Int { value: u64::from(word(bytes, 0, 1) != 0), signed: false },
         Type::Int { bits, signed } | Type::Enum { bits, signed, .. } => {
             sized(word(bytes, 0, usize::from(*bits) / 8), u32::from(*bits), *signed)
         }
@@ -85,7 +85,7 @@ fn sized(value: u64, bits: u32, signed: bool) -> Int {
     let shift = 64 - bits.clamp(1, 64);
     let value = value << shift;
     let value = if signed { ((value as i64) >> shift) as u64 } else { value >> shift };
-    Int { value, signed, bits: bits.min(64) as u8 }
+    Int { value, signed }
 }
 
 /// The one number of an aggregation, for those that have one.
@@ -93,12 +93,8 @@ pub fn aggregate(agg: &Agg, bytes: &[u8]) -> Option<Int> {
     let first = word(bytes, 0, 8);
     Some(match agg {
         Agg::Count => Int::unsigned(first),
-        Agg::Sum { signed } | Agg::Min { signed } | Agg::Max { signed } => {
-            Int { value: first, signed: *signed, bits: 64 }
-        }
-        Agg::Avg { signed } | Agg::Stats { signed } => {
-            Int { value: first, signed: *signed, bits: 64 }.divided(word(bytes, 8, 8))
-        }
+        Agg::Sum { signed } | Agg::Min { signed } | Agg::Max { signed } => Int { value: first, signed: *signed },
+        Agg::Avg { signed } | Agg::Stats { signed } => Int { value: first, signed: *signed }.divided(word(bytes, 8, 8)),
         Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Quantiles { .. } | Agg::Tseries { .. } => return None,
     })
 }
@@ -399,7 +395,7 @@ impl<'a> Scope<'a> {
     fn aggregation(&mut self, out: &mut Vec<u8>, agg: &Agg, bytes: &[u8], div: u64) {
         match agg {
             Agg::Stats { signed } => {
-                let total = Int { value: word(bytes, 0, 8), signed: *signed, bits: 64 };
+                let total = Int { value: word(bytes, 0, 8), signed: *signed };
                 let count = word(bytes, 8, 8);
                 out.extend_from_slice(b"{ .count = ");
                 number::decimal(out, Int::unsigned(count));
