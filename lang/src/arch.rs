@@ -29,12 +29,21 @@ impl Arch {
         }
     }
 
+    /// How many registers arguments are passed in.
+    pub fn argument_registers(self) -> u32 {
+        match self {
+            Arch::X86_64 => 6,
+            Arch::Aarch64 => 8,
+        }
+    }
+
     /// Bytes from the stack pointer at function entry to argument `n` passed on the stack.
     pub fn stack_argument(self, n: u32) -> u32 {
+        let word = n.saturating_sub(self.argument_registers());
         match self {
             // The return address comes first.
-            Arch::X86_64 => 8 + n.saturating_sub(6) * 8,
-            Arch::Aarch64 => n.saturating_sub(8) * 8,
+            Arch::X86_64 => 8 + word * 8,
+            Arch::Aarch64 => word * 8,
         }
     }
 

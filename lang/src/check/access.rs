@@ -239,6 +239,7 @@ impl Checker<'_> {
 
     /// `*x`
     pub(crate) fn dereference(&mut self, e: Expr, span: Span) -> Result<Expr> {
+        let e = decayed(e);
         match e.ty.clone() {
             Type::Ptr { to, space } if *to != Type::Void => Ok(load(e, 0, *to, space, span)),
             // Addresses from `kaddr` and registers: a word of memory.
@@ -353,6 +354,18 @@ pub(crate) fn characters(e: Expr) -> Expr {
             Expr { ty: array(inner.ty.size()), ..*inner }
         }
         kind => Expr { kind, ..e },
+    }
+}
+
+/// An array in memory as the address of its first element, where an address is wanted; other values unchanged.
+pub(crate) fn decayed(e: Expr) -> Expr {
+    let e = if matches!(e.kind, ExprKind::Load { .. }) { characters(e) } else { e };
+    match (e.kind, e.ty) {
+        (ExprKind::Load { ptr, offset, space, bits: None, .. }, Type::Array { elem, .. }) => {
+            let ty = Type::Ptr { to: elem, space };
+            Expr { kind: ExprKind::Address { ptr, offset }, ty, span: e.span }
+        }
+        (kind, ty) => Expr { kind, ty, span: e.span },
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Checker;
 use super::access::whole_text;
+use crate::arch::Arch;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, network_size_of};
@@ -57,17 +58,8 @@ impl Checker<'_> {
                         Diagnostic::error(Code::UnknownField, span, message).help("use arg0, arg1, … and cast them")
                     );
                 };
-                let Some(n) = f.params.iter().position(|p| p.0 == name) else {
-                    let names: Vec<&str> = f.params.iter().map(|p| p.0.as_str()).collect();
-                    return Err(self.no_argument(name, &names, span));
-                };
-                let ty = f.params.get(n).map_or(Type::U64, |p| p.1.clone());
-                let word = self.register_argument(words_before(&f, n), span);
-                match (&ty, &word.kind) {
-                    // A record that fits its register lies there as in memory.
-                    (Type::Record(r), ExprKind::Ctx { offset }) if r.size <= 8 => Ok(in_context(*offset, ty, span)),
-                    _ => Ok(narrow(word, ty)),
-                }
+                let n = self.position_of(&f, name, span)?;
+                Ok(self.passed_argument(&f, n, span))
             }
             Context::KernelReturn { function, .. } => Err(Diagnostic::error(
                 Code::UnknownField,
@@ -98,26 +90,28 @@ impl Checker<'_> {
     pub(crate) fn args_value(&mut self, span: Span) -> Result<Expr> {
         self.probe.specific.set(true);
         let parameters = |f: &Function| f.params.iter().map(|p| p.0.clone()).collect::<Vec<_>>();
-        let names = match self.probe.context.clone() {
+        let names: Option<Vec<String>> = match self.probe.context.clone() {
             // What every tracepoint has is not an argument of this one.
             Context::Tracepoint(t) => {
-                t.fields.iter().filter(|f| !f.name.starts_with("common_")).map(|f| f.name.clone()).collect()
+                Some(t.fields.iter().filter(|f| !f.name.starts_with("common_")).map(|f| f.name.clone()).collect())
             }
-            Context::Trampoline { function, .. } | Context::RawTracepoint(Some(function)) => parameters(&function),
-            Context::BpfFunction { function, .. } => parameters(&function.function),
+            Context::Trampoline { function, .. } | Context::RawTracepoint(Some(function)) => {
+                Some(parameters(&function))
+            }
+            Context::BpfFunction { function, .. } => Some(parameters(&function.function)),
             Context::Iter(_) => return self.ctx_value(span),
             Context::KernelEntry { function, module } => self
                 .kernel
                 .function(&function, module.as_deref())
                 .map_err(|e| no_facts(e, span))?
-                .map_or_else(Vec::new, |f| parameters(&f)),
-            Context::UserEntry => self.user_function(span)?.params.into_iter().map(|p| p.name).collect(),
-            _ => Vec::new(),
+                .map(|f| parameters(&f)),
+            Context::UserEntry => Some(self.user_function(span)?.params.into_iter().map(|p| p.name).collect()),
+            _ => None,
         };
-        if names.is_empty() {
+        let Some(names) = names else {
             // Says why there are none.
             return self.args_field("", span);
-        }
+        };
         let mut values = Vec::new();
         let mut types = Vec::new();
         for name in names {
@@ -230,24 +224,42 @@ impl Checker<'_> {
         }
     }
 
+    /// Parameter `n` of a kernel function, from where the calling convention puts it.
+    fn passed_argument(&mut self, function: &Function, n: usize, span: Span) -> Expr {
+        let ty = function.params.get(n).map_or(Type::U64, |p| p.1.clone());
+        let place = Passed::of(self.options.arch, function, n);
+        let register = |n: u32| self.options.arch.argument(n).unwrap_or_default();
+        match (place, &ty) {
+            // A record that fits a register lies there as in memory.
+            (Passed::Registers { first, words: 1 }, Type::Record(_)) => in_context(register(first), ty, span),
+            // In two registers, whose order in the context is not that of memory.
+            (Passed::Registers { first, words }, Type::Record(_)) => {
+                let list = (first..first + words).map(|n| self.register_argument(n, span)).collect();
+                let base = super::expr::tuple(list, span);
+                Expr { kind: ExprKind::Part { base: Box::new(base), offset: 0, bits: None }, ty, span }
+            }
+            (Passed::Registers { first, .. }, _) => narrow(self.register_argument(first, span), ty),
+            (Passed::Stack { word }, _) => self.on_stack(self.options.arch.argument_registers() + word, ty, span),
+            (Passed::Reference { register: n }, _) => {
+                let ptr = Expr { kind: ExprKind::Ctx { offset: register(n) }, ty: Type::kptr(ty.clone()), span };
+                loaded(ptr, 0, ty, Space::Kernel, span)
+            }
+        }
+    }
+
+    /// Argument `n`, which the caller put on the stack.
+    fn on_stack(&self, n: u32, ty: Type, span: Span) -> Expr {
+        let space = self.default_space();
+        let ptr = Type::Ptr { to: Box::new(ty.clone()), space };
+        let sp = Expr { kind: ExprKind::Ctx { offset: self.options.arch.stack_pointer() }, ty: ptr, span };
+        loaded(sp, i64::from(self.options.arch.stack_argument(n)), ty, space, span)
+    }
+
     /// Argument `n` by the calling convention.
-    fn register_argument(&mut self, n: u32, span: Span) -> Expr {
+    fn register_argument(&self, n: u32, span: Span) -> Expr {
         match self.options.arch.argument(n) {
             Some(offset) => Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span },
-            None => {
-                let space = self.default_space();
-                let sp = Expr {
-                    kind: ExprKind::Ctx { offset: self.options.arch.stack_pointer() },
-                    ty: Type::Ptr { to: Box::new(Type::U64), space },
-                    span,
-                };
-                let offset = i64::from(self.options.arch.stack_argument(n));
-                Expr {
-                    kind: ExprKind::Load { ptr: Box::new(sp), offset, space, bits: None, known: false },
-                    ty: Type::U64,
-                    span,
-                }
-            }
+            None => self.on_stack(n, Type::U64, span),
         }
     }
 
@@ -285,11 +297,15 @@ impl Checker<'_> {
     }
 
     /// What a kernel function returned, in the registers. An integer has the type that BTF says: the register's upper
-    /// bits mean nothing behind an `int`. All else, and what BTF does not describe, is the register.
+    /// bits mean nothing behind an `int`. All else, and what BTF does not describe, is the register. Of many functions
+    /// the width and the sign count, so that they need few programs: enums are numbers there.
     fn returned(&mut self, function: &str, module: Option<&str>, span: Span) -> Expr {
         self.probe.specific.set(true);
         let register = self.return_register(span);
         match self.kernel.function(function, module) {
+            Ok(Some(Function { ret: Type::Enum { bits, signed, .. }, .. })) if self.probe.many => {
+                narrow(register, Type::Int { bits, signed })
+            }
             Ok(Some(f)) if f.ret.is_integer() => narrow(register, f.ret),
             _ => register,
         }
@@ -328,6 +344,47 @@ impl Checker<'_> {
             Some(offset) => Ok(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }),
             None => Err(Diagnostic::error(Code::BadValue, span, format!("this processor has no register `{name}`"))),
         }
+    }
+}
+
+/// Where the calling convention puts a parameter of a kernel function.
+enum Passed {
+    Registers {
+        first: u32,
+        words: u32,
+    },
+    Stack {
+        word: u32,
+    },
+    /// The address of a copy of it is in a register.
+    Reference {
+        register: u32,
+    },
+}
+
+impl Passed {
+    fn of(arch: Arch, function: &Function, n: usize) -> Passed {
+        let registers = arch.argument_registers();
+        let (mut next, mut on_stack) = (0, 0);
+        let mut place = Passed::Stack { word: 0 };
+        for (_, ty) in function.params.iter().take(n + 1) {
+            let large = matches!(ty, Type::Record(r) if r.size > 16);
+            let reference = large && arch == Arch::Aarch64;
+            let words = if reference { 1 } else { words(ty) };
+            place = if next + words <= registers && (!large || reference) {
+                next += words;
+                let first = next - words;
+                if reference { Passed::Reference { register: first } } else { Passed::Registers { first, words } }
+            } else {
+                if arch == Arch::Aarch64 {
+                    // Nothing goes into a register after what did not fit.
+                    next = registers;
+                }
+                on_stack += words;
+                Passed::Stack { word: on_stack - words }
+            };
+        }
+        place
     }
 }
 
@@ -392,7 +449,11 @@ fn too_few_arguments(function: &Function, n: u32, span: Span) -> Box<Diagnostic>
 /// What lies in the context itself.
 pub(super) fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
     let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(ty.clone()), span };
-    let kind = ExprKind::Load { ptr: Box::new(ptr), offset: 0, space: Space::Kernel, bits: None, known: false };
+    loaded(ptr, 0, ty, Space::Kernel, span)
+}
+
+fn loaded(ptr: Expr, offset: i64, ty: Type, space: Space, span: Span) -> Expr {
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: false };
     whole_text(Expr { kind, ty, span })
 }
 
@@ -403,6 +464,11 @@ pub(super) fn narrow(word: Expr, ty: Type) -> Expr {
         return word;
     }
     let span = word.span;
+    // Of a `bool` only the low byte means anything.
+    let word = match ty {
+        Type::Bool => Expr { kind: ExprKind::Convert(Box::new(word)), ty: Type::U8, span },
+        _ => word,
+    };
     Expr { kind: ExprKind::Convert(Box::new(word)), ty, span }
 }
 

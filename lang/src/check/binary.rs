@@ -1,7 +1,7 @@
 //! Operators with two operands: what they take, what they give, and their value where both are constants.
 
 use super::Checker;
-use super::access::scale;
+use super::access::{decayed, scale};
 use super::convert::{signed_as, unify};
 use super::expr::string;
 use crate::codes::Code;
@@ -43,6 +43,7 @@ impl Checker<'_> {
     }
 
     pub(crate) fn arithmetic(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
+        let (l, r) = (decayed(l), decayed(r));
         if let Type::Ptr { to, .. } = &l.ty
             && matches!(op, BinOp::Add | BinOp::Sub)
             && (r.ty.is_integer())
@@ -121,8 +122,10 @@ impl Checker<'_> {
             _ => Ok(e),
         };
         let (l, r) = (number(self, l)?, number(self, r)?);
-        // A `char *` compared with a string is the string it points to.
         let (l, r) = match (&l.ty, &r.ty) {
+            (Type::Array { .. }, Type::Ptr { .. }) => (decayed(l), r),
+            (Type::Ptr { .. }, Type::Array { .. }) => (l, decayed(r)),
+            // A `char *` compared with a string is the string it points to.
             (Type::Ptr { .. }, Type::String { .. }) => (self.stringify(l)?, r),
             (Type::String { .. }, Type::Ptr { .. }) => (l, self.stringify(r)?),
             _ => (l, r),

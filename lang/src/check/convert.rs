@@ -2,6 +2,7 @@
 //! an expression into the type that a place wants.
 
 use super::Checker;
+use super::access::decayed;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::probes::Context;
@@ -101,6 +102,7 @@ impl Checker<'_> {
         if e.ty == *to {
             return Ok(e);
         }
+        let e = if matches!(to, Type::Ptr { .. }) { decayed(e) } else { e };
         let span = e.span;
         let wrap = |kind| Ok(Expr { kind, ty: to.clone(), span });
         match (&e.ty, to) {

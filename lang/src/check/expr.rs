@@ -1,7 +1,7 @@
 //! Expressions: literals, names, casts, operators with one operand. Those with two are in `binary.rs`, members and elements in
 //! `access.rs`, calls in `call.rs`.
 
-use super::access::{characters, step_size};
+use super::access::{characters, decayed, step_size};
 use super::convert::{fold as fold_to, signed_as, unify};
 use super::{Checker, MapInfo};
 use crate::builtins;
@@ -221,6 +221,7 @@ impl Checker<'_> {
     }
 
     fn cast(&mut self, e: Expr, to: Type, span: Span) -> Result<Expr> {
+        let e = if matches!(to, Type::Ptr { .. }) { decayed(e) } else { e };
         // Where a pointer points does not change by calling what is there something else.
         let to = match (to, &e.ty) {
             (to @ Type::Ptr { .. }, Type::Ptr { space, .. }) => to.in_space(*space),

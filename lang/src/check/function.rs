@@ -181,6 +181,7 @@ impl<'a> Checker<'a> {
         let value = match (&value.ty, ty) {
             (Type::Ptr { .. }, Type::String { .. }) => self.stringify(value)?,
             (Type::Agg(_), t) if t.is_integer() => self.integer(value, place)?,
+            (_, Type::Ptr { .. }) => super::access::decayed(value),
             _ => value,
         };
         let number = |t: &Type| matches!(t, Type::Int { .. } | Type::Bool | Type::Enum { .. });
