@@ -40,7 +40,8 @@ enum Given {
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// Makes the frame, if the program needs one; at the start of the main function.
     pub fn make_frame(&mut self) -> Result<()> {
-        let size = self.plan.size();
+        let lean = self.unit.lean;
+        let size = if lean { self.plan.fixed() } else { self.plan.size() };
         if size == 0 {
             return Ok(());
         }
@@ -59,6 +60,29 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(())
     }
 
+    /// Room for shared variables outside of the frame, if the program needs it; once the place of the result is known.
+    pub fn make_shared(&mut self) -> Result<()> {
+        let shared = self.plan.size() - self.plan.fixed();
+        if self.unit.lean && shared > 0 {
+            let offset = self.reserve_scratch(shared)?;
+            self.words = Some(offset);
+            let words = self.scratch_at(offset)?;
+            self.zero(words, shared);
+        }
+        Ok(())
+    }
+
+    /// A variable that loops share: in the frame, or in a lean program in scratch memory.
+    pub fn shared_word(&mut self, at: u32) -> Result<Ptr<'c>> {
+        match self.words {
+            Some(words) => {
+                let offset = words + at - self.plan.fixed();
+                Ok(self.scratch_at(offset)?.ptr)
+            }
+            None => Ok(self.ir.offset(self.frame()?, i64::from(at))),
+        }
+    }
+
     fn frame(&self) -> Result<Ptr<'c>> {
         match self.frame {
             Some(frame) => Ok(frame),
@@ -69,7 +93,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// Before a loop: makes the verifier forget the values of shared variables, by a way through a helper.
     /// Else it would follow a known number through every round that a condition depends on it.
     fn forget_frame(&self) -> Result<()> {
-        let shared = self.plan.size().saturating_sub(FIRST);
+        // What it knows of scratch memory is nothing.
+        let size = if self.words.is_some() { self.plan.fixed() } else { self.plan.size() };
+        let shared = size.saturating_sub(FIRST);
         if shared > 0 {
             let words = self.ir.offset(self.frame()?, i64::from(FIRST));
             self.read(words, shared, self.ir.ptr_to_int(words), Space::Kernel);
@@ -208,7 +234,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// `for ($i : start..end)` with many rounds, or a number known only when it runs.
     pub fn for_range_callback(&mut self, local: LocalId, start: &Expr, end: &Expr, body: &[Stmt]) -> Result<()> {
         let span = self.span;
-        let Some(start_at) = self.plan.start(local).map(i64::from) else { return self.unexpected("this loop") };
+        let Some(start_at) = self.plan.start(local) else { return self.unexpected("this loop") };
         let known = match (start.constant(), end.constant()) {
             (Some(a), Some(b)) => Some(b.saturating_sub(a)),
             _ => None,
@@ -218,11 +244,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             return Err(Diagnostic::error(Code::TooLarge, span, message).help("nest two loops"));
         }
         let (first, last) = (self.number(start)?, self.number(end)?);
-        let frame = self.frame()?;
-        self.ir.store(self.ir.offset(frame, start_at), first, 8, 8);
+        let start_place = self.shared_word(start_at)?;
+        self.ir.store(start_place, first, 8, 8);
         let function = self.callback(local, Given::Index, span, |s, function| {
             let ir = s.ir;
-            let start = ir.load(ir.offset(s.frame()?, start_at), 8, 8, false);
+            let start_place = s.shared_word(start_at)?;
+            let start = ir.load(start_place, 8, 8, false);
             let Some(LocalSlot::Scalar(p)) = s.locals.get(local as usize).copied() else {
                 return s.unexpected("this variable");
             };

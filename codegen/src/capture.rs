@@ -74,7 +74,9 @@ pub struct Plan {
     shared: HashSet<LocalId>,
     words: HashMap<LocalId, u32>,
     starts: HashMap<LocalId, u32>,
+    /// Bytes of the frame, and of those before the variables.
     size: u32,
+    fixed: u32,
 }
 
 impl Plan {
@@ -90,7 +92,8 @@ impl Plan {
         let unset = read_before_written(routine);
         let kept = plan.homes.iter().filter(|(id, home)| home.is_some() && unset.contains(id)).map(|(id, _)| *id);
         plan.shared.extend(kept.collect::<Vec<_>>());
-        plan.size = if routine.gives_number { RESULT + 8 } else { FIRST };
+        plan.fixed = if routine.gives_number { RESULT + 8 } else { FIRST };
+        plan.size = plan.fixed;
         for (id, local) in routine.locals.iter().enumerate() {
             let id = id as LocalId;
             if local.ty.is_scalar() && plan.shared.contains(&id) {
@@ -110,6 +113,11 @@ impl Plan {
     /// Bytes of the frame; 0 for a program without such functions.
     pub fn size(&self) -> u32 {
         self.size
+    }
+
+    /// Bytes of it before the variables.
+    pub fn fixed(&self) -> u32 {
+        self.fixed
     }
 
     pub fn is_shared(&self, local: LocalId) -> bool {

@@ -47,17 +47,17 @@ pub fn disassemble(object: &[u8]) -> String {
     out
 }
 
-struct Insn {
-    code: u8,
+pub struct Insn {
+    pub code: u8,
     dst: u8,
-    src: u8,
-    offset: i16,
-    imm: i32,
+    pub src: u8,
+    pub offset: i16,
+    pub imm: i32,
     /// The second half of a 64-bit constant.
     high: u32,
 }
 
-const CALL: u8 = 0x85;
+pub const CALL: u8 = 0x85;
 /// Instruction classes.
 const LD: u8 = 0;
 const LDX: u8 = 1;
@@ -68,7 +68,7 @@ const JMP: u8 = 5;
 const JMP32: u8 = 6;
 
 impl Insn {
-    fn decode(raw: &[u8], next: &[u8]) -> Insn {
+    pub fn decode(raw: &[u8], next: &[u8]) -> Insn {
         let regs = raw.get(1).copied().unwrap_or(0);
         Insn {
             code: raw.first().copied().unwrap_or(0),
@@ -80,8 +80,27 @@ impl Insn {
         }
     }
 
-    fn is_wide(&self) -> bool {
+    pub fn is_wide(&self) -> bool {
         self.code == 0x18
+    }
+
+    /// The register whose address a load or a store is at.
+    pub fn accesses(&self) -> Option<u8> {
+        match self.code & 7 {
+            LDX => Some(self.src),
+            ST | STX => Some(self.dst),
+            _ => None,
+        }
+    }
+
+    /// The register that this makes a copy of another.
+    pub fn copies(&self, register: u8) -> Option<u8> {
+        (self.code == 0xbf && self.src == register).then_some(self.dst)
+    }
+
+    /// Whether it adds a constant to a register.
+    pub fn adds_to(&self, register: u8) -> bool {
+        self.code == 0x07 && self.dst == register
     }
 
     fn text(&self, at: usize, symbol: Option<&str>) -> String {

@@ -2,6 +2,8 @@
 //! relocations, and the line information of `.BTF.ext`. Everything is bounds-checked; what is not there
 //! is empty.
 
+use std::collections::HashMap;
+
 pub struct Section<'d> {
     pub name: &'d str,
     pub kind: u32,
@@ -13,6 +15,8 @@ pub struct Section<'d> {
 pub const PROGBITS: u32 = 1;
 const SYMTAB: u32 = 2;
 const REL: u32 = 9;
+/// The type of a symbol that is a function.
+const FUNC: u8 = 2;
 
 /// A line of the sources at an instruction.
 pub struct Line<'d> {
@@ -22,6 +26,14 @@ pub struct Line<'d> {
     pub text: &'d str,
     pub line: u32,
     pub column: u32,
+}
+
+/// A place in the code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    pub section: usize,
+    /// In bytes.
+    pub offset: u64,
 }
 
 pub struct Object<'d> {
@@ -84,6 +96,39 @@ impl<'d> Object<'d> {
                 let section = usize::from(u16_at(symbols, symbol * 24 + 6));
                 let section = self.sections.get(section).map_or("", |s| s.name);
                 (u64_at(r, 0), if name.is_empty() { section } else { name })
+            })
+            .collect()
+    }
+
+    fn symbols(&self) -> &'d [u8] {
+        self.sections.iter().find(|s| s.kind == SYMTAB).map_or(&[], |s| s.data)
+    }
+
+    /// Where functions begin in a section.
+    pub fn functions(&self, section: usize) -> Vec<u64> {
+        let symbols = self.symbols().chunks_exact(24);
+        let functions = symbols.filter(|s| s.get(4).is_some_and(|info| info & 15 == FUNC));
+        functions.filter(|s| usize::from(u16_at(s, 6)) == section).map(|s| u64_at(s, 8)).collect()
+    }
+
+    /// What the instructions of a section call, or hand to the kernel to be called, in another section or by a symbol; by
+    /// section and offset of the instruction.
+    pub fn calls(&self, section: usize) -> HashMap<(usize, u64), Target> {
+        let code = self.sections.get(section).map_or(&[][..], |s| s.data);
+        let symbols = self.symbols();
+        let of = self.sections.iter().filter(|s| s.kind == REL && s.info as usize == section);
+        of.flat_map(|s| s.data.chunks_exact(16))
+            .filter_map(|r| {
+                let at = u64_at(r, 0);
+                let symbol = (u64_at(r, 8) >> 32) as usize * 24;
+                let to = usize::from(u16_at(symbols, symbol + 6));
+                let executable = self.sections.get(to).is_some_and(|s| s.name == ".text");
+                // Calls count in instructions and from the one after, addresses in bytes.
+                let constant = i64::from(u32_at(code, at as usize + 4) as i32);
+                let call = code.get(at as usize) == Some(&0x85);
+                let plus = if call { (constant + 1) * 8 } else { constant };
+                let offset = u64_at(symbols, symbol + 8).wrapping_add_signed(plus);
+                executable.then_some(((section, at), Target { section: to, offset }))
             })
             .collect()
     }

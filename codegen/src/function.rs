@@ -102,7 +102,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.tracked = outer_tracked;
         self.plan = outer_plan;
         self.routine = outer_routine;
-        (self.result_place, self.left) = (None, None);
+        (self.result_place, self.left, self.words) = (None, None, None);
         ir.resume(suspended);
         self.locate(self.program.span);
         built
@@ -117,6 +117,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             None => ir.variable(),
         });
         let from = self.result;
+        self.make_shared()?;
         self.result_place = self.reserve_result(&f.result)?;
         let result = self.result_place;
         if leaves(&f.body, &self.functions) {

@@ -19,6 +19,7 @@ helpers! {
     MAP_LOOKUP_ELEM = 1, "map_lookup_elem";
     MAP_UPDATE_ELEM = 2, "map_update_elem";
     MAP_DELETE_ELEM = 3, "map_delete_elem";
+    PROBE_READ = 4, "probe_read";
     KTIME_GET_NS = 5, "ktime_get_ns";
     GET_PRANDOM_U32 = 7, "get_prandom_u32";
     GET_SMP_PROCESSOR_ID = 8, "get_smp_processor_id";
@@ -28,6 +29,7 @@ helpers! {
     GET_CURRENT_TASK = 35, "get_current_task";
     PROBE_WRITE_USER = 36, "probe_write_user";
     GET_NUMA_NODE_ID = 42, "get_numa_node_id";
+    PROBE_READ_STR = 45, "probe_read_str";
     GET_SOCKET_COOKIE = 46, "get_socket_cookie";
     OVERRIDE_RETURN = 58, "override_return";
     GET_STACK = 67, "get_stack";

@@ -15,6 +15,7 @@ mod analysis;
 mod builtins;
 mod callback;
 mod capture;
+mod depth;
 mod disasm;
 mod elf;
 mod events;

@@ -3,7 +3,8 @@
 //! reading scalars.
 //!
 //! By construction the stack of a program stays under [`STACK_LIMIT`], which leaves the other half of
-//! BPF's 512 bytes to the register allocator. Nothing here knows what the memory means.
+//! BPF's 512 bytes to the register allocator. Where functions that call each other take more together (`depth.rs`), a
+//! lean program keeps only single words there. Nothing here knows what the memory means.
 
 use crate::helpers;
 use crate::llvm::ir::{Effect, Pred, Ptr, Val};
@@ -17,6 +18,9 @@ use rtrace_lang::types::{Space, Type};
 const SLOT_LIMIT: u32 = 64;
 /// Most bytes of stack slots in a program.
 const STACK_LIMIT: u32 = 256;
+/// The same in each function of a lean program, of slots of a word.
+const LEAN_LIMIT: u32 = 48;
+const LEAN_SLOT: u32 = 8;
 /// Up to this many words memory is zeroed, or copied, by stores; more by a helper call.
 const ZERO_WORDS: u32 = 16;
 const COPY_WORDS: u32 = 8;
@@ -41,6 +45,7 @@ pub struct Pool<'c> {
     slots: Vec<Slot<'c>>,
     stack: u32,
     stack_limit: u32,
+    slot_limit: u32,
     /// Slots held, in the order taken.
     held: Vec<usize>,
     scratch_top: u32,
@@ -51,12 +56,14 @@ pub struct Pool<'c> {
     pub scratch_index: Option<u32>,
 }
 
-impl Default for Pool<'_> {
-    fn default() -> Self {
+impl<'c> Pool<'c> {
+    /// The memory of a program.
+    pub fn new(lean: bool) -> Self {
         Pool {
             slots: Vec::new(),
             stack: 0,
-            stack_limit: STACK_LIMIT,
+            stack_limit: if lean { LEAN_LIMIT } else { STACK_LIMIT },
+            slot_limit: if lean { LEAN_SLOT } else { SLOT_LIMIT },
             held: Vec::new(),
             scratch_top: 0,
             scratch_max: 0,
@@ -64,12 +71,10 @@ impl Default for Pool<'_> {
             scratch_index: None,
         }
     }
-}
 
-impl<'c> Pool<'c> {
     /// Leaves most of the stack to functions that are called.
     pub fn share_stack(&mut self) {
-        self.stack_limit = STACK_LIMIT / 2;
+        self.stack_limit = self.stack_limit.min(STACK_LIMIT / 2);
     }
 
     /// Takes all scratch memory used so far for good.
@@ -79,6 +84,9 @@ impl<'c> Pool<'c> {
 
     /// Marks stack as used for good, and leaves some to functions called back.
     pub fn take_stack(&mut self, size: u32) {
+        if self.slot_limit == LEAN_SLOT {
+            return;
+        }
         self.stack += size;
         self.stack_limit = (self.stack_limit - self.stack_limit / 4).max(self.stack);
     }
@@ -86,11 +94,12 @@ impl<'c> Pool<'c> {
     /// The memory of a function called back: a stack of its own, and the scratch memory not held here.
     pub fn inner(&self, stack_limit: u32) -> Pool<'c> {
         Pool {
-            stack_limit,
+            stack_limit: if self.slot_limit == LEAN_SLOT { LEAN_LIMIT } else { stack_limit },
+            slot_limit: self.slot_limit,
             scratch_top: self.scratch_top,
             scratch_max: self.scratch_max,
             scratch_index: self.scratch_index,
-            ..Pool::default()
+            ..Pool::new(false)
         }
     }
 
@@ -133,7 +142,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// A stack slot, if the size and what is left allow.
     pub fn stack_slot(&mut self, size: u32) -> Option<Mem<'c>> {
         let size = size.next_multiple_of(8).max(8);
-        if size > SLOT_LIMIT {
+        if size > self.pool.slot_limit {
             return None;
         }
         let free = self.pool.slots.iter().enumerate().filter(|(_, s)| !s.held && s.size >= size);
@@ -293,6 +302,26 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn read_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
         let id = match space {
             Space::Kernel => helpers::PROBE_READ_KERNEL_STR,
+            Space::User => helpers::PROBE_READ_USER_STR,
+        };
+        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+    }
+
+    /// Reads what is at an address of the script. One that is not known to be a program's is read by its value, which says
+    /// whose it is on processors where kernel and programs share one range of addresses: arguments of kernel functions
+    /// may be either, and few kernels' type information tells (`__user`). Zeroes the destination when it fails.
+    pub fn fetch(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
+        let id = match space {
+            Space::Kernel => helpers::PROBE_READ,
+            Space::User => helpers::PROBE_READ_USER,
+        };
+        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+    }
+
+    /// The same of a string; returns its length with the NUL, or an error number.
+    pub fn fetch_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
+        let id = match space {
+            Space::Kernel => helpers::PROBE_READ_STR,
             Space::User => helpers::PROBE_READ_USER_STR,
         };
         self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)

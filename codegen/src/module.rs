@@ -5,7 +5,7 @@ use crate::llvm::Session;
 use crate::llvm::di::DebugInfo;
 use crate::llvm::ir::{Effect, Ir, Ptr};
 use crate::llvm::{Machine, Message, link};
-use crate::{Options, Output, capture, disasm, foreign, helpers, program};
+use crate::{Options, Output, capture, depth, disasm, foreign, helpers, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
 use rtrace_lang::bundle::{
@@ -32,6 +32,8 @@ pub struct Unit<'m, 'c> {
     pub ir: Ir<'m, 'c>,
     pub debug: DebugInfo,
     pub foreign: &'m Foreign<'c>,
+    /// Programs are to keep as little as possible on the stack.
+    pub lean: bool,
     module: &'m Module<'c>,
     objects: Vec<GlobalValue<'c>>,
     globals: Option<GlobalValue<'c>>,
@@ -60,6 +62,7 @@ impl<'m, 'c> Unit<'m, 'c> {
         sources: &SourceMap,
         options: &'m Options,
         foreign: &'m Foreign<'c>,
+        lean: bool,
     ) -> Self {
         let context = session.context();
         let limited: HashSet<Span> = typed.programs.iter().flat_map(capture::limited_loops).collect();
@@ -80,6 +83,7 @@ impl<'m, 'c> Unit<'m, 'c> {
             ir: Ir::new(context, module),
             debug: DebugInfo::new(module, sources),
             foreign,
+            lean,
             module,
             objects: Vec::new(),
             globals,
@@ -245,10 +249,45 @@ impl<'m, 'c> Unit<'m, 'c> {
 
 /// See [`crate::compile`].
 pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Output, Vec<Diagnostic>> {
-    match build(typed, sources, options)? {
+    match placed(typed, sources, options, false) {
+        Err(errors) if errors.iter().all(|e| e.message != STACK) => Err(errors),
+        Ok(output) if too_deep(typed, &output).is_empty() => Ok(output),
+        // Once more, with as little as possible on the stack.
+        _ => {
+            let output = placed(typed, sources, options, true)?;
+            let errors = too_deep(typed, &output);
+            if errors.is_empty() { Ok(output) } else { Err(errors) }
+        }
+    }
+}
+
+/// The programs whose functions need more stack together than there is.
+fn too_deep(typed: &Typed, output: &Output) -> Vec<Diagnostic> {
+    let deep = depth::programs(&output.bundle.object);
+    let deep = deep.iter().filter(|(_, depth)| !depth.fits());
+    deep.filter_map(|(symbol, depth)| {
+        let program = typed.programs.iter().find(|p| p.symbol == *symbol)?;
+        let message = match depth.frames > depth::MOST_FRAMES {
+            true => {
+                format!("functions and loops are {} deep here; the kernel runs {}", depth.frames, depth::MOST_FRAMES)
+            }
+            false => format!(
+                "functions and loops that call each other need {} bytes of stack here; BPF has {}",
+                depth.bytes,
+                depth::MOST_BYTES
+            ),
+        };
+        let error = Diagnostic::error(Code::TooLarge, program.span, message);
+        Some(*error.help("nest fewer loops and functions, or use fewer variables at the same time"))
+    })
+    .collect()
+}
+
+fn placed(typed: &Typed, sources: &SourceMap, options: &Options, lean: bool) -> Result<Output, Vec<Diagnostic>> {
+    match build(typed, sources, options, lean)? {
         Some(output) => Ok(output),
         // Too much scratch memory for one value of a map: entries of a per-CPU map then.
-        None => match build(typed, sources, &Options { cpus: None, ..options.clone() })? {
+        None => match build(typed, sources, &Options { cpus: None, ..options.clone() }, lean)? {
             Some(output) => Ok(output),
             None => Err(Vec::new()),
         },
@@ -256,7 +295,7 @@ pub fn compile(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<
 }
 
 /// Nothing if there is more scratch memory than can have a place.
-fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option<Output>, Vec<Diagnostic>> {
+fn build(typed: &Typed, sources: &SourceMap, options: &Options, lean: bool) -> Result<Option<Output>, Vec<Diagnostic>> {
     let session = Session::new();
     let whole = typed.programs.first().map_or(Span { start: 0, end: 0 }, |p| p.span);
     let broken = |message: Message| vec![*from_llvm(&message, sources, whole)];
@@ -269,7 +308,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
     let mut errors = Vec::new();
     let (loops, failures, size);
     {
-        let unit = Unit::new(&module, &session, typed, sources, options, &foreign);
+        let unit = Unit::new(&module, &session, typed, sources, options, &foreign, lean);
         let mut scratch = 0;
         for p in &typed.programs {
             match program::lower(&unit, p) {
@@ -373,6 +412,9 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options) -> Result<Option
     Ok(Some(Output { bundle, llvm, llvm_opt, bpf }))
 }
 
+/// The message about a function that needs too much stack alone.
+const STACK: &str = "the program needs more than BPF's 512 bytes of stack";
+
 /// An error of LLVM, `file:line:column: text` if it knows the place.
 fn from_llvm(message: &str, sources: &SourceMap, otherwise: Span) -> Box<Diagnostic> {
     let place = sources.files().iter().enumerate().find_map(|(index, file)| {
@@ -384,7 +426,7 @@ fn from_llvm(message: &str, sources: &SourceMap, otherwise: Span) -> Box<Diagnos
     });
     let (span, text) = place.unwrap_or((otherwise, message));
     if text.contains("BPF stack limit") || text.contains("stack arguments") {
-        return Diagnostic::error(Code::TooLarge, span, "the program needs more than BPF's 512 bytes of stack")
+        return Diagnostic::error(Code::TooLarge, span, STACK)
             .help("split the probe, or use fewer variables at the same time");
     }
     Diagnostic::error(Code::TooLarge, span, "LLVM cannot make a BPF program of this").note(text)

@@ -47,6 +47,8 @@ pub struct Lower<'u, 'm, 'c> {
     pub plan: Plan,
     /// The variables that such functions share.
     pub frame: Option<Ptr<'c>>,
+    /// Where they are in a lean program, which has them in scratch memory: offset in the entry.
+    pub words: Option<u32>,
     /// How many such functions are around this place.
     pub depth: u32,
     /// What walks user stacks by tables, if the program does.
@@ -157,7 +159,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         result_place: None,
         left: None,
         context: ir.param(function, 0),
-        pool: Pool::default(),
+        pool: Pool::new(unit.lean),
         span: program.span,
         locals: Vec::new(),
         tracked: HashSet::new(),
@@ -166,6 +168,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         pad: true,
         plan: Plan::new(routine, unit.options),
         frame: None,
+        words: None,
         depth: 0,
         unwinder: None,
         exit,
@@ -181,6 +184,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         });
     }
     let result = lower.result;
+    lower.make_shared()?;
     lower.declare_locals()?;
     lower.begin_object()?;
     lower.block(&program.body)?;
@@ -227,8 +231,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     fn room_for(&mut self, id: LocalId, home: Home) -> Result<LocalSlot<'c>> {
         let Some(local) = self.routine.locals.get(id as usize) else { return self.unexpected("this variable") };
-        if let (Some(offset), Some(frame)) = (self.plan.word(id), self.frame) {
-            return Ok(LocalSlot::Scalar(self.ir.offset(frame, i64::from(offset))));
+        if let (Some(at), Some(_)) = (self.plan.word(id), self.frame) {
+            return Ok(LocalSlot::Scalar(self.shared_word(at)?));
         }
         if self.plan.home(id) != home {
             return Ok(LocalSlot::Elsewhere);

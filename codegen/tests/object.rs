@@ -160,6 +160,32 @@ fn loops_that_the_kernel_cannot_run_are_errors_with_its_version() {
 }
 
 #[test]
+fn what_call_each_other_fit_the_stack_together() {
+    // Many variables on both sides of a loop in a function, in loops.
+    let shared: String = (0..14).map(|i| format!("$a{i} = $n + {i}; ")).collect();
+    let used: String = (0..14).map(|i| format!("$a{i} += $i * $a{}; ", (i + 1) % 14)).collect();
+    let body = format!("{shared} for ($i : 0..$n) {{ {used} @seen[$a0, $a1, $a2] = count(); }} return $a0 + $a7;");
+    let outer = body.replace("@seen", "@more").replace("$a0 += $i", "$a0 += inner($i)");
+    let main =
+        body.replace("$n", "arg2").replace("$a0 += $i", "$a0 += outer($i)").replace("return $a0 + $a7", "print($a0)");
+    let script = format!(
+        "fn inner($n: int64) : int64 {{ {body} }} fn outer($n: int64) : int64 {{ {outer} }} kprobe:vfs_read {{ {main} }}"
+    );
+    support::compile(&script);
+}
+
+#[test]
+fn what_is_nested_too_deeply_is_an_error() {
+    let function = |name: char, inner: &str| {
+        format!("fn {name}($n: int64) : int64 {{ $s = 0; for ($i : 0..$n) {{ $s += {inner} }} return $s; }} ")
+    };
+    let functions = [function('a', "$i"), function('b', "a($i)"), function('c', "b($i)"), function('d', "c($i)")];
+    let script = functions.concat() + "kprobe:vfs_read { for ($i : 0..arg2) { print(d($i)) } }";
+    let error = support::try_compile(&script).unwrap_err();
+    assert!(error.contains("functions and loops are 10 deep here; the kernel runs 8"), "{error}");
+}
+
+#[test]
 fn what_loops_share_has_a_limit() {
     let set: String = (0..30).map(|i| format!("$v{i} = {i}; ")).collect();
     let add: String = (0..30).map(|i| format!("$v{i} += $kv.1; ")).collect();
