@@ -129,11 +129,11 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             Type::String { cap } => {
                 // What follows the NUL in a character array can be anything.
                 self.zero(to, *cap);
-                let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, space);
+                let result = self.fetch_str(to.ptr, self.ir.int(i64::from(*cap)), address, space);
                 self.tell_read(true, space, result);
             }
             _ => {
-                let result = self.read(to.ptr, ty.size(), address, space);
+                let result = self.fetch(to.ptr, self.ir.int(i64::from(ty.size())), address, space);
                 self.tell_read(false, space, result);
             }
         }

@@ -178,7 +178,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 self.locate(e.span);
                 let address = self.address(ptr, *offset)?;
                 self.span = e.span;
-                let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                let result = self.fetch_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
                 self.tell_read(true, *space, result);
                 Ok(())
             }
@@ -205,7 +205,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             (ExprKind::Load { ptr, offset, space, .. }, Type::String { cap }) => {
                 let address = self.address(ptr, *offset)?;
                 self.span = e.span;
-                let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
+                let result = self.fetch_str(to.ptr, self.ir.int(i64::from(*cap)), address, *space);
                 self.tell_read(true, *space, result);
                 Ok((self.str_len(result, *cap), zero))
             }

@@ -328,7 +328,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         if !size.is_power_of_two() {
             self.zero(word, 8);
         }
-        let result = self.read(word.ptr, size, address, space);
+        let result = self.fetch(word.ptr, self.ir.int(i64::from(size)), address, space);
         self.tell_read(false, space, result);
         let v = self.load_part(word, bits, ty);
         self.release(mark);
@@ -423,7 +423,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.ir.at(inside);
         let index = self.ir.bound(index, len.saturating_sub(1));
         let from = self.ir.add(start, self.ir.mul(index, self.ir.int(i64::from(ty.size()))));
-        let result = self.read(to.ptr, ty.size(), from, space);
+        let result = self.fetch(to.ptr, self.ir.int(i64::from(ty.size())), from, space);
         self.tell_read(false, space, result);
         self.ir.br(done);
         self.ir.at(done);

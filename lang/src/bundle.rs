@@ -32,6 +32,10 @@ pub const STACKS_SYMBOL: &str = "rt_stacks";
 pub const UNWIND_SYMBOL: &str = "rt_unwind";
 /// Hash of the files whose unwind tables programs missed: see [`unwind`].
 pub const WANTED_SYMBOL: &str = "rt_wanted";
+/// What a record of `skboutput` begins with: event, bytes of the data (both `u32`), time, length of the data, bytes of
+/// headers before it (`u64`), which follow: at most so many.
+pub const PACKET_HEADER: u32 = 32;
+pub const PULLED_MOST: u32 = 191;
 /// Perf event array for `skboutput`.
 pub const PACKETS_SYMBOL: &str = "rt_packets";
 /// Hash of probe identifiers (`u64`) by address (`u64`): the instruction pointer as the program of a kprobe sees it, or

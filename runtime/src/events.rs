@@ -8,7 +8,7 @@ use crate::load::{Loaded, Maps};
 use crate::losses::Loss;
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
-use rtrace_lang::bundle::{Action, Bundle, EventDef, PACKETS_SYMBOL, RINGBUF_SYMBOL};
+use rtrace_lang::bundle::{Action, Bundle, EventDef, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -101,9 +101,11 @@ pub struct Packet {
     pub event: u32,
     /// Nanoseconds of `CLOCK_BOOTTIME`.
     pub time: u64,
-    /// Bytes of the packet, of which `data` has the first.
+    /// Bytes of the packet's data, of which `data` has the first.
     pub length: usize,
     pub data: Vec<u8>,
+    /// What lies before the data, from the network header on.
+    pub before: Vec<u8>,
 }
 
 impl Packet {
@@ -112,8 +114,10 @@ impl Packet {
         let captured = number(record, 4)? as usize;
         let time = record.get(8..)?.first_chunk().map(|b| u64::from_ne_bytes(*b))?;
         let length = record.get(16..)?.first_chunk().map(|b| u64::from_ne_bytes(*b))? as usize;
-        let data = record.get(24..24usize.checked_add(captured)?)?.to_vec();
-        Some(Packet { event: number(record, 0)?, time, length, data })
+        let before = number(record, 24)?.min(PULLED_MOST) as usize;
+        let (before, rest) = record.get(PACKET_HEADER as usize..)?.split_at_checked(before)?;
+        let data = rest.get(..captured)?.to_vec();
+        Some(Packet { event: number(record, 0)?, time, length, data, before: before.to_vec() })
     }
 }
 
@@ -230,9 +234,11 @@ mod tests {
         record.extend(2u32.to_ne_bytes());
         record.extend(99u64.to_ne_bytes());
         record.extend(60u64.to_ne_bytes());
-        record.extend([0xaa, 0xbb, 0, 0]);
-        assert_eq!(Packet::parse(&record), Some(Packet { event: 3, time: 99, length: 60, data: vec![0xaa, 0xbb] }));
-        assert_eq!(Packet::parse(&record[..25]), None);
+        record.extend(1u64.to_ne_bytes());
+        record.extend([0x45, 0xaa, 0xbb, 0, 0]);
+        let (data, before) = (vec![0xaa, 0xbb], vec![0x45]);
+        assert_eq!(Packet::parse(&record), Some(Packet { event: 3, time: 99, length: 60, data, before }));
+        assert_eq!(Packet::parse(&record[..34]), None);
         assert_eq!(Packet::parse(b""), None);
     }
 }

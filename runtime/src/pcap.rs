@@ -4,7 +4,8 @@
 //! What a socket buffer's data begins with depends on where it is caught: at `napi_gro_receive` the
 //! link-layer header is pulled already, at `dev_queue_xmit` it is there. The script may say how many bytes to
 //! leave out; where it does not, an Ethernet header in front of an IP packet is recognised and left out, packet
-//! by packet. Packets of other protocols (ARP, …) have no place in a RAW file and are counted instead.
+//! by packet, and headers that the kernel has taken off the data already (a datagram to a closed port is dropped with
+//! its data at the UDP header) are put back. Packets of other protocols (ARP, …) have no place in a RAW file and are counted instead.
 
 use crate::events::Packet;
 use crate::sys;
@@ -40,7 +41,12 @@ impl Captures {
     pub fn write(&mut self, path: &str, offset: u32, packet: &Packet) -> io::Result<()> {
         // What was not captured is missing at the end.
         let missing = packet.length.saturating_sub(packet.data.len());
-        let Some(data) = ip_packet(packet.data.get(offset as usize..).unwrap_or_default(), missing) else {
+        let whole = if offset == 0 { [&packet.before[..], &packet.data].concat() } else { Vec::new() };
+        let data = if !packet.before.is_empty() && begins_surely(&whole, missing) {
+            &whole
+        } else if let Some(data) = ip_packet(packet.data.get(offset as usize..).unwrap_or_default(), missing) {
+            data
+        } else {
             self.skipped += 1;
             return Ok(());
         };
@@ -91,6 +97,11 @@ fn ip_packet(data: &[u8], missing: usize) -> Option<&[u8]> {
         Some(inner) if !checksum_holds(data) => Some(inner),
         _ => is_ip(data, missing).then_some(data),
     }
+}
+
+/// Whether an IP header is there, and no accident.
+fn begins_surely(data: &[u8], missing: usize) -> bool {
+    is_ip(data, missing) && (data.first().is_some_and(|b| b >> 4 == 6) || checksum_holds(data))
 }
 
 /// Whether an IP header is possible for a packet of that size. Where the network card or the kernel cuts and joins
@@ -146,6 +157,33 @@ mod tests {
         assert_eq!([word(0), word(20)], [MAGIC, RAW]);
         assert_eq!([word(24), word(28), word(32), word(36)], [1_500_000_123, 456_789, 20, 228]);
         assert_eq!(out[40..], IP4);
+    }
+
+    #[test]
+    fn headers_that_were_taken_off_are_put_back() {
+        let path = std::env::temp_dir().join(format!("rtrace-pcap-{}", std::process::id()));
+        let name = path.to_str().unwrap();
+        let packet = |before: &[u8], data: &[u8]| Packet {
+            event: 0,
+            time: 0,
+            length: data.len(),
+            data: data.to_vec(),
+            before: before.to_vec(),
+        };
+        let mut long = IP4;
+        // Four bytes more, and the checksum of that.
+        (long[3], long[11]) = (24, 0xd2);
+        let mut captures = Captures::default();
+        captures.write(name, 0, &packet(&long, &[1, 2, 3, 4])).unwrap();
+        // What lies before a whole packet, where nobody has set the network header, is no part of it.
+        captures.write(name, 0, &packet(&[0; 64], &IP4)).unwrap();
+        captures.write(name, 0, &packet(&[0x45; 64], &[1, 2, 3, 4])).unwrap();
+        captures.flush().unwrap();
+        let file = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(file[40..64], [&long[..], &[1, 2, 3, 4]].concat());
+        assert_eq!(file[80..], IP4);
+        assert_eq!(captures.skipped, 1);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::helpers::*;
 use crate::llvm::ir::{Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
-use rtrace_lang::bundle::PACKETS_SYMBOL;
+use rtrace_lang::bundle::{PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{Expr, ExprKind};
 use rtrace_lang::types::{Space, Type};
@@ -58,7 +58,7 @@ fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result
                 _ => Space::Kernel,
             };
             let from = l.scalar(e)?;
-            let result = l.read(to.ptr, 6, from, space);
+            let result = l.fetch(to.ptr, l.ir.int(6), from, space);
             l.tell_read(false, space, result);
             Ok(())
         }
@@ -72,7 +72,7 @@ fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result
     }
 }
 
-/// Sends a header and the first bytes of a packet, which the kernel copies from the packet.
+/// Sends a header, the packet's headers that its data no longer has, and its first bytes, which the kernel copies.
 fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let Some(packets) = l.unit.object_named(PACKETS_SYMBOL) else { return l.unexpected("`skboutput`") };
     let (Some(event), Some(skb), Some(length), Some(whole)) =
@@ -80,6 +80,8 @@ fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     else {
         return l.unexpected("`skboutput`");
     };
+    let (Some(start), Some(pulled)) = (call.arg(5), call.arg(6)) else { return l.unexpected("`skboutput`") };
+    let (start, pulled) = (l.number(start)?, l.number(pulled)?);
     // The very register that the context gave: the verifier checks its type.
     let skb = l.scalar(skb)?;
     let length = l.number(length)?;
@@ -89,17 +91,20 @@ fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let length = ir.select(ir.icmp(Pred::ULT, length, whole), length, whole);
     let most = ir.int(0xf_ffff);
     let length = ir.select(ir.icmp(Pred::ULT, length, most), length, most);
-    let header = match l.stack_slot(24) {
-        Some(header) => header,
-        None => Mem { ptr: ir.alloca(24), align: 8 },
-    };
+    let header = l.temp(PACKET_HEADER + PULLED_MOST)?;
+    // What lies before the data; where the distance makes no sense, nobody has set the network header yet.
+    let near = ir.icmp(Pred::ULE, pulled, ir.int(i64::from(PULLED_MOST)));
+    let pulled = ir.bound(ir.select(near, pulled, ir.int(0)), PULLED_MOST);
+    ir.store(l.at(header, 24).ptr, pulled, 8, 8);
+    l.read_sized(l.at(header, PACKET_HEADER).ptr, pulled, start, Space::Kernel);
     ir.store(header.ptr, ir.int(event), 4, 8);
     ir.store(l.at(header, 4).ptr, length, 4, 4);
     let now = ir.helper(KTIME_GET_BOOT_NS, &[], Effect::Any);
     ir.store(l.at(header, 8).ptr, now, 8, 8);
     ir.store(l.at(header, 16).ptr, whole, 8, 8);
     let flags = ir.or(ir.shl(length, ir.int(32)), ir.int(BPF_F_CURRENT_CPU));
-    let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), ir.int(24).into()];
+    let size = ir.add(pulled, ir.int(i64::from(PACKET_HEADER)));
+    let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), size.into()];
     let result = ir.helper(SKB_OUTPUT, &args, Effect::Any);
     Ok(l.normal(result, &call.expr.ty))
 }

@@ -60,7 +60,7 @@ fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
     if pad {
         l.zero(to, cap);
     }
-    let result = l.read_str(to.ptr, size, from, space);
+    let result = l.fetch_str(to.ptr, size, from, space);
     l.span = call.expr.span;
     l.tell_read(true, space, result);
     Ok(())
@@ -70,7 +70,7 @@ fn str_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
     let Some(arg) = call.arg(0) else { return l.unexpected("`str`") };
     let (from, space) = source(l, arg)?;
     let size = limited(l, call.arg(1), max)?;
-    let result = l.read_str(to.ptr, size, from, space);
+    let result = l.fetch_str(to.ptr, size, from, space);
     l.span = call.expr.span;
     l.tell_read(true, space, result);
     Ok((l.str_len(result, max), l.ir.int(0)))
@@ -86,7 +86,7 @@ fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
         l.zero(data, *cap);
     }
     l.ir.store(to.ptr, len, 4, to.align);
-    let result = l.read_sized(data.ptr, len, from, space);
+    let result = l.fetch(data.ptr, len, from, space);
     l.span = call.expr.span;
     l.tell_read(false, space, result);
     Ok(())
@@ -96,7 +96,7 @@ fn buf_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
     let Some(arg) = call.arg(0) else { return l.unexpected("`buf`") };
     let (from, space) = source(l, arg)?;
     let len = limited(l, call.arg(1), max)?;
-    let result = l.read_sized(to.ptr, len, from, space);
+    let result = l.fetch(to.ptr, len, from, space);
     l.span = call.expr.span;
     l.tell_read(false, space, result);
     Ok((len, l.ir.int(0)))
@@ -136,7 +136,7 @@ fn joined<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, cap: u32) -> Result<Me
     ir.at(head);
     let i = ir.loop_phi(ir.int(0), before);
     let end = ir.loop_phi(ir.int(0), before);
-    l.read(word.ptr, 8, ir.add(argv, ir.shl(i, ir.int(3))), space);
+    l.fetch(word.ptr, ir.int(8), ir.add(argv, ir.shl(i, ir.int(3))), space);
     let p = ir.load(word.ptr, 8, 8, false);
     ir.cond_br(ir.icmp(Pred::EQ, p, ir.int(0)), done, text_block);
 
@@ -154,7 +154,7 @@ fn joined<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, cap: u32) -> Result<Me
 
     ir.at(read);
     let start = ir.phi(&[(end, first), (after, more)]);
-    let result = l.read_str(ir.index(text.ptr, start), ir.int(i64::from(cap)), p, space);
+    let result = l.fetch_str(ir.index(text.ptr, start), ir.int(i64::from(cap)), p, space);
     let full_end = ir.add(start, l.str_len(result, cap));
     let i_next = ir.add(i, ir.int(1));
     let room = ir.icmp(Pred::ULT, full_end, ir.int(i64::from(cap)));
@@ -336,7 +336,7 @@ fn memory_of<'c>(l: &mut Lower<'_, '_, 'c>, e: &Expr, n: u32) -> Result<Mem<'c>>
     let Type::Ptr { space, .. } = &e.ty else { return l.place(e) };
     let from = l.number(e)?;
     let copy = l.temp(n)?;
-    l.read(copy.ptr, n, from, *space);
+    l.fetch(copy.ptr, l.ir.int(i64::from(n)), from, *space);
     Ok(copy)
 }
 

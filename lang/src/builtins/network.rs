@@ -217,7 +217,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Ok(Expr::int(0, Type::Void, call.span));
     };
     let path = c.literal_text(path, "the name of the file")?;
-    let (at, whole) = (skb.span, packet_length(skb));
+    let (at, whole, headers) = (skb.span, member_of(skb, "len"), skb.clone());
     let skb = c.expr(skb)?;
     let trusted =
         matches!(&skb.ty, Type::Ptr { to, .. } if matches!(&**to, Type::Record(r) if r.name == "struct sk_buff"));
@@ -240,6 +240,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     }
     let length = c.expr(length).and_then(|e| c.integer(e, "the length"))?;
     let whole = c.expr(&whole).and_then(|e| c.integer(e, "the length"))?;
+    let headers = pulled(c, &headers)?;
     let at = offset.span;
     let offset = c.constant(offset, "the offset")?;
     let Ok(start) = u32::try_from(offset) else {
@@ -248,13 +249,25 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let event = c.event(Action::Packet { path, offset: start }, Vec::new(), call.span);
     let event = Expr::int(i64::from(event), Type::U32, call.span);
     let offset = Expr::int(offset, Type::I64, call.span);
-    Ok(call.lowered(vec![event, skb, length, offset, whole], Type::I32))
+    let mut args = vec![event, skb, length, offset, whole];
+    args.extend(headers);
+    Ok(call.lowered(args, Type::I32))
 }
 
-/// `skb->len`
-fn packet_length(skb: &ast::Expr) -> ast::Expr {
-    let name = ast::Name { text: "len".to_owned(), span: skb.span };
+/// `skb->NAME`
+fn member_of(skb: &ast::Expr, name: &str) -> ast::Expr {
+    let name = ast::Name { text: name.to_owned(), span: skb.span };
     ast::Expr { kind: ast::ExprKind::Field { base: Box::new(skb.clone()), name, arrow: true }, span: skb.span }
+}
+
+/// Where the network header is, and how many bytes after it the data begins: deeper in the stack the kernel has taken
+/// headers off the data, which are still there.
+fn pulled(c: &mut Checker<'_>, skb: &ast::Expr) -> Result<Vec<Expr>> {
+    let mut number = |name: &str| c.expr(&member_of(skb, name)).and_then(|e| c.integer(e, "an address"));
+    let (head, header, data) = (number("head")?, number("network_header")?, number("data")?);
+    let start = c.arithmetic(ast::BinOp::Add, head, header, skb.span)?;
+    let bytes = c.arithmetic(ast::BinOp::Sub, data, start.clone(), skb.span)?;
+    Ok(vec![start, bytes])
 }
 
 /// Whether a pointer comes straight from the probe's arguments, directly or through a variable.
