@@ -4,10 +4,27 @@
 //! `constants.tsv` holds one `NAME<tab>value` line for each, sorted by bytes; `scripts/gen-constants`
 //! writes it. A look-up is a binary search in that text: a script that uses two constants must not
 //! pay for a table of many thousand at start.
+//!
+//! Headers and kernel may differ: the table is of one version, and knows what unrelated headers define. So what the
+//! script and the running kernel say goes first ([`find`]).
+
+use crate::kernel::Kernel;
+use crate::types::Type;
 
 const TABLE: &str = include_str!("constants.tsv");
 
-/// The value of a constant.
+/// What a bare word names, and its type: an enumerator of the script or the kernel, a constant of the table, or an
+/// enumerator of a module.
+pub fn find(kernel: &dyn Kernel, name: &str) -> Option<(i64, Type)> {
+    let of_table = || {
+        let value = lookup(name)?;
+        let ty = if value > i128::from(i64::MAX) { Type::U64 } else { Type::I64 };
+        Some((value as i64, ty))
+    };
+    kernel.enumerator(name).or_else(of_table).or_else(|| kernel.module_enumerator(name))
+}
+
+/// The value of a constant in the table.
 pub fn lookup(name: &str) -> Option<i128> {
     let table = TABLE.as_bytes();
     let (mut low, mut high) = (0, table.len());
@@ -45,10 +62,15 @@ fn letters(name: &str) -> u32 {
     name.bytes().fold(0, |bits, b| bits | 1 << (b & 31))
 }
 
-/// The constants whose names begin so, in byte order.
-pub fn with_prefix(prefix: &str) -> Vec<(String, i64)> {
-    let lines = TABLE.lines().filter(|l| l.starts_with(prefix)).map(split);
-    lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
+/// The constants of the table whose names begin so, in byte order, with the values that they have here.
+pub fn with_prefix(kernel: &dyn Kernel, prefix: &str) -> Vec<(String, i64)> {
+    let names = names().filter(|n| n.starts_with(prefix));
+    names.filter_map(|name| Some((name.to_owned(), find(kernel, name)?.0))).collect()
+}
+
+/// Whether the names of some constants begin so.
+pub fn has_prefix(prefix: &str) -> bool {
+    names().any(|n| n.starts_with(prefix))
 }
 
 /// All names, in byte order.

@@ -167,7 +167,7 @@ impl Uses<'_> {
                 if builtins::find(name).is_some() || self.defined.names.contains(name) || !self.first(None, name) {
                     return;
                 }
-                let known = constants::lookup(name).is_some() || self.kernel.enumerator(name).is_some();
+                let known = constants::find(self.kernel, name).is_some();
                 if !known || self.local {
                     self.wanted.names.push(Name { text: name.clone(), span: *span, known });
                 }

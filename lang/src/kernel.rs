@@ -301,9 +301,13 @@ pub trait Kernel {
     fn member(&self, id: TypeId, name: &str) -> Option<Member>;
     /// All direct members in order.
     fn members(&self, id: TypeId) -> Vec<Member>;
-    /// The value and enum type of an enumerator (`IPPROTO_TCP`).
+    /// The value and enum type of an enumerator of the kernel itself (`IPPROTO_TCP`).
     fn enumerator(&self, name: &str) -> Option<(i64, Type)>;
-    /// The enumerators of an enum, by name of the enum.
+    /// The same of one that only a module has.
+    fn module_enumerator(&self, _name: &str) -> Option<(i64, Type)> {
+        None
+    }
+    /// The enumerators of an enum, by name of the enum; of one without a name, by what its type is called.
     fn enum_values(&self, name: &str) -> Vec<(String, i64)>;
     /// The known name nearest to `name` among structs, unions or enums, if one is near.
     fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String>;

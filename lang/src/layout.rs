@@ -286,7 +286,7 @@ fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &
         }
         Type::Flags { of } if !enums.iter().any(|e| e.name == *of) => {
             let values = match of.ends_with('_') {
-                true => constants::with_prefix(of),
+                true => constants::with_prefix(kernel, of),
                 false => names::enumerators(of).unwrap_or_else(|| kernel.enum_values(of)),
             };
             enums.push(EnumDef { name: of.clone(), values });

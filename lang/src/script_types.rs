@@ -13,7 +13,7 @@ use crate::kernel::{
     UsdtProbe, UserFunction, UserObject, UserSymbol, Version, network_size_of,
 };
 use crate::source::Span;
-use crate::types::{Record, Space, Type, TypeId};
+use crate::types::{Record, Space, Type, TypeId, unnamed_enum};
 use rtrace_grammar::ast::{self, BinOp, CBase, CDef, CDefKind, CMember, CType, Expr, ExprKind, TypeBase, UnOp};
 use std::collections::HashMap;
 
@@ -111,8 +111,7 @@ impl<'k> WithScript<'k> {
     }
 
     fn enumeration(&mut self, name: Option<&str>, values: &[(ast::Name, Option<Expr>)]) -> Result<Type> {
-        // Enumerators have one enum each, so that the first of them names one without a name.
-        let unnamed = || values.first().map(|(first, _)| format!("{{{}, …}}", first.text)).unwrap_or_default();
+        let unnamed = || values.first().map(|(first, _)| unnamed_enum(&first.text)).unwrap_or_default();
         let name = name.map_or_else(unnamed, str::to_owned);
         let ty = Type::Enum { name: name.clone(), bits: 32, signed: true };
         let mut next = 0i64;
@@ -202,7 +201,7 @@ impl<'k> WithScript<'k> {
                 (Some((value, _)), _) => *value,
                 // A definition may name others, but not itself.
                 (None, Some(definition)) if depth < 32 => self.evaluate(definition, depth + 1)?,
-                _ => constants::lookup(name)? as i64,
+                _ => constants::find(self.kernel, name)?.0,
             },
             ExprKind::Unary { op: UnOp::Neg, expr } => self.evaluate(expr, depth)?.wrapping_neg(),
             ExprKind::Unary { op: UnOp::BitNot, expr } => !self.evaluate(expr, depth)?,
@@ -315,6 +314,10 @@ impl Kernel for WithScript<'_> {
 
     fn enumerator(&self, name: &str) -> Option<(i64, Type)> {
         self.enumerators.get(name).cloned().or_else(|| self.kernel.enumerator(name))
+    }
+
+    fn module_enumerator(&self, name: &str) -> Option<(i64, Type)> {
+        self.kernel.module_enumerator(name)
     }
 
     fn enum_values(&self, name: &str) -> Vec<(String, i64)> {

@@ -357,6 +357,16 @@ fn tuple_size<'t>(types: impl Iterator<Item = &'t Type>) -> u32 {
     up(end, align)
 }
 
+/// What an enum without a name is called: enumerators have one enum each, so that the first of them tells which.
+pub fn unnamed_enum(first: &str) -> String {
+    format!("{{{first}, …}}")
+}
+
+/// The first enumerator of an enum without a name, by what it is called.
+pub fn first_of_unnamed(name: &str) -> Option<&str> {
+    name.strip_prefix('{')?.strip_suffix(", …}")
+}
+
 impl std::fmt::Display for Type {
     /// The type as the language writes it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -304,7 +304,7 @@ fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             let text = c.literal_text(set, "the enum")?;
             let name = text.strip_prefix("enum ").unwrap_or(&text).trim();
             let found = match name.ends_with('_') {
-                true => !constants::with_prefix(name).is_empty(),
+                true => constants::has_prefix(name),
                 false => !c.kernel.enum_values(name).is_empty(),
             };
             if !found {

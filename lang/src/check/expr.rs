@@ -168,7 +168,7 @@ impl Checker<'_> {
 
     /// Whether a bare word names a constant or an enumerator.
     pub(crate) fn is_constant(&self, name: &str) -> bool {
-        constants::lookup(name).is_some() || self.kernel.enumerator(name).is_some()
+        constants::find(self.kernel, name).is_some()
     }
 
     /// A bare word.
@@ -185,11 +185,7 @@ impl Checker<'_> {
             self.defining.pop();
             return value;
         }
-        if let Some(value) = constants::lookup(name) {
-            let ty = if value > i128::from(i64::MAX) { Type::U64 } else { Type::I64 };
-            return Ok(Expr::int(value as i64, ty, span));
-        }
-        if let Some((value, ty)) = self.kernel.enumerator(name) {
+        if let Some((value, ty)) = constants::find(self.kernel, name) {
             return Ok(Expr::int(value, ty, span));
         }
         let error = Diagnostic::error(Code::UnknownName, span, format!("`{name}` is not known"));

@@ -142,6 +142,10 @@ impl Kernel for LiveKernel {
         self.btf.enumerator(name)
     }
 
+    fn module_enumerator(&self, name: &str) -> Option<(i64, Type)> {
+        self.btf.module_enumerator(name)
+    }
+
     fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
         self.btf.enum_values(name)
     }

@@ -6,7 +6,7 @@
 
 use btf_rs::{BtfType, Type as Raw};
 use rtrace_lang::kernel::{Function, Member, TypeKind, Version};
-use rtrace_lang::types::{Record, Space, Type, TypeId};
+use rtrace_lang::types::{Record, Space, Type, TypeId, first_of_unnamed, unnamed_enum};
 
 use super::{At, Facts, Kind};
 
@@ -69,9 +69,13 @@ impl Facts {
             Raw::Float(float) => integer(float.size(), false),
             Raw::Enum(e) => {
                 let signed = if self.knows_signs(object) { e.is_signed() } else { true };
-                enumeration(name(e), bare, e.size(), signed)
+                let first = || e.members.first().map(|m| name(m));
+                enumeration(name(e), first, bare, e.size(), signed)
             }
-            Raw::Enum64(e) => enumeration(name(e), bare, e.size(), e.is_signed()),
+            Raw::Enum64(e) => {
+                let first = || e.members.first().map(|m| name(m));
+                enumeration(name(e), first, bare, e.size(), e.is_signed())
+            }
             Raw::Ptr(ptr) => {
                 let to = ptr.get_type_id().and_then(|id| self.bare(At { object, id }));
                 let space = if to.as_ref().is_some_and(|to| to.user) { Space::User } else { Space::Kernel };
@@ -195,9 +199,12 @@ impl Facts {
 
     /// See [`rtrace_lang::kernel::Kernel::enum_values`]; also by a typedef's name.
     pub fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
-        let found = match self.find(name, &[Kind::Enum, Kind::Enum64]) {
-            Ok(Some(at)) => Some(at),
-            _ => self.find(name, &[Kind::Typedef]).ok().flatten(),
+        let found = match first_of_unnamed(name) {
+            Some(first) => self.enum_with(first).map(|(at, _)| at),
+            None => match self.find(name, &[Kind::Enum, Kind::Enum64]) {
+                Ok(Some(at)) => Some(at),
+                _ => self.find(name, &[Kind::Typedef]).ok().flatten(),
+            },
         };
         let Some(bare) = found.and_then(|at| self.bare(at)) else { return Vec::new() };
         let object = bare.at.object;
@@ -270,10 +277,17 @@ fn integer(bytes: usize, signed: bool) -> Type {
     }
 }
 
-fn enumeration(name: String, bare: &Bare, bytes: usize, signed: bool) -> Type {
-    let name = if name.is_empty() { bare.typedef.clone().unwrap_or_default() } else { name };
+/// An enum; one without a name goes by that of its typedef or of its first enumerator.
+fn enumeration(
+    name: String,
+    first: impl FnOnce() -> Option<String>,
+    bare: &Bare,
+    bytes: usize,
+    signed: bool,
+) -> Type {
+    let named = Some(name).filter(|n| !n.is_empty()).or_else(|| bare.typedef.clone());
+    let name = named.or_else(|| Some(unnamed_enum(&first()?))).unwrap_or_default();
     match (name.is_empty(), bytes) {
-        // Constants of an anonymous enum are just numbers.
         (false, 1 | 2 | 4 | 8) => Type::Enum { name, bits: bytes as u8 * 8, signed },
         _ => integer(bytes, signed),
     }

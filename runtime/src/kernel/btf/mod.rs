@@ -249,19 +249,32 @@ impl Facts {
         Ok(self.find(name, &[Kind::Typedef, Kind::Int])?.map(|at| self.convert(at)))
     }
 
-    /// The value and type of an enumerator.
+    /// The value and type of an enumerator of vmlinux.
     pub fn enumerator(&self, name: &str) -> Option<(i64, Type)> {
+        self.vmlinux_enum_with(name).map(|(at, bits)| self.enumerator_of(at, bits))
+    }
+
+    /// The value and type of an enumerator of a module.
+    pub fn module_enumerator(&self, name: &str) -> Option<(i64, Type)> {
+        self.module_enum_with(name).map(|(at, bits)| self.enumerator_of(at, bits))
+    }
+
+    /// The enum that has an enumerator of this name, and its value as unsigned bits.
+    fn enum_with(&self, enumerator: &str) -> Option<(At, u64)> {
+        self.vmlinux_enum_with(enumerator).or_else(|| self.module_enum_with(enumerator))
+    }
+
+    fn vmlinux_enum_with(&self, enumerator: &str) -> Option<(At, u64)> {
+        let (id, bits) = self.vmlinux().ok()?.index.enumerator(None, enumerator)?;
+        Some((At { object: 0, id }, bits))
+    }
+
+    fn module_enum_with(&self, enumerator: &str) -> Option<(At, u64)> {
         let vmlinux = self.vmlinux().ok()?;
-        if let Some((id, bits)) = vmlinux.index.enumerator(None, name) {
-            return Some(self.enumerator_of(At { object: 0, id }, bits));
-        }
-        for module in self.modules_with(name).ok()? {
-            let object = self.object(module).ok()?;
-            if let Some((id, bits)) = object.index.enumerator(Some(&vmlinux.index), name) {
-                return Some(self.enumerator_of(At { object: module, id }, bits));
-            }
-        }
-        None
+        self.modules_with(enumerator).ok()?.into_iter().find_map(|module| {
+            let (id, bits) = self.object(module).ok()?.index.enumerator(Some(&vmlinux.index), enumerator)?;
+            Some((At { object: module, id }, bits))
+        })
     }
 
     fn enumerator_of(&self, at: At, bits: u64) -> (i64, Type) {
