@@ -165,7 +165,7 @@ fn in_user_words(expected: &[String]) -> Vec<String> {
             "parameter" => add("a positional parameter"),
             "int" => add("a number"),
             "string" => add("a string"),
-            "cword" | "duration" | "preprocessor" | "if expression" => {}
+            "cword" | "duration" | "preprocessor" | "if expression" | "pointer *" => {}
             "block" => add("`{`"),
             "(type" => add("`(`"),
             other => add(&format!("`{other}`")),

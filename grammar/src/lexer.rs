@@ -424,6 +424,7 @@ impl<'a, 'c> Lexer<'a, 'c> {
                 let tok = if found == Code::PlusPlus { Tok::PlusPlus } else { Tok::MinusMinus };
                 (tok, if matches!(self.prev, Operand | Prev::Map) { Operand } else { Operator })
             }
+            Code::Star if self.prev == Operand && scan::ends_pointer(self.rest(end)) => operator(Tok::TypeStar),
             Code::Colon => operator(Tok::Colon),
             Code::DotDot => operator(Tok::DotDot),
             Code::LineComment | Code::BlockComment => operator(Tok::Semi),

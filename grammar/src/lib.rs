@@ -23,6 +23,7 @@ pub use error::{SyntaxError, SyntaxErrorKind};
 use lexer::{Context, Lexer};
 use token::Tok;
 use tree::Parsed;
+pub use types::is_type_name;
 
 lalrpop_mod!(
     #[allow(

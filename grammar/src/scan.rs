@@ -100,6 +100,14 @@ pub(crate) fn closes_predicate(rest: &str) -> bool {
     scan.rest.starts_with('{')
 }
 
+/// Does the type of a pointer end after the star before `rest`? No expression ends in a star.
+pub(crate) fn ends_pointer(rest: &str) -> bool {
+    let mut scan = Scan { rest };
+    scan.blank();
+    while scan.star() {}
+    scan.rest.starts_with([',', ')'])
+}
+
 /// Does `rest`, after blanks and comments, go on with `word`?
 pub(crate) fn continues_with(rest: &str, word: &str) -> bool {
     let mut scan = Scan { rest };

@@ -44,7 +44,7 @@ pub enum Top {
     /// `[name=]provider:part:…`, or `name=provider`. A part ends at a blank, a comma, a brace, a colon or a slash;
     /// quotes protect all of them.
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*=[A-Za-z_][A-Za-z0-9_]*", priority = 25)]
-    /// Whole, or its kind, by parameters of the script: `$1`, `$1:vfs_read`, `k$1:vfs_read`.
+    // Whole, or its kind, by parameters of the script: `$1`, `$1:vfs_read`, `k$1:vfs_read`.
     #[regex(r"[A-Za-z_]*\$[0-9]+[A-Za-z0-9_$]*", priority = 26)]
     #[regex(
         r#"([A-Za-z_][A-Za-z0-9_]*=)?[A-Za-z_*?\[$][A-Za-z0-9_*?!\[\]\-$]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)+"#,
@@ -56,12 +56,12 @@ pub enum Top {
         r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:uprobe|uretprobe|usdt)|u|ur|U):("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"])*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
         priority = 40
     )]
-    /// By a parameter that names such a provider, when the path shows that it is one.
+    // By a parameter that names such a provider, when the path shows that it is one.
     #[regex(
         r#"\$[0-9]+:\.{0,2}/[^ \t\r\n\x0b\x0c,{}:"]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
         priority = 45
     )]
-    /// An iterator's pin file, when it is an absolute path.
+    // An iterator's pin file, when it is an absolute path.
     #[regex(
         r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:iter)|it):[^ \t\r\n\x0b\x0c,{}:"/]*:/[^ \t\r\n\x0b\x0c,{}:"]*"#,
         priority = 50
@@ -295,6 +295,8 @@ pub enum Tok<'a> {
     Plus,
     Minus,
     Star,
+    /// A star behind a word where only the type of a pointer can end: `f(uint64 *)`.
+    TypeStar,
     Slash,
     Percent,
     And,

@@ -15,7 +15,7 @@ const COMMON: &[&str] = &[
 ];
 
 /// Is this name, alone in parentheses, a type?
-pub(crate) fn is_type_name(name: &str) -> bool {
+pub fn is_type_name(name: &str) -> bool {
     name.len() > 2 && name.ends_with("_t") || COMMON.binary_search(&name).is_ok()
 }
 

@@ -11,6 +11,7 @@ use rtrace_grammar::ast::{
     Block, Expr, ExprKind, FnDef, MacroDef, MacroParam, Name, PathStep, Probe, Stmt, StmtKind, TypeBase, TypeName,
     TypeOrExpr,
 };
+use rtrace_grammar::is_type_name;
 use std::collections::HashMap;
 
 /// Macros in macros; deeper ones call themselves.
@@ -219,7 +220,13 @@ impl Expander<'_> {
 
     fn type_or_expr(&mut self, of: &mut TypeOrExpr, b: &Bindings) -> Result<()> {
         match of {
-            TypeOrExpr::Expr(inner) => self.expr(inner, b),
+            TypeOrExpr::Expr(inner) => {
+                self.expr(inner, b)?;
+                if let Some(ty) = written_type(inner) {
+                    *of = TypeOrExpr::Type(ty);
+                }
+                Ok(())
+            }
             TypeOrExpr::Type(ty) => self.type_name(ty, b),
         }
     }
@@ -299,6 +306,22 @@ impl Expander<'_> {
         self.depth -= 1;
         result?;
         Ok(Some(ExprKind::Block(Box::new(body))))
+    }
+}
+
+/// The type that an expression names, once a parameter has been put in: `uint8`, `pid_t`, `uint8[4]`.
+fn written_type(e: &Expr) -> Option<TypeName> {
+    match &e.kind {
+        ExprKind::Ident(name) if is_type_name(name) => {
+            let base = TypeBase::Named(name.clone());
+            Some(TypeName { base, pointers: 0, array: Vec::new(), outer: 0, span: e.span })
+        }
+        ExprKind::Index { base, index } => {
+            let mut ty = written_type(base)?;
+            ty.array.push(Some(index.clone()));
+            Some(TypeName { span: e.span, ..ty })
+        }
+        _ => None,
     }
 }
 

@@ -70,6 +70,7 @@ impl<'t, 'a> Formatter<'t, 'a> {
                     Role::Prefix
                 }
             }
+            Tok::TypeStar => Role::Star,
             Tok::Star if self.in_type() => Role::Star,
             Tok::Minus | Tok::Star | Tok::And => {
                 if binary {
@@ -113,7 +114,7 @@ impl<'t, 'a> Formatter<'t, 'a> {
 
     /// `(*`, of a pointer to a function.
     fn star_follows(&self) -> bool {
-        self.tokens.get(self.at.saturating_add(1)).is_some_and(|next| next.tok == Tok::Star)
+        self.tokens.get(self.at.saturating_add(1)).is_some_and(|next| matches!(next.tok, Tok::Star | Tok::TypeStar))
     }
 
     /// May, or must, a line end before this token, which has no comment before it?
