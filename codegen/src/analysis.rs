@@ -18,10 +18,9 @@ pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {
         | CtxAddr { .. }
         | CtxDataLoc { .. }
         | ProbeId => {}
-        MapGet { key, .. } | AggGet { key, .. } | StepMap { key, .. } | MapAddress { key, .. } => {
+        MapGet { key, .. } | MapHas { key, .. } | AggGet { key, .. } | StepMap { key, .. } | MapAddress { key, .. } => {
             key.iter().for_each(|k| f(k))
         }
-        MapHas { key, .. } => f(key),
         Call { args, .. } | Foreign { args, .. } | Invoke { args, .. } | Tuple(args) => args.iter().for_each(f),
         Neg(x) | BitNot(x) | Not(x) | Convert(x) | Resize(x) => f(x),
         Arith { left, right, .. } | Compare { left, right, .. } | Equal { left, right, .. } => {

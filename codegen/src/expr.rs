@@ -26,7 +26,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::Int(v) => Ok(self.ir.int(*v)),
             ExprKind::Local(id) => self.get_local(*id),
             ExprKind::MapGet { map, key } => self.map_get(*map, key.as_deref(), &e.ty),
-            ExprKind::MapHas { map, key } => self.map_has(*map, key),
+            ExprKind::MapHas { map, key } => self.map_has(*map, key.as_deref()),
             ExprKind::AggGet { map, key } => self.agg_get(*map, key.as_deref()),
             ExprKind::MapLen { map } => self.map_len(*map),
             ExprKind::Ctx { offset } => {

@@ -136,9 +136,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         }
     }
 
-    pub fn map_has(&mut self, map: MapId, key: &Expr) -> Result<Val<'c>> {
-        let Storage::Map { object, .. } = self.map_def(map)?.storage else {
-            return self.unexpected("this map");
+    pub fn map_has(&mut self, map: MapId, key: Option<&Expr>) -> Result<Val<'c>> {
+        let def = self.map_def(map)?;
+        let (key, object) = match (key, &def.storage, def.set_flag) {
+            (Some(key), Storage::Map { object, .. }, _) => (key, *object),
+            (None, _, Some(flag)) => {
+                let written = self.ir.load(self.unit.global(flag), 8, 8, false);
+                return Ok(self.ir.bit(self.ir.icmp(Pred::NE, written, self.ir.int(0))));
+            }
+            _ => return self.unexpected("this map"),
         };
         let mark = self.mark();
         let key = self.key(Some(key))?;

@@ -314,7 +314,7 @@ impl Dump<'_> {
             ExprKind::Bytes(bytes) => bytes_text(bytes, &e.ty),
             ExprKind::Local(id) => self.local(*id).to_owned(),
             ExprKind::MapGet { map, key } => self.place(*map, key.as_deref()),
-            ExprKind::MapHas { map, key } => format!("has({})", self.place(*map, Some(key))),
+            ExprKind::MapHas { map, key } => format!("has({})", self.place(*map, key.as_deref())),
             ExprKind::AggGet { map, key } => format!("total({})", self.place(*map, key.as_deref())),
             ExprKind::MapLen { map } => format!("len({})", self.map(*map)),
             ExprKind::Ctx { offset } => format!("({ty})ctx[{offset}]"),

@@ -89,7 +89,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
             );
         }
         let max_entries = info.max_entries.unwrap_or(options.run.max_map_keys);
-        let set_flag = (key.is_none() && !tells(&value)).then(|| take(&mut globals, 8, 8));
+        let set_flag = (key.is_none() && (info.asked || !tells(&value))).then(|| take(&mut globals, 8, 8));
         let storage = match &key {
             None => keyless(&value, info, &mut globals, &mut typed.map_objects),
             Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),

@@ -179,10 +179,10 @@ pub enum ExprKind {
         map: MapId,
         key: Option<Box<Expr>>,
     },
-    /// Whether a map has the key. Bool.
+    /// Whether a map has the key; without one, whether a keyless map has a value. Bool.
     MapHas {
         map: MapId,
-        key: Box<Expr>,
+        key: Option<Box<Expr>>,
     },
     /// A per-CPU or striped aggregation read in the program: `int64`. Sums over CPUs are not visible in
     /// BPF for per-CPU maps, so this is the sum of what this kernel lets a program see.

@@ -2,7 +2,7 @@
 
 use super::{Builtin, COMMON, Check, Helper, Side, helper};
 use crate::bundle::Action;
-use crate::check::{Call, Checker, kept};
+use crate::check::{Call, Checker, effect, kept};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Version;
@@ -106,29 +106,30 @@ fn has_key(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(key) = key else {
         return Err(Diagnostic::error(Code::WrongType, call.span, "this map has no keys").help("has_key(@m, key)"));
     };
-    Ok(Expr { kind: ExprKind::MapHas { map, key: Box::new(key) }, ty: Type::Bool, span: call.span })
+    Ok(Expr { kind: ExprKind::MapHas { map, key: Some(Box::new(key)) }, ty: Type::Bool, span: call.span })
 }
 
 fn delete(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (map, key) = c.map_and_key(call)?;
     let span = call.span;
     let delete = |key| Stmt { kind: StmtKind::Delete { map, key }, span };
-    let Some(key) = key.filter(|_| !call.statement) else {
-        let (_, key) = c.map_and_key(call)?;
-        // Every CPU has its own value, which a program cannot reach.
-        let shared = !matches!(&c.map(map)?.value, Some(Type::Agg(a)) if !a.is_additive());
-        if key.is_none() && !shared {
-            return Ok(c.send(Action::Clear { map }, Vec::new(), span));
-        }
-        return Ok(c.effect(vec![delete(key)], span));
-    };
-    // As a value: whether there was an entry.
+    // Every CPU has its own value, which a program cannot reach.
+    let shared = !matches!(&c.map(map)?.value, Some(Type::Agg(a)) if !a.is_additive());
+    let rest = (key.is_none() && !shared).then(|| c.send(Action::Clear { map }, Vec::new(), span));
+    if call.statement {
+        return Ok(rest.unwrap_or_else(|| c.effect(vec![delete(key)], span)));
+    }
+    // As a value: whether there was something.
+    if let Some(m) = c.maps.get_mut(map as usize) {
+        m.asked |= key.is_none();
+    }
     let (stmts, had) = c.scoped(|c| {
-        let (keep, key) = keep_key(c, key);
+        let (keep, key) = key.map(|key| keep_key(c, key)).unzip();
         let had = c.new_local("had", &Type::Bool);
-        let has = Expr { kind: ExprKind::MapHas { map, key: Box::new(key.clone()) }, ty: Type::Bool, span };
-        let set = Stmt { kind: StmtKind::SetLocal { local: had, value: has }, span };
-        (vec![keep, set, delete(Some(key))], had)
+        let has = ExprKind::MapHas { map, key: key.clone().map(Box::new) };
+        let value = Expr { kind: has, ty: Type::Bool, span };
+        let set = Stmt { kind: StmtKind::SetLocal { local: had, value }, span };
+        (keep.into_iter().chain([set, delete(key)]).chain(rest.into_iter().flat_map(effect)).collect(), had)
     });
     let value = Box::new(Expr { kind: ExprKind::Local(had), ty: Type::Bool, span });
     Ok(Expr { kind: ExprKind::Block { stmts, value }, ty: Type::Bool, span })
@@ -159,7 +160,8 @@ fn find(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (mut stmts, had, key) = c.scoped(|c| {
         let (keep, key) = keep_key(c, key);
         let had = c.new_local("had", &Type::Bool);
-        let has = Expr { kind: ExprKind::MapHas { map, key: Box::new(key.clone()) }, ty: Type::Bool, span };
+        let has = ExprKind::MapHas { map, key: Some(Box::new(key.clone())) };
+        let has = Expr { kind: has, ty: Type::Bool, span };
         (vec![keep, Stmt { kind: StmtKind::SetLocal { local: had, value: has }, span }], had, key)
     });
     let had = Expr { kind: ExprKind::Local(had), ty: Type::Bool, span };
