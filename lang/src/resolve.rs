@@ -248,7 +248,7 @@ fn parameters(point: &ast::AttachPoint, options: &Options) -> Result<String> {
     while let Some(at) = rest.find('$') {
         let (before, after) = rest.split_at(at);
         out.push_str(before);
-        quoted ^= before.matches('"').count() % 2 == 1;
+        quoted ^= before.replace("\\\"", "").matches('"').count() % 2 == 1;
         if quoted {
             out.push('$');
             rest = after.get(1..).unwrap_or_default();

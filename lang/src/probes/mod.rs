@@ -191,7 +191,7 @@ pub fn resolve(text: &str, span: Span, options: &Options, kernel: &dyn Kernel) -
     Ok(found)
 }
 
-/// Splits at colons, but not inside double quotes, which are removed; `::` of C++ and Rust names stays
+/// Splits at colons, but not inside double quotes, which are removed, but for `\"`; `::` of C++ and Rust names stays
 /// with the name once a path has been read.
 pub fn split(text: &str) -> Vec<String> {
     let mut parts = vec![String::new()];
@@ -199,6 +199,12 @@ pub fn split(text: &str) -> Vec<String> {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
+            '\\' if quoted && chars.peek() == Some(&'"') => {
+                chars.next();
+                if let Some(last) = parts.last_mut() {
+                    last.push('"');
+                }
+            }
             '"' => quoted = !quoted,
             ':' if !quoted && parts.len() > 2 && chars.peek() == Some(&':') => {
                 chars.next();

@@ -186,7 +186,15 @@ fn functions(
 
 /// The instruction at an address, with the name of the function that it is in.
 fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Result<Vec<UserSymbol>> {
-    let offset = kernel.user_offset(path, address).map_err(|e| spec.unknowable(e))?;
+    let offset = match kernel.user_offset(path, address) {
+        // Of a file that is none of addresses, it is an offset.
+        Err(_) if spec.unsafe_ => {
+            let name = format!("{address:#x}");
+            return Ok(vec![UserSymbol { name, address, file_offset: address, size: 0 }]);
+        }
+        Err(e) => return Err(spec.unknowable(e).note("with --unsafe an offset in any file can be traced")),
+        Ok(offset) => offset,
+    };
     let Some(file_offset) = offset else {
         return Err(spec
             .missing(format!("address {address:#x} is not in the code of {path}"))

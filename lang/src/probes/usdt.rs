@@ -54,7 +54,10 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             other => other.map_err(|e| spec.unknowable(e))?,
         };
         for probe in probes {
-            if provider_pattern.matches(probe.provider.as_bytes()) && name_pattern.matches(probe.name.as_bytes()) {
+            // Quotes that belong to a name may be left out: those of an attach point are not part of it.
+            let plain = probe.name.trim_matches('"');
+            let named = name_pattern.matches(probe.name.as_bytes()) || name_pattern.matches(plain.as_bytes());
+            if named && provider_pattern.matches(probe.provider.as_bytes()) {
                 found.push(target(&path, probe));
             } else if single {
                 others.push(probe);
