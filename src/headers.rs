@@ -14,7 +14,7 @@ use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::headers::{Constant, Function, Headers, Name, Wanted, include, is_local_include};
 use rtrace_lang::kernel::{Kernel, Member, TypeKind, network_size_of};
 use rtrace_lang::source::{SourceMap, Span};
-use rtrace_lang::types::{Record, Space, Type, TypeId};
+use rtrace_lang::types::{Record, Space, Type, TypeId, unnamed_enum};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -406,7 +406,11 @@ impl<'tu> Reader<'_, 'tu> {
             CKind::CharU | CKind::UChar => Type::U8,
             CKind::Short | CKind::Int | CKind::Long | CKind::LongLong => integer(size, true),
             CKind::UShort | CKind::UInt | CKind::ULong | CKind::ULongLong => integer(size, false),
-            CKind::Float | CKind::Double => integer(size, false),
+            CKind::Float | CKind::Double | CKind::LongDouble => {
+                Type::float(size.into()).unwrap_or_else(|| integer(size, false))
+            }
+            CKind::Int128 => Type::Int128 { signed: true },
+            CKind::UInt128 => Type::Int128 { signed: false },
             CKind::Pointer => {
                 let to = match ty.get_pointee_type() {
                     Some(to) if depth < 32 => self.ty(to, depth + 1),
@@ -427,7 +431,7 @@ impl<'tu> Reader<'_, 'tu> {
             CKind::Enum => self.enumeration(ty, size),
             CKind::Record => self.record(ty, size),
             CKind::Void | CKind::FunctionPrototype | CKind::FunctionNoPrototype => Type::Void,
-            // Wide integers, long doubles, vectors: their bytes.
+            // Vectors and the like: their bytes.
             _ => Type::Array { elem: Box::new(Type::U8), len: size },
         }
     }
@@ -437,13 +441,13 @@ impl<'tu> Reader<'_, 'tu> {
         let signed = entity.get_enum_underlying_type().is_some_and(|t| {
             !matches!(t.get_canonical_type().get_kind(), CKind::UInt | CKind::ULong | CKind::UChar | CKind::UShort)
         });
-        match own_name(&entity) {
+        let values = entity.get_children().into_iter();
+        let values = values.filter_map(|e| Some((e.get_name()?, e.get_enum_constant_value()?.0)));
+        let values: Vec<(String, i64)> = values.collect();
+        let unnamed = || Some(unnamed_enum(&values.first()?.0));
+        match own_name(&entity).or_else(unnamed) {
             Some(name) => {
-                let values = entity
-                    .get_children()
-                    .into_iter()
-                    .filter_map(|e| Some((e.get_name()?, e.get_enum_constant_value()?.0)));
-                self.headers.enums.insert(name.clone(), values.collect());
+                self.headers.enums.insert(name.clone(), values);
                 Type::Enum { name, bits: (size * 8) as u8, signed }
             }
             None => integer(size, signed),

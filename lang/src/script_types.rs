@@ -184,6 +184,7 @@ impl<'k> WithScript<'k> {
                 None => 8.min(1 << r.size.trailing_zeros()),
             },
             Type::Array { elem, .. } => self.align(elem),
+            Type::Float { bytes: 16 } | Type::Int128 { .. } => 16,
             ty => ty.align(),
         }
     }

@@ -35,6 +35,14 @@ pub enum Type {
         bits: u8,
         signed: bool,
     },
+    /// `float`, `double` or `long double`: only read and printed, because BPF cannot compute with it.
+    Float {
+        bytes: u8,
+    },
+    /// An integer of 16 bytes, only read and printed, too.
+    Int128 {
+        signed: bool,
+    },
     /// An enum of the kernel or the script; prints by name.
     Enum {
         name: String,
@@ -227,6 +235,11 @@ impl Type {
     pub const U64: Type = Type::Int { bits: 64, signed: false };
     pub const I64: Type = Type::Int { bits: 64, signed: true };
 
+    /// A floating-point number of that many bytes, if C has it.
+    pub fn float(bytes: u64) -> Option<Type> {
+        matches!(bytes, 4 | 8 | 16).then_some(Type::Float { bytes: bytes as u8 })
+    }
+
     /// A kernel pointer to `to`.
     pub fn kptr(to: Type) -> Type {
         Type::Ptr { to: Box::new(to), space: Space::Kernel }
@@ -285,6 +298,8 @@ impl Type {
             Type::Buffer { cap } => cap.saturating_add(4),
             Type::Inet => 20,
             Type::Mac => 6,
+            Type::Float { bytes } => u32::from(*bytes),
+            Type::Int128 { .. } => 16,
             Type::Username => 4,
             Type::Ptr { .. }
             | Type::Ksym
@@ -308,6 +323,8 @@ impl Type {
         match self {
             Type::Void | Type::Bool | Type::String { .. } | Type::Mac => 1,
             Type::Int { .. } | Type::Enum { .. } => self.size().max(1),
+            // No more than BPF aligns its memory to; C aligns the larger ones to 16.
+            Type::Float { bytes } => u32::from(*bytes).clamp(1, 8),
             Type::Buffer { .. } | Type::Inet | Type::Username => 4,
             Type::Array { elem, .. } => elem.align(),
             // Not through `elements`: each level would ask the one below for sizes, too.
@@ -374,6 +391,10 @@ impl std::fmt::Display for Type {
             Type::Void => f.write_str("void"),
             Type::Bool => f.write_str("bool"),
             Type::Int { bits, signed } => write!(f, "{}int{bits}", if *signed { "" } else { "u" }),
+            Type::Float { bytes: 4 } => f.write_str("float"),
+            Type::Float { bytes: 8 } => f.write_str("double"),
+            Type::Float { .. } => f.write_str("long double"),
+            Type::Int128 { signed } => f.write_str(if *signed { "__int128" } else { "unsigned __int128" }),
             Type::Enum { name, .. } => write!(f, "enum {name}"),
             Type::String { cap } => write!(f, "string[{cap}]"),
             Type::Buffer { cap } => write!(f, "buffer[{cap}]"),

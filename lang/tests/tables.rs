@@ -21,8 +21,32 @@ fn builtins_compile() {
         if let Err(failure) = analyse("example", &format!("{header}{}", row.example), &kernel) {
             wrong.push(format!("{}:\n{}", row.name, failure.text()));
         }
+        // What stands without parentheses may be called.
+        let called = called(row.example, if row.name == "argN" { "arg0" } else { row.name });
+        if row.arity.0 == 0
+            && let Err(failure) = analyse("example", &format!("{header}{called}"), &kernel)
+        {
+            wrong.push(format!("{} with parentheses:\n{}", row.name, failure.text()));
+        }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A script with `()` behind each use of a name that has none.
+fn called(script: &str, name: &str) -> String {
+    let mut out = String::new();
+    let mut rest = script;
+    while let Some(at) = rest.find(name) {
+        let (before, found) = rest.split_at(at);
+        let after = &found[name.len()..];
+        let inside = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || "_(:$@.".contains(c));
+        let whole = !inside(before.chars().last()) && !inside(after.chars().next());
+        // In parentheses it may well stand first.
+        let whole = whole || (before.ends_with('(') && !inside(after.chars().next()));
+        out.extend([before, name, if whole { "()" } else { "" }]);
+        rest = after;
+    }
+    out + rest
 }
 
 /// Names are found, and only once.

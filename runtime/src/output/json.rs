@@ -6,7 +6,7 @@ use super::histogram::{self, Row};
 use super::maps::Entry;
 use super::number::{self, Int};
 use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
-use super::{quantiles, series};
+use super::{float, quantiles, series};
 use crate::losses::{self, Loss, Of};
 use rtrace_lang::bundle::{Bundle, MapDef};
 use rtrace_lang::types::{Agg, Type};
@@ -244,6 +244,14 @@ impl Scope<'_> {
             Type::Void => out.extend_from_slice(b"null"),
             Type::Bool => self.text(out, ty, data),
             Type::Int { .. } => integral(out, integer(ty, bytes).map_or(0, |n| n.divided(div).wide())),
+            Type::Float { bytes: size } => float::json(out, bytes, *size),
+            Type::Int128 { signed } => {
+                let text = value::wide(bytes, *signed);
+                match text.parse() {
+                    Ok(n) => integral(out, n),
+                    Err(_) => quoted(out, text.as_bytes()),
+                }
+            }
             Type::Enum { .. } | Type::Ptr { .. } => integral(out, integer(ty, bytes).map_or(0, Int::wide)),
             Type::String { cap } => {
                 let text = value::string(data);

@@ -8,6 +8,7 @@
 mod actions;
 mod binaries;
 mod clock;
+mod float;
 mod histogram;
 mod json;
 mod kallsyms;

@@ -205,6 +205,44 @@ fn scalars() {
 }
 
 #[test]
+fn floating_point_and_wide_integers() {
+    let float = |bytes| Type::Float { bytes };
+    check(float(4), &0.1f32.to_le_bytes(), "0.100000", "0.1");
+    check(float(8), &1.5f64.to_le_bytes(), "1.500000", "1.5");
+    assert_eq!(value(float(8), &(-1e300f64).to_le_bytes()).1, "-1e300");
+    check(float(8), &f64::INFINITY.to_le_bytes(), "inf", "null");
+    check(float(4), &f32::NEG_INFINITY.to_le_bytes(), "-inf", "null");
+    check(float(8), &f64::NAN.copysign(-1.0).to_le_bytes(), "-nan", "null");
+    check(Type::Int128 { signed: true }, &(-5i128).to_le_bytes(), "-5", "-5");
+    check(
+        Type::Int128 { signed: true },
+        &(1i128 << 100).to_le_bytes(),
+        &(1i128 << 100).to_string(),
+        &(1i128 << 100).to_string(),
+    );
+    let most = u128::MAX.to_string();
+    check(Type::Int128 { signed: false }, &u128::MAX.to_le_bytes(), &most, &format!("\"{most}\""));
+}
+
+/// As gcc lays `-2.5L`, `0.0L`, infinity and NaN out.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn long_doubles() {
+    let long_double = |mantissa: u64, head: u16| {
+        let bytes: Vec<u8> = mantissa.to_le_bytes().into_iter().chain(head.to_le_bytes()).chain([0; 6]).collect();
+        value(Type::Float { bytes: 16 }, &bytes)
+    };
+    let both = |text: &str, json: &str| (text.to_owned(), json.to_owned());
+    assert_eq!(long_double(0xa000_0000_0000_0000, 0xc000), both("-2.500000", "-2.5"));
+    assert_eq!(long_double(0, 0), both("0.000000", "0.0"));
+    assert_eq!(long_double(1 << 63, 0x7fff), both("inf", "null"));
+    assert_eq!(long_double(0xc000_0000_0000_0000, 0xffff), both("-nan", "null"));
+    // Beyond a `double`.
+    assert_eq!(long_double(1 << 63, 0x7000), both("inf", "null"));
+    assert_eq!(long_double(1 << 63, 1), both("0.000000", "0.0"));
+}
+
+#[test]
 fn strings_and_bytes() {
     check(Type::String { cap: 8 }, b"abc\0zzz\0", "abc", "\"abc\"");
     check(Type::String { cap: 8 }, b"a\"\\\t\x01\xff", "a\"\\\t\x01\u{fffd}", "\"a\\\"\\\\\\t\\u0001\u{fffd}\"");
@@ -313,6 +351,8 @@ fn bytes_that_are_too_short_print_what_is_there() {
         Type::Buffer { cap: 16 },
         Type::Inet,
         Type::Mac,
+        Type::Float { bytes: 16 },
+        Type::Int128 { signed: true },
         Type::kptr(Type::Void),
         array(Type::U32, 2),
         struct_type(),

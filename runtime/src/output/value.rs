@@ -3,6 +3,7 @@
 //! read as if zeros followed, indexes that lead nowhere print nothing.
 
 use super::MapSource;
+use super::float;
 use super::names::{self, Cgroups, Processes, Users};
 use super::number::{self, Int};
 use super::quantiles;
@@ -78,6 +79,12 @@ pub fn integer(ty: &Type, bytes: &[u8]) -> Option<Int> {
         _ => return None,
     };
     Some(int)
+}
+
+/// An integer of 16 bytes, in decimal.
+pub fn wide(bytes: &[u8], signed: bool) -> String {
+    let value = u128::from(word(bytes, 8, 8)) << 64 | u128::from(word(bytes, 0, 8));
+    if signed { (value as i128).to_string() } else { value.to_string() }
 }
 
 /// A number of that many bits.
@@ -217,6 +224,8 @@ impl<'a> Scope<'a> {
                     number::decimal(out, n.divided(div));
                 }
             }
+            Type::Float { bytes: size } => float::text(out, bytes, *size),
+            Type::Int128 { signed } => out.extend_from_slice(wide(bytes, *signed).as_bytes()),
             Type::Enum { name, .. } => self.enumerator(out, name, ty, bytes),
             Type::String { cap } => {
                 let text = string(data);

@@ -66,7 +66,7 @@ impl Facts {
             // `char` is unsigned in kernels since 6.2; scripts expect C's usual.
             Raw::Int(int) if int.size() == 1 && name(int) == "char" => Type::I8,
             Raw::Int(int) => integer(int.size(), int.is_signed()),
-            Raw::Float(float) => integer(float.size(), false),
+            Raw::Float(float) => Type::float(float.size() as u64).unwrap_or_else(|| integer(float.size(), false)),
             Raw::Enum(e) => {
                 let signed = if self.knows_signs(object) { e.is_signed() } else { true };
                 let first = || e.members.first().map(|m| name(m));
@@ -107,7 +107,7 @@ impl Facts {
             Raw::Fwd(fwd) => {
                 let name = name(fwd);
                 let (keyword, kind) = if fwd.is_union() { ("union", Kind::Union) } else { ("struct", Kind::Struct) };
-                // Only vmlinux is searched: opening modules for a pointer's target costs more than it gives.
+                // Modules are searched when a member is asked for: opening them for each pointer costs more than it gives.
                 match self.find_in(0, &name, &[kind]) {
                     Ok(Some(full)) if full != bare.at => self.convert_at(full, depth + 1),
                     _ => record(keyword, name, bare, 0),
@@ -124,7 +124,20 @@ impl Facts {
 
     /// See [`rtrace_lang::kernel::Kernel::member`].
     pub fn member(&self, id: TypeId, name: &str) -> Option<Member> {
-        self.member_at(At::from_handle(id), name, 0, 0)
+        self.member_at(self.defined(At::from_handle(id)), name, 0, 0)
+    }
+
+    /// The definition of a record that is only declared in its object: that of a module, first of those that were asked
+    /// about before.
+    fn defined(&self, at: At) -> At {
+        let Some((here, raw)) = self.get(at) else { return at };
+        let Raw::Fwd(fwd) = &*raw else { return at };
+        let name = fwd.get_name_offset().map(|o| self.string(here.object, o)).unwrap_or_default();
+        let kind = if fwd.is_union() { Kind::Union } else { Kind::Struct };
+        let opened = self.modules.borrow().len() as u32;
+        let of_module = |n: &u32| self.object(*n).is_ok_and(|o| !o.of_program);
+        let known = (1..=opened).filter(of_module).find_map(|n| self.find_in(n, &name, &[kind]).ok().flatten());
+        known.or_else(|| self.find(&name, &[kind]).ok().flatten()).unwrap_or(at)
     }
 
     fn member_at(&self, record: At, name: &str, base: u32, depth: u32) -> Option<Member> {
@@ -190,7 +203,7 @@ impl Facts {
 
     /// See [`rtrace_lang::kernel::Kernel::members`].
     pub fn members(&self, id: TypeId) -> Vec<Member> {
-        let Some((at, raw)) = self.get(At::from_handle(id)) else { return Vec::new() };
+        let Some((at, raw)) = self.get(self.defined(At::from_handle(id))) else { return Vec::new() };
         match &*raw {
             Raw::Struct(s) | Raw::Union(s) => s.members.iter().map(|m| self.make_member(at, m, 0)).collect(),
             _ => Vec::new(),
@@ -268,23 +281,18 @@ impl Facts {
     }
 }
 
-/// Integers wider than registers are arrays of words: nothing computes with them.
+/// Other integers wider than registers are arrays of words: nothing computes with them.
 fn integer(bytes: usize, signed: bool) -> Type {
     match bytes {
         1 | 2 | 4 | 8 => Type::Int { bits: bytes as u8 * 8, signed },
+        16 => Type::Int128 { signed },
         _ if bytes.is_multiple_of(8) => Type::Array { elem: Box::new(Type::U64), len: bytes as u32 / 8 },
         _ => Type::Array { elem: Box::new(Type::U8), len: bytes as u32 },
     }
 }
 
 /// An enum; one without a name goes by that of its typedef or of its first enumerator.
-fn enumeration(
-    name: String,
-    first: impl FnOnce() -> Option<String>,
-    bare: &Bare,
-    bytes: usize,
-    signed: bool,
-) -> Type {
+fn enumeration(name: String, first: impl FnOnce() -> Option<String>, bare: &Bare, bytes: usize, signed: bool) -> Type {
     let named = Some(name).filter(|n| !n.is_empty()).or_else(|| bare.typedef.clone());
     let name = named.or_else(|| Some(unnamed_enum(&first()?))).unwrap_or_default();
     match (name.is_empty(), bytes) {

@@ -60,13 +60,13 @@ impl Types {
         }
         let size = number(&die, dw::DW_AT_byte_size).unwrap_or(0);
         match die.tag() {
-            dw::DW_TAG_base_type => base(&die, size),
+            dw::DW_TAG_base_type => base(&die, size, debug.name(at).as_deref()),
             dw::DW_TAG_pointer_type | dw::DW_TAG_reference_type | dw::DW_TAG_rvalue_reference_type => {
                 let to = self.converted(debug, debug.type_of(at), depth + 1);
                 Type::Ptr { to: Box::new(to), space: Space::User }
             }
             dw::DW_TAG_enumeration_type => {
-                let under = bare(debug, debug.type_of(at)).map(|(_, d)| base(&d, size));
+                let under = bare(debug, debug.type_of(at)).map(|(_, d)| base(&d, size, None));
                 under.unwrap_or(Type::Int { bits: bits(size), signed: false })
             }
             dw::DW_TAG_structure_type | dw::DW_TAG_class_type | dw::DW_TAG_union_type => {
@@ -223,15 +223,21 @@ fn bits(bytes: u64) -> u8 {
     }
 }
 
-/// A number; what is none that BPF can compute with is its bytes.
-fn base(die: &Die, size: u64) -> Type {
+/// A number; what C has no such type for is its bytes.
+fn base(die: &Die, size: u64, name: Option<&str>) -> Type {
     let signed = match encoding(die) {
+        // Of 16 bytes there are several: `_Float128` is another format than `long double`.
+        Some(dw::DW_ATE_float) if size < 16 || name == Some("long double") => match Type::float(size) {
+            Some(float) => return float,
+            None => return Type::Array { elem: Box::new(Type::U8), len: size as u32 },
+        },
         Some(dw::DW_ATE_signed | dw::DW_ATE_signed_char) => true,
         Some(dw::DW_ATE_unsigned | dw::DW_ATE_unsigned_char | dw::DW_ATE_boolean | dw::DW_ATE_UTF) => false,
         _ => return Type::Array { elem: Box::new(Type::U8), len: size as u32 },
     };
     match size {
         1 | 2 | 4 | 8 => Type::Int { bits: bits(size), signed },
+        16 => Type::Int128 { signed },
         _ => Type::Array { elem: Box::new(Type::U8), len: size as u32 },
     }
 }
