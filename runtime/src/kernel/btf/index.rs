@@ -147,7 +147,7 @@ impl Index {
 
     /// The offset that types name `name` by, if this object's own strings have it. BTF strings are
     /// unique, each after the NUL of the one before it.
-    fn string_offset(&self, name: &str) -> Option<u32> {
+    pub fn string_offset(&self, name: &str) -> Option<u32> {
         let mut needle = Vec::with_capacity(name.len() + 2);
         needle.push(0);
         needle.extend_from_slice(name.as_bytes());

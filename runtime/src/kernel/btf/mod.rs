@@ -171,11 +171,15 @@ impl Facts {
         names
     }
 
-    /// The modules whose strings hold `name`: the others are read but not parsed.
+    /// The modules that hold `name`: the others are read but not parsed. What vmlinux has among its strings, as of a
+    /// structure that it only declares, modules do not repeat: they use its offset there.
     fn modules_with(&self, name: &str) -> Result<Vec<u32>, KernelError> {
         let mut needle = vec![0];
         needle.extend_from_slice(name.as_bytes());
         needle.push(0);
+        if let Some(offset) = self.vmlinux()?.index.string_offset(name) {
+            needle = offset.to_ne_bytes().to_vec();
+        }
         let mut found = Vec::new();
         for module in self.module_names() {
             if let Ok(bytes) = std::fs::read(Path::new(MODULES).join(&module))
