@@ -215,7 +215,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 let result = self.read_str(to.ptr, self.ir.int(i64::from(*cap)), from, Space::Kernel);
                 Ok((self.str_len(result, *cap), zero))
             }
-            (_, Type::Buffer { cap }) => {
+            (_, Type::Buffer { cap } | Type::List { cap, .. }) => {
                 let from = self.place(e)?;
                 let len = self.ir.bound(self.ir.load(from.ptr, 4, from.align, false), *cap);
                 let data = self.ir.ptr_to_int(self.at(from, 4).ptr);

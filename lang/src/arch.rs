@@ -8,6 +8,12 @@ pub enum Arch {
     Aarch64,
 }
 
+/// The registers of `struct pt_regs` on x86, in their order.
+const X86: [&str; 21] = [
+    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di", "orig_ax", "ip",
+    "cs", "flags", "sp", "ss",
+];
+
 impl Arch {
     /// The processor that this program was built for.
     pub const HOST: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
@@ -47,6 +53,16 @@ impl Arch {
         }
     }
 
+    /// Offset of word `n` (from 0) of what Go passes in integer registers; `None` behind the last (Go's
+    /// src/cmd/compile/abi-internal.md).
+    pub fn go_argument(self, n: u32) -> Option<u32> {
+        match self {
+            // ax, bx, cx, di, si, r8, r9, r10, r11
+            Arch::X86_64 => [80u32, 40, 88, 112, 104, 72, 64, 56, 48].get(n as usize).copied(),
+            Arch::Aarch64 => (n < 16).then_some(n * 8),
+        }
+    }
+
     pub fn stack_pointer(self) -> u32 {
         match self {
             Arch::X86_64 => 152,
@@ -68,17 +84,22 @@ impl Arch {
         }
     }
 
+    /// The name of the register at an offset, where [`Arch::register`] knows it.
+    pub fn register_name(self, offset: u32) -> Option<String> {
+        let n = (offset / 8) as usize;
+        match self {
+            Arch::X86_64 => X86.get(n).map(|&name| name.to_owned()),
+            Arch::Aarch64 => (n < 31).then(|| format!("r{n}")),
+        }
+    }
+
     /// Offset of a register by name, for `reg("ip")`.
     pub fn register(self, name: &str) -> Option<u32> {
         match self {
             Arch::X86_64 => {
-                let names = [
-                    "r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di",
-                    "orig_ax", "ip", "cs", "flags", "sp", "ss",
-                ];
                 // The name that other processors have for it.
                 let name = if name == "pc" { "ip" } else { name };
-                names.iter().position(|n| *n == name).map(|i| i as u32 * 8)
+                X86.iter().position(|n| *n == name).map(|i| i as u32 * 8)
             }
             Arch::Aarch64 => match name {
                 "sp" => Some(248),

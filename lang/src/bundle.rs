@@ -477,7 +477,9 @@ impl EventLayout {
         let mut fields = Vec::with_capacity(types.len());
         for ty in types {
             let var_max = match ty {
-                Type::String { cap } | Type::Buffer { cap } if *cap > Self::FIXED_LIMIT => *cap,
+                Type::String { cap } | Type::Buffer { cap } | Type::List { cap, .. } if *cap > Self::FIXED_LIMIT => {
+                    *cap
+                }
                 Type::Stack(s) if !s.stored => s.bytes(),
                 _ => 0,
             };

@@ -408,6 +408,7 @@ fn type_text(ty: &Type) -> String {
         },
         Type::Tuple(list) => format!("({})", list.iter().map(type_text).collect::<Vec<_>>().join(", ")),
         Type::Array { elem, len } => format!("{}[{len}]", type_text(elem)),
+        Type::List { elem, .. } => format!("{}[]", type_text(elem)),
         Type::Stack(s) => {
             let mode = match s.mode {
                 StackMode::Bpftrace => "",

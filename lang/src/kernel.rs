@@ -211,6 +211,17 @@ pub struct UserSymbol {
     /// Offset in the file: where a uprobe goes.
     pub file_offset: u64,
     pub size: u64,
+    /// It is not the function, but what chooses one when a program starts (IFUNC).
+    pub chooses: bool,
+}
+
+/// How a function of Go takes its arguments, and gives its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoAbi {
+    /// In registers of Go's own choice (`ABIInternal`), the rest on the stack.
+    Registers,
+    /// All on the stack (`ABI0`): what is written in assembly, and everything before Go 1.17.
+    Stack,
 }
 
 /// Where a parameter or variable is at some instruction. Registers are offsets in `struct pt_regs`.
@@ -228,8 +239,18 @@ pub enum Place {
         plus: i64,
     },
     Constant(i64),
+    /// In several places: which bytes of it are where, in their order.
+    Parts(Vec<Part>),
     /// Nowhere that can be read; why, in words.
     Unknown(String),
+}
+
+/// Bytes of a value that lies in several places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub offset: u32,
+    pub size: u32,
+    pub place: Place,
 }
 
 /// A parameter of a user function.
@@ -381,6 +402,18 @@ pub trait Kernel {
         _address: u64,
     ) -> Result<Option<(u64, u64)>, KernelError> {
         Ok(None)
+    }
+    /// Where the instructions begin with which a function returns.
+    fn returns(&self, _path: &str, _function: &UserSymbol) -> Vec<u64> {
+        Vec::new()
+    }
+    /// A symbol as the sources write it (demangled), where that differs.
+    fn source_name(&self, _symbol: &str) -> Option<String> {
+        None
+    }
+    /// Whether a function of an executable is Go's, and of which kind.
+    fn go_abi(&self, _path: &str, _function: &UserSymbol) -> Option<GoAbi> {
+        None
     }
     /// Whether the symbol table was taken out of an executable, and is not to be found apart from it.
     fn is_stripped(&self, _path: &str) -> bool {

@@ -255,7 +255,7 @@ fn walk<'t>(ty: &'t Type, f: &mut impl FnMut(&'t Type)) {
     match ty {
         Type::Tuple(list) => list.iter().for_each(|t| walk(t, f)),
         Type::NamedTuple(list) => list.iter().for_each(|(_, t)| walk(t, f)),
-        Type::Array { elem, .. } => walk(elem, f),
+        Type::Array { elem, .. } | Type::List { elem, .. } => walk(elem, f),
         _ => {}
     }
 }

@@ -9,7 +9,7 @@ use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
 use crate::kernel::{
-    BpfFunction, BpfName, Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind,
+    BpfFunction, BpfName, Feature, Function, FunctionName, GoAbi, Kernel, KernelError, Member, Tracepoint, TypeKind,
     UsdtProbe, UserFunction, UserObject, UserSymbol, Version, network_size_of,
 };
 use crate::source::Span;
@@ -417,6 +417,18 @@ impl Kernel for WithScript<'_> {
 
     fn iterators(&self) -> std::result::Result<Vec<String>, KernelError> {
         self.kernel.iterators()
+    }
+
+    fn returns(&self, path: &str, function: &UserSymbol) -> Vec<u64> {
+        self.kernel.returns(path, function)
+    }
+
+    fn source_name(&self, symbol: &str) -> Option<String> {
+        self.kernel.source_name(symbol)
+    }
+
+    fn go_abi(&self, path: &str, function: &UserSymbol) -> Option<GoAbi> {
+        self.kernel.go_abi(path, function)
     }
 
     fn executables(&self, pattern: &str) -> std::result::Result<Vec<String>, KernelError> {

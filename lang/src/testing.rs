@@ -198,6 +198,7 @@ impl Recorded {
                     address: number(address)?,
                     file_offset: number(offset)?,
                     size: number(size)?,
+                    chooses: false,
                 }),
                 ["usdt", provider, name, "at", offset, "semaphore", semaphore, arguments @ ..] => {
                     let (path, _) = self.programs.last()?;

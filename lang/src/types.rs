@@ -58,6 +58,11 @@ pub enum Type {
     Buffer {
         cap: u32,
     },
+    /// As many elements as there are: `u32` bytes of them, then `cap` bytes.
+    List {
+        elem: Box<Type>,
+        cap: u32,
+    },
     /// An IPv4 or IPv6 address: `u32` family (2 or 10), then 16 bytes, zero-padded.
     Inet,
     /// A link-layer address of 6 bytes.
@@ -250,6 +255,7 @@ impl Type {
         match self {
             Type::Ptr { to, .. } => Type::Ptr { to: Box::new(to.in_space(space)), space },
             Type::Array { elem, len } => Type::Array { elem: Box::new(elem.in_space(space)), len: *len },
+            Type::List { elem, cap } => Type::List { elem: Box::new(elem.in_space(space)), cap: *cap },
             other => other.clone(),
         }
     }
@@ -295,7 +301,7 @@ impl Type {
             Type::Bool => 1,
             Type::Int { bits, .. } | Type::Enum { bits, .. } => u32::from(*bits) / 8,
             Type::String { cap } => *cap,
-            Type::Buffer { cap } => cap.saturating_add(4),
+            Type::Buffer { cap } | Type::List { cap, .. } => cap.saturating_add(4),
             Type::Inet => 20,
             Type::Mac => 6,
             Type::Float { bytes } => u32::from(*bytes),
@@ -325,7 +331,7 @@ impl Type {
             Type::Int { .. } | Type::Enum { .. } => self.size().max(1),
             // No more than BPF aligns its memory to; C aligns the larger ones to 16.
             Type::Float { bytes } => u32::from(*bytes).clamp(1, 8),
-            Type::Buffer { .. } | Type::Inet | Type::Username => 4,
+            Type::Buffer { .. } | Type::List { .. } | Type::Inet | Type::Username => 4,
             Type::Array { elem, .. } => elem.align(),
             // Not through `elements`: each level would ask the one below for sizes, too.
             Type::Tuple(list) => list.iter().map(Type::align).max().unwrap_or(1),
@@ -398,6 +404,7 @@ impl std::fmt::Display for Type {
             Type::Enum { name, .. } => write!(f, "enum {name}"),
             Type::String { cap } => write!(f, "string[{cap}]"),
             Type::Buffer { cap } => write!(f, "buffer[{cap}]"),
+            Type::List { elem, .. } => write!(f, "{elem}[]"),
             Type::Inet => f.write_str("inet"),
             Type::Mac => f.write_str("macaddr"),
             Type::Ptr { to, .. } => match **to {

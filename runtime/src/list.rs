@@ -5,6 +5,7 @@
 //! written as they come where they come sorted; nothing is allocated for a line, as there are about 45,000 kernel
 //! functions.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 
 use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
@@ -442,23 +443,24 @@ impl Lister<'_> {
                 Err(_) if is_glob(file) => continue,
                 other => other?,
             };
-            let mut lines = Lines::default();
+            // As it is written in the sources, in quotes, where a language is named or the pattern means such names: an
+            // attach point that a script can have.
+            let names = Glob::new(name);
+            let by_symbol =
+                language.is_none() && symbols.iter().any(|s| s.name == name || names.matches(s.name.as_bytes()));
+            let mut lines = BTreeMap::new();
             for symbol in &symbols {
-                lines.push(&[path.as_bytes(), symbol.name.as_bytes()]);
+                let source = if by_symbol { None } else { demangled(&symbol.name) };
+                let shown = source.map_or_else(|| symbol.name.clone(), |full| format!("\"{full}\""));
+                let line = match language {
+                    Some(language) => format!("{path}:{language}:{shown}"),
+                    None => format!("{path}:{shown}"),
+                };
+                lines.entry(line).or_insert(symbol);
             }
-            for line in lines.sorted() {
-                let name = line.get(path.len() + 1..).unwrap_or_default();
-                match &language {
-                    Some(language) => {
-                        // As it is written in the source, in quotes: an attach point that a script can have.
-                        let text = String::from_utf8_lossy(name);
-                        let shown = demangled(&text).map_or_else(|| text.to_string(), |full| format!("\"{full}\""));
-                        self.line(kind, format!("{path}:{language}:{shown}").as_bytes())?;
-                    }
-                    None => self.line(kind, line)?,
-                }
+            for (line, s) in lines {
+                self.line(kind, line.as_bytes())?;
                 if self.verbose
-                    && let Some(s) = symbols.iter().find(|s| s.name.as_bytes() == name)
                     // Those whose debug information is out of reach are listed without.
                     && let Ok(Some(f)) = self.kernel.user_function(&path, s.file_offset, &s.name)
                 {

@@ -82,7 +82,7 @@ fn within(ty: &Type, what: &dyn Fn(&Type) -> bool) -> bool {
         || match ty {
             Type::Tuple(list) => list.iter().any(|t| within(t, what)),
             Type::NamedTuple(list) => list.iter().any(|(_, t)| within(t, what)),
-            Type::Array { elem, .. } => within(elem, what),
+            Type::Array { elem, .. } | Type::List { elem, .. } => within(elem, what),
             _ => false,
         }
 }

@@ -27,6 +27,9 @@ const LONG_NAP: i32 = 4;
 const BUSY: usize = 16;
 /// How often the counter of lost events is read.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often at least new mappings of processes are looked at: files that only a process can reach are out of reach
+/// when it has ended.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Objects that an iterator goes over between two readings of the event buffer.
 const OBJECTS: usize = 64;
 
@@ -292,6 +295,7 @@ impl Session<'_> {
             add(&all, fd, token::EVENTS)?;
         }
 
+        let look = (!self.sink.watched().is_empty()).then_some(LOOK_INTERVAL);
         let mut nap = NAP;
         let mut count = 0;
         while self.exit.is_none() {
@@ -300,7 +304,7 @@ impl Session<'_> {
             } else if count >= BUSY {
                 control.wait(nap)
             } else {
-                let others = [self.tables.as_ref().map(Tables::wait), self.loaded.maps.stacks_wait()];
+                let others = [self.tables.as_ref().map(Tables::wait), self.loaded.maps.stacks_wait(), look];
                 let wait = others.into_iter().flatten().fold(LOSS_INTERVAL, Duration::min);
                 all.wait(wait.as_millis() as i32)
             };

@@ -370,7 +370,8 @@ def programs() -> str:
             with open(source) as f:
                 commands = re.findall(r"^// BUILD (.+)$", f.read(), re.M)
             for command in commands:
-                done = subprocess.run(["bash", "-ec", command], cwd=scratch, env={**os.environ, "SRC": source})
+                done = subprocess.run(["bash", "-ec", command], cwd=scratch, env={**os.environ, "SRC": source},
+                                      stdin=subprocess.DEVNULL)
                 if done.returncode != 0:
                     sys.exit(f"{source}: `{command}` failed; scripts/setup installs what it needs")
         os.chmod(scratch, 0o755)

@@ -78,7 +78,9 @@ fn str_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
 
 fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
-    let (Some(arg), Type::Buffer { cap }) = (call.arg(0), &call.expr.ty) else { return l.unexpected("`buf`") };
+    let (Some(arg), Type::Buffer { cap } | Type::List { cap, .. }) = (call.arg(0), &call.expr.ty) else {
+        return l.unexpected("`buf`");
+    };
     let (from, space) = source(l, arg)?;
     let len = limited(l, call.arg(1), *cap)?;
     let data = l.at(to, 4);

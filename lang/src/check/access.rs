@@ -171,7 +171,7 @@ impl Checker<'_> {
 
     /// `base[index]`
     pub(crate) fn index(&mut self, base: &ast::Expr, index: &ast::Expr, span: Span) -> Result<Expr> {
-        let base = self.expr(base).map(characters)?;
+        let base = elements(self.expr(base).map(characters)?);
         let index = self.expr(index)?;
         let (elem, len) = match &base.ty {
             Type::Array { elem, len } => ((**elem).clone(), Some(*len)),
@@ -367,6 +367,13 @@ pub(crate) fn decayed(e: Expr) -> Expr {
         }
         (kind, ty) => Expr { kind, ty, span: e.span },
     }
+}
+
+/// The elements of a list as an array of the largest size, which is zero behind them.
+fn elements(e: Expr) -> Expr {
+    let Type::List { elem, cap } = &e.ty else { return e };
+    let ty = Type::Array { elem: elem.clone(), len: cap / elem.size().max(1) };
+    Expr { span: e.span, ty, kind: ExprKind::Part { base: Box::new(e), offset: 4, bits: None } }
 }
 
 /// Byte offset of a member, and how to take a bit-field out of the bytes there.

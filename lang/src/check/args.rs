@@ -14,7 +14,15 @@ use crate::types::{Space, Type};
 impl Context {
     /// Whether addresses in it are the traced program's.
     pub(crate) fn is_user(&self) -> bool {
-        matches!(self, Context::UserEntry | Context::UserReturn | Context::Usdt(_))
+        matches!(self, Context::UserEntry { .. } | Context::UserReturn | Context::Usdt(_))
+    }
+
+    /// Whether `arg0` lies in the same place in both.
+    pub(super) fn takes_arguments_as(&self, other: &Context) -> bool {
+        match (self, other) {
+            (Context::UserEntry { go }, Context::UserEntry { go: other }) => go == other,
+            _ => true,
+        }
     }
 }
 
@@ -67,7 +75,7 @@ impl Checker<'_> {
                 "a kretprobe has no arguments: they are gone when the function returns",
             )
             .help(format!("fexit:{function} has both the arguments and the return value"))),
-            Context::UserEntry | Context::UserReturn => self.user_argument(name, span),
+            Context::UserEntry { .. } | Context::UserReturn => self.user_argument(name, span),
             Context::Usdt(_) => {
                 Err(Diagnostic::error(Code::UnknownField, span, "the arguments of static probes have no names")
                     .help(format!("use arg0, arg1, …; rtrace -lv '{}' lists them", self.probe.name)))
@@ -105,7 +113,7 @@ impl Checker<'_> {
                 .function(&function, module.as_deref())
                 .map_err(|e| no_facts(e, span))?
                 .map(|f| parameters(&f)),
-            Context::UserEntry => Some(self.user_function(span)?.params.into_iter().map(|p| p.name).collect()),
+            Context::UserEntry { .. } => Some(self.user_function(span)?.params.into_iter().map(|p| p.name).collect()),
             _ => None,
         };
         let Some(names) = names else {
@@ -182,7 +190,8 @@ impl Checker<'_> {
     /// `argN`
     pub(crate) fn numbered_argument(&mut self, n: u32, span: Span) -> Result<Expr> {
         match self.probe.context.clone() {
-            Context::KernelEntry { .. } | Context::UserEntry => Ok(self.register_argument(n, span)),
+            Context::UserEntry { go: Some(abi) } => self.go_argument(abi, n, span),
+            Context::KernelEntry { .. } | Context::UserEntry { go: None } => Ok(self.register_argument(n, span)),
             Context::Usdt(probe) => self.usdt_argument(&probe, n, span),
             Context::RawTracepoint(function) => match function.is_some_and(|f| is_refused(&f, n as usize)) {
                 true => Ok(in_context(n * 8, Type::U64, span)),
@@ -329,7 +338,7 @@ impl Checker<'_> {
             self.probe.context,
             Context::KernelEntry { .. }
                 | Context::KernelReturn { .. }
-                | Context::UserEntry
+                | Context::UserEntry { .. }
                 | Context::UserReturn
                 | Context::Usdt(_)
         ) {

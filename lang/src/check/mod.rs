@@ -628,6 +628,7 @@ impl Draft<'_> {
                 && t.multi == other.multi
                 && kind_of(&t.target) == kind_of(&other.target)
                 && !t.target.is_special()
+                && t.context.takes_arguments_as(&other.context)
         })
     }
 }

@@ -99,7 +99,7 @@ fn base_name(ty: &Type) -> String {
         Type::String { .. } => "string".into(),
         Type::Buffer { .. } => "buffer".into(),
         Type::Ptr { .. } => "pointer".into(),
-        Type::Array { .. } => "array".into(),
+        Type::Array { .. } | Type::List { .. } => "array".into(),
         Type::Record(_) => "c_type".into(),
         Type::Tuple(_) => "tuple".into(),
         Type::NamedTuple(_) => "record".into(),

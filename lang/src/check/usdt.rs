@@ -1,6 +1,8 @@
 //! Arguments of static probes: the places that the probe's note names, as expressions.
 
 use super::Checker;
+use super::args::in_context;
+use super::expr::sized;
 use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -35,12 +37,23 @@ impl Checker<'_> {
         };
         let argument = usdt_argument::parse(text, self.options.arch).map_err(unreadable)?;
         let Argument { bytes, signed, operand } = argument;
-        let narrow = Type::Int { bits: bytes * 8, signed };
+        let is_number = usdt_argument::is_number(bytes);
+        // What is no number is its bytes.
+        let narrow = match is_number {
+            true => Type::Int { bits: (bytes * 8) as u8, signed },
+            false => Type::Array { elem: Box::new(Type::U8), len: bytes },
+        };
         let wide = if signed { Type::I64 } else { Type::U64 };
         let value = match operand {
+            Operand::Register { offset, high: false } if !is_number && bytes < 8 => {
+                return Ok(in_context(offset, narrow, span));
+            }
+            Operand::Constant(_) | Operand::Register { .. } if !is_number => {
+                return Err(unreadable(format!("it has {bytes} bytes, which no register has")));
+            }
             Operand::Constant(n) => {
                 // As many bits as the argument has.
-                let unused = 64 - u32::from(bytes) * 8;
+                let unused = 64 - bytes * 8;
                 let n = if signed { n << unused >> unused } else { ((n as u64) << unused >> unused) as i64 };
                 return Ok(Expr::int(n, wide, span));
             }
@@ -73,7 +86,7 @@ impl Checker<'_> {
                 }
             }
         };
-        Ok(convert(value, wide))
+        if is_number { Ok(convert(value, wide)) } else { sized(value) }
     }
 
     /// An address without its displacement.

@@ -2,13 +2,14 @@
 
 use super::Checker;
 use super::args::{in_context, narrow};
+use super::call::Call;
+use super::expr::tuple;
 use super::usdt::{arithmetic, load};
-use crate::arch::Arch;
 use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{Place, UserFunction, UserParameter};
-use crate::probes::no_facts;
+use crate::kernel::{GoAbi, Member, Part, Place, UserFunction, UserParameter};
+use crate::probes::{Context, no_facts};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
@@ -45,13 +46,85 @@ impl Checker<'_> {
         }
     }
 
+    /// `argN` of a function of Go: word `n` of those that are passed in integer registers.
+    pub(super) fn go_argument(&self, abi: GoAbi, n: u32, span: Span) -> Result<Expr> {
+        let word = |offset| Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span };
+        let name = &self.probe.function;
+        let error = |message: String| Diagnostic::error(Code::UnknownField, span, message);
+        match (abi, self.options.arch.go_argument(n)) {
+            (GoAbi::Registers, Some(offset)) => Ok(word(offset)),
+            (GoAbi::Registers, None) => {
+                let count = self.argument_registers().len();
+                Err(error(format!("there is no arg{n} here: Go passes {count} words in registers"))
+                    .note("what does not fit lies on the stack, as do arrays")
+                    .help("use args.NAME: the debug information of Go says where each argument is"))
+            }
+            (GoAbi::Stack, _) => {
+                // On both processors one word comes before them: the return address, or room for it.
+                Err(error(format!("arg{n} is not in a register: `{name}` takes its arguments on the stack"))
+                    .note("so does what is written in assembly for Go, and everything before Go 1.17")
+                    .help(format!("read the stack: *(uint64 *)(reg(\"sp\") + {})", 8 + 8 * n)))
+            }
+        }
+    }
+
     /// The registers that integer arguments may lie in, as a script writes them.
-    fn argument_registers(&self) -> String {
-        let names: &[&str] = match self.options.arch {
-            Arch::X86_64 => &["di", "si", "dx", "cx", "r8", "r9"],
-            Arch::Aarch64 => &["r0", "r1", "r2", "r3", "r4", "r5", "r6", "r7"],
-        };
-        names.iter().map(|n| format!("reg(\"{n}\")")).collect::<Vec<_>>().join(", ")
+    fn argument_registers(&self) -> Vec<String> {
+        let arch = self.options.arch;
+        let is_go = matches!(self.probe.context, Context::UserEntry { go: Some(_) });
+        let offsets = (0..).map_while(|n| if is_go { arch.go_argument(n) } else { arch.argument(n) });
+        offsets.filter_map(|offset| Some(format!("reg(\"{}\")", arch.register_name(offset)?))).collect()
+    }
+
+    /// Text, or a list: what Go and Rust hand over as an address and a length.
+    fn sequence(&self, place: &Place, ty: &Type, span: Span) -> Option<Expr> {
+        let Type::Record(record) = ty else { return None };
+        // No type of C has such a name.
+        let is_text = matches!(record.name.as_str(), "string" | "&str" | "&mut str");
+        let is_list = ["[]", "&[", "&mut ["].iter().any(|start| record.name.starts_with(start));
+        let members = self.kernel.members(record.id);
+        let [start, count, ..] = members.as_slice() else { return None };
+        let (Type::Ptr { to, .. }, true) = (&start.ty, is_text || is_list) else { return None };
+        let word = |m: &Member| word_at(place, m.bit_offset / 8, span);
+        let address = Expr { kind: ExprKind::Convert(Box::new(word(start)?)), ty: start.ty.clone(), span };
+        let count = word(count)?;
+        let number = |n| Expr::int(n, Type::U64, span);
+        if is_text {
+            // The length that `str` is given counts a NUL.
+            let length = arithmetic(BinOp::Add, count, number(1));
+            return Some(
+                Call::bare("str", span)?
+                    .lowered(vec![address, length], Type::String { cap: self.options.string_cap() }),
+            );
+        }
+        let size = to.size();
+        let cap = (self.options.max_strlen.saturating_sub(4).checked_div(size)?).max(1).checked_mul(size)?;
+        let length = arithmetic(BinOp::Mul, count, number(i64::from(size)));
+        Some(Call::bare("buf", span)?.lowered(vec![address, length], Type::List { elem: to.clone(), cap }))
+    }
+
+    /// A value that lies in several places, all of whose members are known.
+    fn assembled(&self, parts: &[Part], ty: Type, span: Span) -> Option<Expr> {
+        if !self.covers(parts, &ty, 0) {
+            return None;
+        }
+        let values: Vec<Expr> = parts.iter().map(|p| part(p, span)).collect::<Option<_>>()?;
+        let whole = tuple(values, span);
+        let in_place = whole.ty.elements().zip(parts).all(|((offset, _), part)| offset == part.offset);
+        (in_place && whole.ty.size() >= ty.size()).then(|| Expr {
+            kind: ExprKind::Part { base: Box::new(whole), offset: 0, bits: None },
+            ty,
+            span,
+        })
+    }
+
+    /// Whether all bytes of a type at an offset are there, but for those between members.
+    fn covers(&self, parts: &[Part], ty: &Type, offset: u32) -> bool {
+        if let Type::Record(record) = ty {
+            let members = self.kernel.members(record.id);
+            return members.iter().all(|m| self.covers(parts, &m.ty, offset + m.bit_offset / 8));
+        }
+        (offset..offset + ty.size()).all(|at| parts.iter().any(|p| (p.offset..p.offset + p.size).contains(&at)))
     }
 
     fn user_parameter(&self, parameter: &UserParameter, span: Span) -> Result<Expr> {
@@ -67,7 +140,13 @@ impl Checker<'_> {
         if ty == Type::Void {
             return Err(unreadable(&format!("its type, `{}`, is none of the language", parameter.declared)));
         }
+        if let Some(value) = self.sequence(&parameter.place, &ty, span) {
+            return Ok(value);
+        }
         match &parameter.place {
+            Place::Parts(parts) => {
+                self.assembled(parts, ty, span).ok_or_else(|| unreadable("only a part of it is known"))
+            }
             // What fits its register lies there as in memory.
             Place::Register(offset) if !ty.is_scalar() => {
                 if sized > 8 {
@@ -83,9 +162,44 @@ impl Checker<'_> {
             }
             Place::Constant(value) if ty.is_scalar() => Ok(Expr::int(*value, ty, span)),
             Place::Sum { .. } | Place::Constant(_) => Err(unreadable("only a part of it is known")),
-            Place::Unknown(why) => {
-                Err(unreadable(why).help(format!("registers can be read as they are: {}", self.argument_registers())))
-            }
+            Place::Unknown(why) => Err(unreadable(why)
+                .help(format!("registers can be read as they are: {}", self.argument_registers().join(", ")))),
         }
     }
+}
+
+/// The number at a place, as a word.
+fn word(place: &Place, span: Span) -> Option<Expr> {
+    let register = |offset| Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span };
+    match place {
+        Place::Register(offset) => Some(register(*offset)),
+        Place::Memory { base, displacement } => Some(load(register(*base), *displacement, Type::U64)),
+        Place::Sum { register: base, plus } => {
+            Some(arithmetic(BinOp::Add, register(*base), Expr::int(*plus, Type::U64, span)))
+        }
+        Place::Constant(value) => Some(Expr::int(*value, Type::U64, span)),
+        Place::Parts(_) | Place::Unknown(_) => None,
+    }
+}
+
+/// The word at an offset of a value that lies in memory or in several places.
+fn word_at(place: &Place, offset: u32, span: Span) -> Option<Expr> {
+    match place {
+        Place::Memory { base, displacement } => {
+            word(&Place::Memory { base: *base, displacement: displacement.wrapping_add(i64::from(offset)) }, span)
+        }
+        Place::Parts(parts) => word(&parts.iter().find(|p| p.offset == offset && p.size == 8)?.place, span),
+        _ => None,
+    }
+}
+
+/// A part as a number of its size.
+fn part(part: &Part, span: Span) -> Option<Expr> {
+    let bits = matches!(part.size, 1 | 2 | 4 | 8).then_some((part.size * 8) as u8)?;
+    let ty = Type::Int { bits, signed: false };
+    if let Place::Memory { base, displacement } = &part.place {
+        let register = Expr { kind: ExprKind::Ctx { offset: *base }, ty: Type::U64, span };
+        return Some(load(register, *displacement, ty));
+    }
+    Some(narrow(word(&part.place, span)?, ty))
 }

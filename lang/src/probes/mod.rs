@@ -8,8 +8,9 @@ use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{BpfFunction, Function, Kernel, KernelError, Tracepoint, UsdtProbe};
+use crate::kernel::{BpfFunction, Function, GoAbi, Kernel, KernelError, Tracepoint, UsdtProbe};
 use crate::source::Span;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 mod bpf_program;
@@ -86,6 +87,10 @@ pub struct Spec {
     pub unsafe_: bool,
     /// Functions of programs are looked up in debug information, too.
     pub dwarf: bool,
+    /// `func` is the name as the sources write it.
+    pub demangle: bool,
+    /// What is to be said though there are targets.
+    pub warnings: RefCell<Vec<Diagnostic>>,
 }
 
 /// One target that an attach point stands for.
@@ -116,7 +121,10 @@ pub enum Context {
         function: String,
         module: Option<String>,
     },
-    UserEntry,
+    /// Registers at an instruction of a program, of a function of Go perhaps.
+    UserEntry {
+        go: Option<GoAbi>,
+    },
     UserReturn,
     /// Registers at a static probe, which says where its arguments are.
     Usdt(Rc<UsdtProbe>),
@@ -160,7 +168,7 @@ pub fn a_probe(kind: &str) -> String {
 }
 
 /// Takes an attach point apart and finds its targets.
-pub fn resolve(text: &str, span: Span, options: &Options, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let mut parts = split(text);
     let word = if parts.is_empty() { String::new() } else { parts.remove(0) };
     let Some(kind) = find(&word) else {
@@ -181,8 +189,11 @@ pub fn resolve(text: &str, span: Span, options: &Options, kernel: &dyn Kernel) -
     };
     let max_probes = options.max_probes;
     let (unsafe_, dwarf) = (options.unsafe_, options.dwarf);
-    let spec = Spec { kind: kind.name, parts, span, max_probes, arch: options.arch, unsafe_, dwarf };
+    let (demangle, warnings) = (options.run.cpp_demangle, RefCell::default());
+    let spec =
+        Spec { kind: kind.name, parts, span, max_probes, arch: options.arch, unsafe_, dwarf, demangle, warnings };
     let found = (kind.resolve)(&spec, kernel)?;
+    options.warnings.append(&mut spec.warnings.into_inner());
     if found.len() > max_probes as usize {
         let message = format!("`{text}` matches {} targets; at most {max_probes} are attached at once", found.len());
         return Err(Diagnostic::error(Code::TooManyTargets, span, message)
@@ -224,6 +235,10 @@ pub fn split(text: &str) -> Vec<String> {
 }
 
 impl Spec {
+    fn warn(&self, warning: Box<Diagnostic>) {
+        self.warnings.borrow_mut().push(*warning);
+    }
+
     /// The error for a target of the wrong form.
     fn malformed(&self) -> Box<Diagnostic> {
         let (form, example) = find(self.kind).map_or(("", ""), |k| (k.form, k.example));

@@ -73,8 +73,13 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 let traceable = kernel.traceable_functions(module, function).unwrap_or_default();
                 if let Some(found) = traceable.first() {
                     let other = if ret { "kretprobe" } else { "kprobe" };
+                    // The compiler may have left copies only, with other arguments.
+                    let message = match undescribed(kernel, &found.name, found.module.as_deref()) {
+                        message if found.name == function => message,
+                        message => format!("of `{function}` the compiler left only `{}`, and {message}", found.name),
+                    };
                     return Err(spec
-                        .missing(undescribed(kernel, function, found.module.as_deref()))
+                        .missing(message)
                         .note(format!("{} needs to know the types of a function's arguments", spec.kind))
                         .help(format!("{other}:{function} can trace it")));
                 }

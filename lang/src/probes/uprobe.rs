@@ -73,6 +73,10 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             return Err(missing(spec, kernel, path, &place));
         }
         for s in symbols {
+            let go = kernel.go_abi(path, &s);
+            if ret && go.is_some() && !spec.unsafe_ {
+                return Err(returns_of_go(spec, kernel, path, &s));
+            }
             let shown = match &place {
                 Place::Line { file, line, column } => {
                     format!("{path}@{file}:{line}{}", column.map(|c| format!(":{c}")).unwrap_or_default())
@@ -84,12 +88,16 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                     format!("{path}:{language}{}{plus}", s.name)
                 }
             };
+            if s.chooses && !is_pattern(&s.name) {
+                spec.warn(resolver(spec, path, &s));
+            }
+            let source = if spec.demangle { kernel.source_name(&s.name) } else { None };
             found.push(Resolved {
                 prog_type: ProgType::Kprobe,
                 name: format!("{}:{shown}", spec.kind),
-                function: s.name.clone(),
+                function: source.unwrap_or_else(|| s.name.clone()),
                 target: Target::Uprobe { path: path.clone(), symbol: s.name, offset: s.file_offset, ret },
-                context: if ret { Context::UserReturn } else { Context::UserEntry },
+                context: if ret { Context::UserReturn } else { Context::UserEntry { go } },
                 multi: false,
             });
         }
@@ -214,7 +222,7 @@ fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Res
                 .help("with --unsafe it is attached nevertheless"));
         }
     };
-    Ok(vec![UserSymbol { name, address, file_offset, size: 0 }])
+    Ok(vec![UserSymbol { name, address, file_offset, size: 0, chooses: false }])
 }
 
 /// Refuses what is not the beginning of an instruction: the probe would change the instruction around it.
@@ -231,6 +239,38 @@ fn on_instruction(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserS
     Err(Diagnostic::error(Code::NoSuchTarget, spec.span, format!("{} is in the middle of an instruction", at(address)))
         .note("a probe there makes the program do something else; --unsafe attaches it nevertheless")
         .help(format!("instructions begin at {} and {}", at(before), at(after))))
+}
+
+/// Says that a probe is not on the function that was named.
+fn resolver(spec: &Spec, path: &str, function: &UserSymbol) -> Box<Diagnostic> {
+    let message = format!("`{}` of {path} is only called when a program starts", function.name);
+    Diagnostic::warning(Code::NoSuchTarget, spec.span, message)
+        .note("it chooses the function for the processor at hand (IFUNC), and which one that is cannot be told here")
+        .help(format!("rtrace -l 'uprobe:{path}:*{}*' may list the functions to choose from", function.name))
+}
+
+/// Refuses what may kill a program of Go, and says what to write instead.
+fn returns_of_go(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSymbol) -> Box<Diagnostic> {
+    let name = &function.name;
+    let error = spec
+        .missing(format!("`{name}` of {path} is written in Go: a return probe can crash the program"))
+        .note(
+            "a return probe replaces the return address on the stack; Go's runtime reads these addresses when it moves a \
+             stack that grows, and aborts at one that it does not know",
+        )
+        .note("with --unsafe it is attached nevertheless");
+    let name = if is_pattern(name) || name.contains('$') { format!("\"{name}\"") } else { name.clone() };
+    let returns = kernel.returns(path, function);
+    let points: Vec<String> =
+        returns.iter().map(|at| format!("uprobe:{path}:{name}+{}", at.wrapping_sub(function.address))).collect();
+    if points.is_empty() {
+        return error.help("probe the instructions with which it returns: objdump -d shows them");
+    }
+    let result = spec.arch.go_argument(0).and_then(|at| spec.arch.register_name(at)).unwrap_or_default();
+    error.help(format!(
+        "probe the instructions with which it returns; `reg(\"{result}\")` is then its first result: {}",
+        points.join(", ")
+    ))
 }
 
 fn missing(spec: &Spec, kernel: &dyn Kernel, path: &str, place: &Place<'_>) -> Box<Diagnostic> {

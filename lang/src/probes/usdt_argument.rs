@@ -7,8 +7,8 @@ use crate::arch::Arch;
 /// One argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Argument {
-    /// 1, 2, 4 or 8.
-    pub bytes: u8,
+    /// 1, 2, 4 or 8 of numbers; others are of structures.
+    pub bytes: u32,
     pub signed: bool,
     pub operand: Operand,
 }
@@ -64,12 +64,19 @@ pub fn types(text: &str) -> Vec<String> {
         "4f" => "float".to_owned(),
         "8f" => "double".to_owned(),
         size => match size.parse::<i32>() {
-            Ok(n) if n < 0 => format!("int{}", n.unsigned_abs() * 8),
-            Ok(n) => format!("uint{}", n * 8),
+            Ok(n) if is_number(n.unsigned_abs()) => {
+                format!("{}int{}", if n < 0 { "" } else { "u" }, n.unsigned_abs().saturating_mul(8))
+            }
+            Ok(n) => format!("uint8[{}]", n.unsigned_abs()),
             Err(_) => "uint64".to_owned(),
         },
     };
     split(text).into_iter().map(|argument| name(argument.split_once('@').map_or("", |(size, _)| size))).collect()
+}
+
+/// Whether an argument of so many bytes is a number.
+pub(crate) fn is_number(bytes: u32) -> bool {
+    matches!(bytes, 1 | 2 | 4 | 8)
 }
 
 /// Reads one argument; the error says what about it is not understood.
@@ -81,10 +88,10 @@ pub(crate) fn parse(text: &str, arch: Arch) -> Result<Argument, String> {
         return Err("it is a floating-point number, and BPF cannot compute with those".to_owned());
     }
     let size: i32 = size.trim().parse().map_err(|_| format!("its size `{size}` is no number"))?;
-    let bytes = match size.unsigned_abs() {
-        n @ (1 | 2 | 4 | 8) => n as u8,
-        n => return Err(format!("it has {n} bytes")),
-    };
+    let bytes = size.unsigned_abs();
+    if bytes == 0 {
+        return Err("it has no bytes".to_owned());
+    }
     let operand = operand.trim();
     let read = match arch {
         Arch::X86_64 => x86(operand),
@@ -286,7 +293,7 @@ mod tests {
 
     #[test]
     fn what_is_no_operand() {
-        for text in ["4@", "4@%", "4@%xyz", "4@(%rax", "4@()", "3@%eax", "x@%eax", "8f@%xmm0", "4@(%rax,%rbx,3)"] {
+        for text in ["4@", "4@%", "4@%xyz", "4@(%rax", "4@()", "0@%eax", "x@%eax", "8f@%xmm0", "4@(%rax,%rbx,3)"] {
             assert!(parse(text, Arch::X86_64).is_err(), "{text}");
         }
         for text in ["4@x99", "8@[q]", "8@[sp", "8@[x0, x1, lsl 9]", "8@[x0, x1, ror 2]"] {
@@ -297,6 +304,7 @@ mod tests {
     #[test]
     fn types_by_size() {
         assert_eq!(types("-4@%eax 8@$5 8f@%xmm0 %rdi 1@%al"), ["int32", "uint64", "double", "uint64", "uint8"]);
+        assert_eq!(types("12@(%rsp) -3@%eax"), ["uint8[12]", "uint8[3]"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::hurry::{self, Hurry};
 use super::{Link, Reason, multi};
+use crate::kernel::clones;
 use crate::kernel::functions::has_module;
 use crate::kernel::kcore::Memory;
 use crate::kernel::text;
@@ -246,16 +247,13 @@ pub(super) fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
 /// What the compiler made of a function that is not there by its own name: copies with fewer or fixed parameters, and
 /// parts of it. Names as the kernel takes them, with the module.
 fn variants(kallsyms: &[u8], function: &str, module: Option<&str>) -> Vec<String> {
-    const KINDS: [&[u8]; 5] = [b".isra.", b".constprop.", b".part.", b".llvm.", b".lto_priv."];
     let mut found = Vec::new();
     for line in kallsyms.split(|b| *b == b'\n') {
         let Ok(line) = std::str::from_utf8(line) else { continue };
         let mut words = line.split_ascii_whitespace();
         let (Some(_), Some("t" | "T"), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
         let of = words.next().map(|m| m.trim_matches(['[', ']']));
-        let rest = name.strip_prefix(function).map(str::as_bytes).unwrap_or_default();
-        let variant = KINDS.iter().any(|kind| rest.starts_with(kind)) && !name.contains(".cold");
-        if variant && module.is_none_or(|m| m == of.unwrap_or("vmlinux")) {
+        if clones::function(name) == Some(function) && module.is_none_or(|m| m == of.unwrap_or("vmlinux")) {
             found.push(of.map_or_else(|| name.to_owned(), |m| format!("{m}:{name}")));
         }
     }

@@ -17,6 +17,7 @@ use rtrace_lang::kernel::{FunctionName, KernelError};
 
 use super::btf;
 use super::cache::{Cache, Key};
+use super::clones;
 use super::ftrace;
 use super::glob::Glob;
 use super::renamed;
@@ -114,10 +115,13 @@ fn is_left_out(name: &[u8]) -> bool {
         })
 }
 
-/// The name that a copy of a function with fewer or fixed parameters has in the source.
+/// The name that a copy of a function has in the source.
 fn base_name(name: &[u8]) -> Option<&[u8]> {
-    let (base, rest) = name.split_at(memchr::memchr(b'.', name)?);
-    (rest.starts_with(b".isra.") || rest.starts_with(b".constprop.")).then_some(base)
+    // Most names have no end.
+    memchr::memchr(b'.', name)?;
+    let name = std::str::from_utf8(name).ok()?;
+    let base = clones::whole(name);
+    (base != name).then_some(base.as_bytes())
 }
 
 /// The list that all answers come from: lines `NAME` or `NAME\tMODULE`, sorted, as many of a name as there are
@@ -229,7 +233,8 @@ impl Functions {
         }))
     }
 
-    /// The functions that match, sorted; `module` is a pattern, with `vmlinux` for the kernel itself.
+    /// The functions that match, sorted; `module` is a pattern, with `vmlinux` for the kernel itself. A name that no
+    /// function has stands for the copies that the compiler left of it.
     pub fn matching(
         &self,
         sources: Sources<'_>,
@@ -238,15 +243,15 @@ impl Functions {
     ) -> Result<Vec<FunctionName>, KernelError> {
         let names = Glob::new(pattern);
         let modules = module.map(Glob::new);
-        let mut found = Vec::new();
+        let (mut found, mut copies) = (Vec::new(), Vec::new());
         for (name, module) in self.traceable(sources)? {
-            let base = || names.exact().is_none() && base_name(name).is_some_and(|base| names.matches(base));
-            if (names.matches(name) || base())
-                && modules.as_ref().is_none_or(|m| m.matches(module.unwrap_or(b"vmlinux")))
-            {
+            let is_it = names.matches(name);
+            let is_copy = || base_name(name).is_some_and(|base| names.matches(base));
+            if (is_it || is_copy()) && modules.as_ref().is_none_or(|m| m.matches(module.unwrap_or(b"vmlinux"))) {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                found.push(FunctionName { name: text(name), module: module.map(text) });
-                if names.exact().is_some() {
+                let list = if is_it || names.exact().is_none() { &mut found } else { &mut copies };
+                list.push(FunctionName { name: text(name), module: module.map(text) });
+                if is_it && names.exact().is_some() {
                     break;
                 }
             }
@@ -255,6 +260,9 @@ impl Functions {
             && let Some(name) = names.exact()
         {
             found.extend(self.in_kallsyms(name, modules.as_ref())?);
+            if found.is_empty() {
+                found = copies;
+            }
         }
         found.sort();
         found.dedup();
@@ -413,6 +421,7 @@ mod tests {
         assert_eq!(found(None, "s*"), [pair("same", None), pair("same", Some("aa"))]);
         assert_eq!(found(Some("dummy"), "*"), [pair("dummy_xmit", Some("dummy"))]);
         assert_eq!(found(None, "v*opy"), [pair("vfs_copy.isra.0", None)], "by the name in the source");
+        assert_eq!(found(None, "vfs_copy"), [pair("vfs_copy.isra.0", None)], "what is left of it");
         assert_eq!(found(Some("vmlinux"), "*m*"), [pair("same", None)]);
         assert_eq!(found(Some("aa"), "same"), [pair("same", Some("aa"))]);
         assert!(functions.shares_name(sources, "twice"));

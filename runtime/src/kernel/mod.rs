@@ -6,6 +6,7 @@
 
 mod btf;
 mod cache;
+pub(crate) mod clones;
 mod debug_file;
 mod demangle;
 mod dwarf;
@@ -13,10 +14,13 @@ mod features;
 mod ftrace;
 pub(crate) mod functions;
 mod glob;
+mod go;
 mod hash;
+mod indirect;
 mod instructions;
 pub(crate) mod kcore;
 mod mapped;
+pub(crate) mod mini;
 pub(crate) mod namespace;
 pub(crate) mod os;
 pub(crate) mod programs;
@@ -34,7 +38,7 @@ use std::rc::Rc;
 
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
-    BpfFunction, BpfName, Feature, Function, FunctionName, Kernel, KernelError, Member, Tracepoint, TypeKind,
+    BpfFunction, BpfName, Feature, Function, FunctionName, GoAbi, Kernel, KernelError, Member, Tracepoint, TypeKind,
     UsdtProbe, UserFunction, UserObject, UserSymbol, Version,
 };
 use rtrace_lang::types::{Type, TypeId};
@@ -56,6 +60,8 @@ pub struct LiveKernel {
     user_types: dwarf::Types,
     /// What was found there: types are inferred in rounds, each of which asks again.
     user_functions: RefCell<HashMap<(String, u64, String), Option<UserFunction>>>,
+    /// What programs of Go say of themselves, by path.
+    go: RefCell<HashMap<String, Option<go::Go>>>,
     named_types: RefCell<HashMap<(String, TypeKind, String), Option<Type>>>,
     /// The process that is traced, where it is only one.
     process: Option<u32>,
@@ -266,6 +272,21 @@ impl Kernel for LiveKernel {
 
     fn is_stripped(&self, path: &str) -> bool {
         user::is_stripped(path)
+    }
+
+    fn returns(&self, path: &str, function: &UserSymbol) -> Vec<u64> {
+        instructions::returns(path, function).unwrap_or_default()
+    }
+
+    fn source_name(&self, symbol: &str) -> Option<String> {
+        demangled(symbol)
+    }
+
+    fn go_abi(&self, path: &str, function: &UserSymbol) -> Option<GoAbi> {
+        let mut known = self.go.borrow_mut();
+        // What cannot be read, or is no ELF file, is none of Go's.
+        let go = known.entry(path.to_owned()).or_insert_with(|| go::Go::of(path).ok().flatten());
+        go.as_ref()?.abi(function)
     }
 
     fn user_function(&self, path: &str, offset: u64, name: &str) -> Result<Option<UserFunction>, KernelError> {

@@ -12,9 +12,9 @@ use object::elf::STT_GNU_IFUNC;
 use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, SegmentFlags, SymbolFlags, SymbolKind};
 use rtrace_lang::kernel::{Image, KernelError, UserObject, UserSymbol};
 
-use super::debug_file;
 use super::dwarf::Beginning;
 use super::glob::{self, Glob};
+use super::{debug_file, indirect, mini};
 
 const LIBRARY_FOLDERS: [&str; 10] = [
     "/lib/x86_64-linux-gnu",
@@ -176,12 +176,24 @@ pub(super) fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
     })
 }
 
+pub(super) fn file_address(elf: &object::File<'_>, offset: u64) -> Option<u64> {
+    elf.segments().find_map(|segment| {
+        let (start, size) = segment.file_range();
+        Some(segment.address() + offset.checked_sub(start).filter(|at| *at < size)?)
+    })
+}
+
 /// Calls `each` with the name of every defined function and the symbol; names come once per table. The symbol table
 /// of a stripped executable may be apart from it.
 fn each_function(path: &str, elf: &object::File<'_>, each: &mut dyn FnMut(&str, &dyn Fn() -> UserSymbol)) {
     functions_of(elf, elf, each);
-    if elf.symbol_table().is_none()
-        && let Some(other) = debug_file::separate(path, elf).and_then(|p| debug_file::open(&p))
+    if elf.symbol_table().is_some() {
+        return;
+    }
+    if let Some(other) = debug_file::separate(path, elf).and_then(|p| debug_file::open(&p)) {
+        functions_of(&other, elf, each);
+    } else if let Some(bytes) = mini::unpack(path, elf)
+        && let Ok(other) = object::File::parse(bytes.as_slice())
     {
         functions_of(&other, elf, each);
     }
@@ -205,6 +217,7 @@ fn functions_of(
             address: symbol.address(),
             file_offset: file_offset(executable, symbol.address()).unwrap_or(symbol.address()),
             size: symbol.size(),
+            chooses: indirect,
         });
     }
 }
@@ -253,8 +266,9 @@ fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSy
         each_function(path, elf, &mut |name, make| {
             let name = unversioned(name);
             if wanted(name) {
-                let mut symbol = make();
-                name.clone_into(&mut symbol.name);
+                let symbol = make();
+                let symbol = UserSymbol { name: name.to_owned(), ..symbol };
+                let symbol = if symbol.chooses { indirect::chosen(path, elf, symbol) } else { symbol };
                 if seen.insert((name.to_owned(), symbol.address)) {
                     found.push(symbol);
                 }
@@ -282,7 +296,12 @@ pub fn symbol_at(path: &str, address: u64) -> Result<Option<UserSymbol>, KernelE
 
 /// See [`rtrace_lang::kernel::Kernel::is_stripped`].
 pub fn is_stripped(path: &str) -> bool {
-    with_elf(path, |elf| elf.symbol_table().is_none() && debug_file::separate(path, elf).is_none()).unwrap_or(false)
+    with_elf(path, |elf| {
+        let has_others =
+            || debug_file::separate(path, elf).is_some() || elf.section_by_name(".gnu_debugdata").is_some();
+        elf.symbol_table().is_none() && !has_others()
+    })
+    .unwrap_or(false)
 }
 
 /// Beginnings of functions, by address, as symbols.
@@ -290,7 +309,7 @@ pub fn places(path: &str, found: Vec<Beginning>) -> Result<Vec<UserSymbol>, Kern
     with_elf(path, |elf| {
         let symbol = |b: Beginning| {
             let file_offset = file_offset(elf, b.address)?;
-            Some(UserSymbol { name: b.function, address: b.address, file_offset, size: 0 })
+            Some(UserSymbol { name: b.function, address: b.address, file_offset, size: 0, chooses: false })
         };
         found.into_iter().filter_map(symbol).collect()
     })
@@ -333,12 +352,7 @@ fn first_code(elf: &object::File<'_>) -> Option<u64> {
 
 /// See [`rtrace_lang::kernel::Kernel::user_address`].
 pub fn address(path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
-    with_elf(path, |elf| {
-        elf.segments().find_map(|segment| {
-            let (start, size) = segment.file_range();
-            Some(segment.address() + offset.checked_sub(start).filter(|at| *at < size)?)
-        })
-    })
+    with_elf(path, |elf| file_address(elf, offset))
 }
 
 /// The function of an executable whose name is nearest, for messages.

@@ -4,15 +4,20 @@
 //! A file may be written anew, by a build, where it is: its time of change tells.
 
 use super::processes::{File, Mapping};
+use crate::kernel::os::memfd;
+use crate::kernel::{mini, user};
 use crate::stamp::{Stamp, stamp};
 use blazesym::Pid;
 use blazesym::symbolize::source::{Elf, Process, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer, evict};
 use rtrace_lang::bundle::Config;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +61,41 @@ struct Open {
     checked: Instant,
     used: u64,
     symbolizer: Symbolizer,
+    mini: OnceCell<Option<Mini>>,
+}
+
+/// The symbols that a stripped file brings along in `.gnu_debugdata`: unpacked, in a file in memory.
+struct Mini {
+    file: std::fs::File,
+    symbolizer: Symbolizer,
+}
+
+impl Mini {
+    fn of(path: &Path, config: &Config) -> Option<Mini> {
+        let path = path.to_str()?;
+        let bytes = user::with_elf(path, |elf| mini::unpack(path, elf)).ok()??;
+        let mut file = memfd(c"symbols").ok()?;
+        file.write_all(&bytes).ok()?;
+        Some(Mini { file, symbolizer: symbolizer(config) })
+    }
+
+    fn symbol(&self, address: u64) -> Option<Sym<'_>> {
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        one(&self.symbolizer, &Source::Elf(Elf::new(path)), Input::VirtOffset(address))
+    }
+}
+
+impl Open {
+    /// The symbol at an offset: of the tables that a file has, the one that begins last before it.
+    fn symbol(&self, config: &Config, offset: u64) -> Option<Sym<'_>> {
+        let own = one(&self.symbolizer, &Source::Elf(Elf::new(&self.path)), Input::FileOffset(offset));
+        let mini = self.mini.get_or_init(|| Mini::of(&self.path, config)).as_ref();
+        let other = mini.and_then(|mini| {
+            let address = user::address(self.path.to_str()?, offset).ok()??;
+            mini.symbol(address)
+        });
+        [own, other].into_iter().flatten().max_by_key(|sym| sym.addr)
+    }
 }
 
 /// All files, by number.
@@ -69,8 +109,9 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// The number of a file that a process has mapped: another one once it was changed.
-    pub fn number(&mut self, config: &Config, process: u32, mapping: &Mapping) -> usize {
+    /// The number of a file that a process has mapped: another one once it was changed. `kept` is a path to it that leads
+    /// there when the process has ended.
+    pub fn number(&mut self, config: &Config, process: u32, mapping: &Mapping, kept: Option<PathBuf>) -> usize {
         self.now += 1;
         let known = self.numbers.get(&mapping.file).copied();
         let mut number = known.unwrap_or_else(|| self.add(mapping.file.clone()));
@@ -83,7 +124,7 @@ impl Binaries {
             self.close(number);
         }
         if !self.is_open(number)
-            && let Some(path) = readable(process, mapping)
+            && let Some(path) = kept.or_else(|| readable(process, mapping))
         {
             let stamp = stamp(&path);
             if self.all.get(number).is_some_and(|b| b.stamp.is_some() && b.stamp != stamp) {
@@ -92,7 +133,8 @@ impl Binaries {
             if let Some(binary) = self.all.get_mut(number) {
                 binary.stamp = stamp;
                 let symbolizer = symbolizer(config);
-                binary.open = Some(Open { path, read: false, checked: Instant::now(), used: 0, symbolizer });
+                let mini = OnceCell::new();
+                binary.open = Some(Open { path, read: false, checked: Instant::now(), used: 0, symbolizer, mini });
                 self.open += 1;
             }
         }
@@ -119,10 +161,10 @@ impl Binaries {
     }
 
     /// To be asked right after [`Binaries::number`].
-    pub fn symbol(&mut self, number: usize, offset: u64) -> Option<Sym<'_>> {
+    pub fn symbol(&mut self, config: &Config, number: usize, offset: u64) -> Option<Sym<'_>> {
         let open = self.all.get_mut(number)?.open.as_mut()?;
         open.read = true;
-        one(&open.symbolizer, &Source::Elf(Elf::new(&open.path)), Input::FileOffset(offset))
+        open.symbol(config, offset)
     }
 
     fn add(&mut self, file: Rc<File>) -> usize {
@@ -287,8 +329,8 @@ mod tests {
         std::fs::write(&path, "one").unwrap();
         let (mut binaries, mapped) = (Binaries::default(), mapping(&path));
         let number = |b: &mut Binaries| {
-            let number = b.number(&config(), u32::MAX, &mapped);
-            assert!(b.symbol(number, 0).is_none());
+            let number = b.number(&config(), u32::MAX, &mapped, None);
+            assert!(b.symbol(&config(), number, 0).is_none());
             number
         };
         let first = number(&mut binaries);
@@ -321,8 +363,8 @@ mod tests {
         for n in 0..OPEN + 10 {
             let path = folder.join(n.to_string());
             std::fs::write(&path, "").unwrap();
-            numbers.push(binaries.number(&config(), u32::MAX, &mapping(&path)));
-            assert_eq!(binaries.number(&config(), u32::MAX, &mapping(&folder.join("0"))), numbers[0]);
+            numbers.push(binaries.number(&config(), u32::MAX, &mapping(&path), None));
+            assert_eq!(binaries.number(&config(), u32::MAX, &mapping(&folder.join("0")), None), numbers[0]);
         }
         assert_eq!(binaries.open, OPEN);
         let closed: Vec<usize> = numbers.iter().copied().filter(|n| !binaries.is_open(*n)).collect();
@@ -337,10 +379,10 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let (mut binaries, mapped) = (Binaries::default(), mapping(&path));
         std::fs::rename(&path, folder.join("b")).unwrap();
-        let number = binaries.number(&config(), u32::MAX, &mapped);
+        let number = binaries.number(&config(), u32::MAX, &mapped, None);
         assert!(!binaries.is_open(number));
         std::fs::rename(folder.join("b"), &path).unwrap();
-        assert_eq!(binaries.number(&config(), u32::MAX, &mapped), number);
+        assert_eq!(binaries.number(&config(), u32::MAX, &mapped, None), number);
         assert!(binaries.is_open(number));
         std::fs::remove_dir_all(folder).unwrap();
     }

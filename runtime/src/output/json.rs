@@ -271,6 +271,12 @@ impl Scope<'_> {
                     scope.json(out, elem, Datum::inline(slice(bytes, i * size, size)), div, depth + 1);
                 });
             }
+            Type::List { elem, .. } => {
+                let elements = value::buffer(ty, data).chunks_exact((elem.size() as usize).max(1));
+                self.list(out, elements, |scope, out, element| {
+                    scope.json(out, elem, Datum::inline(element), div, depth + 1);
+                });
+            }
             Type::Tuple(_) => self.list(out, ty.elements(), |scope, out, (offset, element)| {
                 let part = slice(bytes, offset as usize, element.size() as usize);
                 scope.json(out, element, Datum::inline(part), div, depth + 1);

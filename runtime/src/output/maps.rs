@@ -48,8 +48,9 @@ fn compare(ty: &Type, a: &[u8], b: &[u8]) -> Ordering {
             }
             Ordering::Equal
         }
-        Type::Array { elem, .. } => {
+        Type::Array { elem, .. } | Type::List { elem, .. } => {
             let size = (elem.size() as usize).max(1);
+            let (a, b) = (value::buffer(ty, Datum::inline(a)), value::buffer(ty, Datum::inline(b)));
             let orders = a.chunks(size).zip(b.chunks(size)).map(|(a, b)| compare(elem, a, b));
             orders.into_iter().find(|o| *o != Ordering::Equal).unwrap_or(a.len().cmp(&b.len()))
         }

@@ -516,7 +516,7 @@ fn arguments<'f>(
 /// The inline representation of a key that came as a field.
 fn key_bytes(ty: &Type, key: Datum<'_>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(ty.size() as usize);
-    if key.variable && matches!(ty, Type::Buffer { .. }) {
+    if key.variable && matches!(ty, Type::Buffer { .. } | Type::List { .. }) {
         bytes.extend_from_slice(&(key.bytes.len() as u32).to_le_bytes());
     }
     bytes.extend_from_slice(key.bytes);

@@ -7,11 +7,12 @@
 use crate::mappings::{self, Code};
 use crate::sys::{self, PerfAttr, SharedWords};
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ const PAGES: usize = 64;
 const ENDED: usize = 1 << 13;
 /// With more files than this, those that no process has mapped any more are looked for and forgotten.
 const FILES: usize = 1 << 10;
+/// Files that are open because only processes can reach them.
+const KEPT: usize = 128;
 /// Time between two readings of all processes, where events are lost again and again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,11 +48,53 @@ pub struct Mapping {
     pub file: Rc<File>,
 }
 
+/// Files that only processes of another mount namespace or root can reach, open for when these have ended.
+#[derive(Default)]
+struct Kept {
+    open: HashMap<Rc<File>, std::fs::File>,
+    order: VecDeque<Rc<File>>,
+}
+
+impl Kept {
+    /// Opens a file that a process has mapped, unless its path leads to it from here, too.
+    fn keep(&mut self, process: u32, mapping: &Mapping) {
+        let File { device, inode, path } = &*mapping.file;
+        let is_it = |m: &std::fs::Metadata, same_device: bool| {
+            let here = (libc::major(m.dev()), libc::minor(m.dev()));
+            m.is_file() && m.ino() == *inode && (!same_device || here == *device)
+        };
+        if *inode == 0
+            || self.open.contains_key(&mapping.file)
+            || std::fs::metadata(path).is_ok_and(|m| is_it(&m, true))
+        {
+            return;
+        }
+        let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
+        let mut seen = OsString::from(format!("/proc/{process}/root"));
+        seen.push(path.as_os_str());
+        // On file systems that lie over others, the same file has another device. What is no file is not opened.
+        let open = |path: PathBuf| {
+            std::fs::metadata(&path).ok().filter(|m| is_it(m, false))?;
+            let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+            file.metadata().is_ok_and(|m| is_it(&m, false)).then_some(file)
+        };
+        let Some(file) = [link, seen.into()].into_iter().find_map(open) else { return };
+        if self.order.len() >= KEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.open.remove(&oldest);
+        }
+        self.order.push_back(mapping.file.clone());
+        self.open.insert(mapping.file.clone(), file);
+    }
+}
+
 #[derive(Default)]
 pub struct Processes {
     known: HashMap<u32, Rc<[Mapping]>>,
     ended: VecDeque<u32>,
     files: Files,
+    kept: Kept,
     buffers: Vec<Buffer>,
     /// Events that are too new to know all that came before them, with their times.
     held: Vec<(u64, Event)>,
@@ -69,16 +114,18 @@ struct Files {
 }
 
 impl Files {
-    fn share(&mut self, mapping: &mut Mapping) {
+    /// Returns whether it is a new one.
+    fn share(&mut self, mapping: &mut Mapping) -> bool {
         if let Some(known) = self.all.get(&mapping.file) {
             mapping.file = known.clone();
-            return;
+            return false;
         }
         if self.all.len() >= FILES.max(2 * self.used) {
             self.all.retain(|file| Rc::strong_count(file) > 1);
             self.used = self.all.len();
         }
         self.all.insert(mapping.file.clone());
+        true
     }
 }
 
@@ -201,6 +248,11 @@ impl Processes {
         self.known.get(&process)?.iter().find(inside).cloned()
     }
 
+    /// A path to a file that is not to be reached by its own.
+    pub fn kept(&self, file: &Rc<File>) -> Option<PathBuf> {
+        self.kept.open.get(file).map(|open| PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())))
+    }
+
     /// The mapping of that name.
     pub fn named(&mut self, process: u32, name: &str) -> Option<Mapping> {
         if !self.known.contains_key(&process) {
@@ -212,7 +264,9 @@ impl Processes {
     fn apply(&mut self, event: Event) {
         match event {
             Event::Mapped { process, mut mapping } => {
-                self.files.share(&mut mapping);
+                if self.files.share(&mut mapping) {
+                    self.kept.keep(process, &mapping);
+                }
                 let all = self.known.entry(process).or_default();
                 *all = with(all, mapping);
             }
@@ -247,7 +301,11 @@ impl Processes {
         let Ok(text) = std::fs::read(format!("/proc/{process}/maps")) else { return };
         if !text.is_empty() {
             let mut mappings: Vec<Mapping> = mappings::code(&text).map(Mapping::from).collect();
-            mappings.iter_mut().for_each(|mapping| self.files.share(mapping));
+            for mapping in &mut mappings {
+                if self.files.share(mapping) && !self.buffers.is_empty() {
+                    self.kept.keep(process, mapping);
+                }
+            }
             self.known.insert(process, mappings.into());
         }
     }

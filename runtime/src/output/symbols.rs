@@ -190,7 +190,8 @@ impl Symbols {
             self.binaries = Binaries::default();
             self.frames.clear();
         }
-        Place::File(self.binaries.number(config, process, &mapping), offset)
+        let kept = self.processes.kept(&mapping.file);
+        Place::File(self.binaries.number(config, process, &mapping, kept), offset)
     }
 
     fn kallsyms(&mut self) -> &mut Kallsyms {
@@ -260,7 +261,7 @@ impl Symbols {
 
     fn user_symbol(&mut self, config: &Config, place: Place) -> Option<Sym<'_>> {
         match place {
-            Place::File(number, offset) => self.binaries.symbol(number, offset),
+            Place::File(number, offset) => self.binaries.symbol(config, number, offset),
             Place::Process(process, _, address) => self.living.symbol(config, process, address),
             Place::Vdso(offset) => {
                 let own = std::process::id();

@@ -112,10 +112,12 @@ pub fn string<'a>(data: Datum<'a>) -> &'a [u8] {
     slice(data.bytes, 0, end)
 }
 
-/// The bytes of a buffer, or of an array of bytes.
+/// The bytes of a buffer, a list, or an array of bytes.
 pub fn buffer<'a>(ty: &Type, data: Datum<'a>) -> &'a [u8] {
     match ty {
-        Type::Buffer { .. } if !data.variable => slice(data.bytes, 4, word(data.bytes, 0, 4) as usize),
+        Type::Buffer { .. } | Type::List { .. } if !data.variable => {
+            slice(data.bytes, 4, word(data.bytes, 0, 4) as usize)
+        }
         _ => data.bytes,
     }
 }
@@ -239,16 +241,10 @@ impl<'a> Scope<'a> {
             Type::Mac => mac(out, bytes),
             Type::Ptr { .. } => number::hex(out, word(bytes, 0, 8)),
             Type::Array { elem, len } => {
-                out.push(b'[');
                 let size = elem.size() as usize;
-                for i in 0..*len as usize {
-                    if i > 0 {
-                        out.push(b',');
-                    }
-                    self.write(out, elem, Datum::inline(slice(bytes, i * size, size)), div, depth + 1);
-                }
-                out.push(b']');
+                self.array(out, elem, slice(bytes, 0, *len as usize * size), div, depth);
             }
+            Type::List { elem, .. } => self.array(out, elem, buffer(ty, data), div, depth),
             Type::Record(record) => self.record(out, record, bytes, depth),
             Type::Tuple(_) => self.tuple(out, ty, bytes, div, depth),
             Type::NamedTuple(list) => self.named_tuple(out, ty, list, bytes, depth),
@@ -286,6 +282,17 @@ impl<'a> Scope<'a> {
             }
             Type::Agg(agg) => self.aggregation(out, agg, bytes, div),
         }
+    }
+
+    fn array(&mut self, out: &mut Vec<u8>, elem: &Type, bytes: &[u8], div: u64, depth: u32) {
+        out.push(b'[');
+        for (i, element) in bytes.chunks_exact((elem.size() as usize).max(1)).enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            self.write(out, elem, Datum::inline(element), div, depth + 1);
+        }
+        out.push(b']');
     }
 
     /// Whether a string of that size may have been cut: it has the largest size and fills it.

@@ -27,6 +27,7 @@ PART std::string makes(int last) { sink = last; return std::string(1, (char)last
 PART void floats(Floats f, double d, int last) { sink = f.a + d + last; }
 PART void packed(Packed p, int last) { sink = p.n + last; }
 PART void spilled(long a, long b, long c, long d, long e, Pair p, int last) { sink = a + p.a + last; }
+PART void pair(Pair p, int last) { sink = p.a + p.b + last; }
 PART void stacked(long a, long b, long c, long d, long e, long f, Extended x, Large l, int last) { sink = a + l.b + (long)x.x + last; }
 PART void extended(long double x, long a, long b, long c, long d, long e, long f, int last) { sink = x + last; }
 PART long double returned(int last) { sink = last; return last; }
@@ -45,6 +46,7 @@ int main() {
     floats({1, 2, 3}, 4, 4242);
     packed({1, 2}, 4242);
     spilled(1, 2, 3, 4, 5, {6, 7}, 4242);
+    pair({6, 7}, 4242);
     stacked(1, 2, 3, 4, 5, 6, {7}, l, 4242);
     extended(1, 2, 3, 4, 5, 6, 7, 4242);
     sink = returned(4242);

@@ -13,6 +13,15 @@ pub fn slices(text: &str, yes: bool, n: u8, last: u32) -> usize {
 
 #[no_mangle]
 #[inline(never)]
+pub fn lists(text: &str, list: &[u16], _mutable: &mut [i8], last: u32) -> usize {
+    black_box(text);
+    black_box(list);
+    black_box(_mutable);
+    black_box(last as usize)
+}
+
+#[no_mangle]
+#[inline(never)]
 pub fn plain(n: u64, last: u32) -> u64 {
     black_box(n + u64::from(last))
 }
@@ -52,6 +61,7 @@ fn main() {
     unit((), black_box(4242));
     array([1.0, 2.0], black_box(4242));
     unnamed(black_box(1), black_box(4242));
+    lists(black_box("words"), black_box(&[1, 2, 500]), black_box(&mut [-1, 2]), black_box(4242));
     slices(black_box("text"), black_box(true), black_box(3), black_box(4242));
     plain(black_box(1), black_box(4242));
     black_box(hidden(black_box(1), black_box(4242)));

@@ -17,6 +17,19 @@ mod shop {
         }
     }
 
+    pub trait Shape {
+        fn area(&self, scale: u32) -> u32;
+    }
+
+    pub struct Circle(pub u32);
+
+    impl Shape for Circle {
+        #[inline(never)]
+        fn area(&self, scale: u32) -> u32 {
+            black_box(self.0) * scale + 1
+        }
+    }
+
     #[inline(never)]
     pub fn sell<T: std::fmt::Debug>(what: T, count: u32) -> u32 {
         black_box(what);
@@ -25,8 +38,10 @@ mod shop {
 }
 
 fn main() {
+    use shop::Shape;
     let item = shop::Item { price: black_box(3) };
     black_box(item.total(black_box(4)));
+    black_box(shop::Circle(black_box(2)).area(black_box(21)));
     black_box(shop::sell("text", 5));
     black_box(shop::sell(7u64, 6));
 }

@@ -28,6 +28,8 @@ static __attribute__((noinline)) void forms(long *list, long index) {
     // On the stack: a constant may lie on a page that was not read yet, and that BPF cannot wait for.
     char text[] = "hello";
     PROBE(demo, text, "0", "8@%[s] 4@$5", : : [s] "r"(text), "m"(text));
+    struct { int a, b, c; } three = {1, 2, 3};
+    PROBE(demo, odd, "0", "12@%[s] 3@%%ecx 12@%%rcx 4@$7", : : [s] "m"(three), "c"(0x030201));
     PROBE(demo, floating, "0", "8f@%%xmm0 4@$6", : :);
     PROBE(other, text, "0", "", : :);
 }

@@ -3,8 +3,9 @@
 //! nothing is said: clones, functions whose convention the compiler changed, languages with conventions of their own.
 
 use gimli::{AttributeValue, constants as dw};
-use rtrace_lang::kernel::Place;
+use rtrace_lang::kernel::{Part, Place};
 
+use super::super::clones;
 use super::places::{ARCH, FLOATING};
 use super::types::{DEEPEST, bare, encoding, number};
 use super::{At, Debug, Die};
@@ -84,7 +85,7 @@ impl Convention {
             convention.lose("its language has a calling convention of its own");
         } else if changed {
             convention.lose("the compiler changed the function's calling convention");
-        } else if is_clone(symbol) {
+        } else if clones::takes_others(symbol) {
             convention.lose("the function is a copy that the compiler made with other arguments");
         } else if convention.rust && debug.name(function).is_some_and(|name| name.starts_with("{closure")) {
             // rustc does not describe the argument for what a closure captures.
@@ -133,9 +134,9 @@ impl Convention {
         match shape {
             // An argument for each of its words, of which the second may lie on the stack alone.
             Shape::Words(_) if fat => {
-                self.registers([Class::Integer, Class::Nothing], 8);
-                self.registers([Class::Integer, Class::Nothing], 8);
-                Place::Unknown("it is passed in 2 registers".to_owned())
+                let mut part =
+                    |offset| Part { offset, size: 8, place: self.registers([Class::Integer, Class::Nothing], 8) };
+                Place::Parts(vec![part(0), part(8)])
             }
             Shape::Words([Class::Nothing, Class::Nothing]) => Place::Unknown("it has no members".to_owned()),
             Shape::Words(classes) => self.registers(classes, alignment(debug, ty, 0)),
@@ -160,7 +161,10 @@ impl Convention {
         match (ARCH.argument(first), integers, floats) {
             (Some(offset), 1, 0) => Place::Register(offset),
             (_, 0, _) => Place::Unknown(FLOATING.to_owned()),
-            (_, n, 0) => Place::Unknown(format!("it is passed in {n} registers")),
+            (_, n, 0) => {
+                let part = |n| Some(Part { offset: n * 8, size: 8, place: Place::Register(ARCH.argument(first + n)?) });
+                Place::Parts((0..n).filter_map(part).collect())
+            }
             _ => Place::Unknown("it is passed in registers of several kinds".to_owned()),
         }
     }
@@ -210,11 +214,6 @@ fn is_cpp(language: gimli::DwLang) -> bool {
             | dw::DW_LANG_C_plus_plus_17
             | dw::DW_LANG_C_plus_plus_20
     )
-}
-
-/// Whether a symbol is that of a copy with other parameters, as GCC names them.
-fn is_clone(symbol: &str) -> bool {
-    [".constprop", ".isra", ".part"].iter().any(|s| symbol.contains(s))
 }
 
 fn shape(debug: &Debug, ty: Option<At>, cpp: bool, result: bool) -> Shape {

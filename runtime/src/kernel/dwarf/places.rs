@@ -3,7 +3,7 @@
 use gimli::{AttributeValue, BaseAddresses, CfaRule, EhFrame, EndianSlice, NativeEndian, Operation, UnwindSection};
 use object::{Object, ObjectSection};
 use rtrace_lang::arch::Arch;
-use rtrace_lang::kernel::Place;
+use rtrace_lang::kernel::{Part, Place};
 
 use super::convention::INTEGERS;
 use super::{At, Debug, Die, Reader};
@@ -49,7 +49,34 @@ impl Debug {
             }
         };
         let operations = self.operations(unit, expression)?;
-        let place = match operations.as_slice() {
+        let is_piece = |o: &Operation<Reader>| matches!(o, Operation::Piece { .. });
+        let place = match operations.iter().any(is_piece) {
+            true => self.parts(&operations, outer, address),
+            false => self.simple(&operations, outer, address),
+        };
+        place.or_else(|| Some(Place::Unknown("it must be computed, or lies in several parts".to_owned())))
+    }
+
+    /// The places of a value's pieces; those that are nowhere are left out.
+    fn parts(&self, operations: &[Operation<Reader>], outer: At, address: u64) -> Option<Place> {
+        let mut parts = Vec::new();
+        let (mut start, mut offset) = (0, 0);
+        for (n, operation) in operations.iter().enumerate() {
+            let Operation::Piece { size_in_bits, bit_offset: None } = operation else { continue };
+            let size = u32::try_from(size_in_bits / 8).ok().filter(|_| size_in_bits.is_multiple_of(8))?;
+            let piece = operations.get(start..n)?;
+            if !piece.is_empty() {
+                parts.push(Part { offset, size, place: self.simple(piece, outer, address)? });
+            }
+            start = n + 1;
+            offset = offset.checked_add(size)?;
+        }
+        (start == operations.len()).then_some(Place::Parts(parts))
+    }
+
+    /// The place of a value that lies in one.
+    fn simple(&self, operations: &[Operation<Reader>], outer: At, address: u64) -> Option<Place> {
+        match operations {
             [Operation::Register { register: r }] => {
                 Some(register(*r).map_or_else(|| Place::Unknown(FLOATING.to_owned()), Place::Register))
             }
@@ -65,11 +92,14 @@ impl Debug {
             [Operation::UnsignedConstant { value }, Operation::StackValue] => Some(Place::Constant(*value as i64)),
             [Operation::SignedConstant { value }, Operation::StackValue] => Some(Place::Constant(*value)),
             [Operation::EntryValue { .. }, Operation::StackValue] => {
-                return Some(Place::Unknown("only its value at the function's entry is known".to_owned()));
+                Some(Place::Unknown("only its value at the function's entry is known".to_owned()))
+            }
+            // Where the frame begins, which Go leaves out of sums.
+            [Operation::CallFrameCFA] => {
+                self.frame_address(outer, address).map(|(base, displacement)| Place::Memory { base, displacement })
             }
             _ => None,
-        };
-        place.or_else(|| Some(Place::Unknown("it must be computed, or lies in several parts".to_owned())))
+        }
     }
 
     /// Whether an expression names what a function's caller filled.
@@ -77,6 +107,7 @@ impl Debug {
         let passes = |r| register(r).is_some_and(|offset| (0..INTEGERS).any(|n| ARCH.argument(n) == Some(offset)));
         let operations = self.operations(unit, expression).unwrap_or_default();
         match operations.as_slice() {
+            [Operation::CallFrameCFA] => true,
             [Operation::FrameOffset { offset }] => *offset >= 0 && self.counts_from_cfa(function),
             [] => false,
             all => {
@@ -112,13 +143,18 @@ impl Debug {
         match self.operations(function.unit, base)?.as_slice() {
             [Operation::Register { register: r }] => Some((register(*r)?, 0)),
             [Operation::RegisterOffset { register: r, offset, .. }] => Some((register(*r)?, *offset)),
-            [Operation::CallFrameCFA] => self.frame_address(address),
+            [Operation::CallFrameCFA] => self.frame_address(function, address),
             _ => None,
         }
     }
 
-    /// The canonical frame address at an address, from `.eh_frame` of the executable.
-    fn frame_address(&self, address: u64) -> Option<(u32, i64)> {
+    /// The canonical frame address at an address, from `.eh_frame` of the executable; at a function's entry it is what
+    /// the stack pointer was when it was called.
+    fn frame_address(&self, function: At, address: u64) -> Option<(u32, i64)> {
+        let entry = self.die(function).and_then(|die| self.ranges(function.unit, &die).first().map(|r| r.begin));
+        if entry == Some(address) {
+            return Some((ARCH.stack_pointer(), i64::from(ARCH.stack_argument(INTEGERS))));
+        }
         let section = self.main.section_by_name(".eh_frame")?;
         let frames: EhFrame<Reader> = EhFrame::from(EndianSlice::new(section.data().ok()?, NativeEndian));
         let place = |name| self.main.section_by_name(name).map_or(0, |s| s.address());

@@ -102,7 +102,11 @@ impl Types {
             (at, die.clone())
         };
         let keyword = keyword(&die);
-        let name = debug.name(at).map_or_else(|| format!("{keyword} (anonymous)"), |name| format!("{keyword} {name}"));
+        let name = match debug.name(at) {
+            Some(name) if is_sequence(debug, at, &name) => name,
+            Some(name) => format!("{keyword} {name}"),
+            None => format!("{keyword} (anonymous)"),
+        };
         let size = u32::try_from(number(&die, dw::DW_AT_byte_size)?).ok()?;
         let mut records = self.records.borrow_mut();
         // Units that include the same header each describe its records: to the language they are one.
@@ -242,6 +246,15 @@ fn base(die: &Die, size: u64, name: Option<&str>) -> Type {
     }
 }
 
+/// Whether a record is text or a list of Go or Rust, an address and a length: these have names that C has not.
+fn is_sequence(debug: &Debug, at: At, name: &str) -> bool {
+    match debug.language(at.unit) {
+        Some(dw::DW_LANG_Go) => name == "string" || name.starts_with("[]"),
+        Some(dw::DW_LANG_Rust) => ["&str", "&mut str", "&[", "&mut ["].iter().any(|start| name.starts_with(start)),
+        _ => false,
+    }
+}
+
 fn keyword(die: &Die) -> &'static str {
     match die.tag() {
         dw::DW_TAG_union_type => "union",
@@ -269,6 +282,7 @@ fn text(debug: &Debug, ty: Option<At>, depth: u32) -> String {
         dw::DW_TAG_restrict_type => inner() + " restrict",
         dw::DW_TAG_structure_type | dw::DW_TAG_class_type | dw::DW_TAG_union_type | dw::DW_TAG_enumeration_type => {
             match debug.name(at) {
+                Some(name) if is_sequence(debug, at, &name) => name,
                 Some(name) => format!("{} {name}", keyword(&die)),
                 None => format!("{} <anonymous>", keyword(&die)),
             }
