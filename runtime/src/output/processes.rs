@@ -98,6 +98,8 @@ pub struct Processes {
     buffers: Vec<Buffer>,
     /// Events that are too new to know all that came before them, with their times.
     held: Vec<(u64, Event)>,
+    /// Whether the mappings of a process were not to be read by us.
+    refused: bool,
     /// Events that the kernel had no room for.
     lost: u64,
     /// Whether some were lost since `/proc` was read, and when that was.
@@ -205,6 +207,11 @@ impl Processes {
         self.lost
     }
 
+    /// Whether there was a process whose mappings we may not read.
+    pub fn refused(&self) -> bool {
+        self.refused
+    }
+
     /// Readable when there is much to read.
     pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.buffers.iter().map(|b| b.fd.as_fd())
@@ -298,7 +305,13 @@ impl Processes {
 
     /// Reads what a process has mapped now; of one that is gone what was known stays.
     fn read(&mut self, process: u32) {
-        let Ok(text) = std::fs::read(format!("/proc/{process}/maps")) else { return };
+        let text = match std::fs::read(format!("/proc/{process}/maps")) {
+            Ok(text) => text,
+            Err(e) => {
+                self.refused |= e.kind() == io::ErrorKind::PermissionDenied;
+                return;
+            }
+        };
         if !text.is_empty() {
             let mut mappings: Vec<Mapping> = mappings::code(&text).map(Mapping::from).collect();
             for mapping in &mut mappings {

@@ -65,8 +65,9 @@ pub struct Symbols {
     living: Living,
     /// What the user should know, not said yet.
     complaints: Vec<String>,
-    /// Whether it was said that the kernel hides its symbols.
+    /// Whether it was said that the kernel hides its symbols, and that processes may not be read.
     complained: bool,
+    complained_of_processes: bool,
 }
 
 impl Symbols {
@@ -158,6 +159,18 @@ impl Symbols {
         self.processes.lost()
     }
 
+    /// Says, once, that a process keeps its mappings from us.
+    fn complain_if_refused(&mut self) {
+        if !self.complained_of_processes && self.processes.refused() {
+            self.complained_of_processes = true;
+            self.complaints.push(
+                "what other users' processes have mapped cannot be read without CAP_SYS_PTRACE: their addresses are printed as \
+                 numbers"
+                    .to_owned(),
+            );
+        }
+    }
+
     /// Says, once, that the kernel keeps its addresses to itself.
     fn complain_if_hidden(&mut self) {
         if self.complained || !self.kernel.as_ref().is_some_and(Kallsyms::is_hidden) {
@@ -176,6 +189,7 @@ impl Symbols {
     /// Where an address of a process lies.
     fn place(&mut self, config: &Config, process: u32, address: u64) -> Place {
         let Some(mapping) = self.processes.find(process, address) else {
+            self.complain_if_refused();
             return Place::Process(process, self.living.version(process), address);
         };
         let offset = (address - mapping.start).wrapping_add(mapping.offset);
