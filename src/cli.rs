@@ -3,6 +3,7 @@
 use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum};
 use rtrace_lang::kernel::Feature;
+use rtrace_lang::probe_filter::ProbeFilter;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -32,19 +33,19 @@ pub struct Cli {
     pub list: bool,
 
     /// Run this command and trace until it ends
-    #[arg(short = 'c', value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(short = 'c', long = "cmd", value_name = "COMMAND", allow_hyphen_values = true, conflicts_with = "pid")]
     pub command: Option<String>,
 
     /// Trace only this process, and end when it ends
-    #[arg(short = 'p', value_name = "PID")]
+    #[arg(short = 'p', long, value_name = "PID")]
     pub pid: Option<u32>,
 
     /// Write the output (or what --emit gives) to this file
-    #[arg(short = 'o', value_name = "FILE")]
+    #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
     /// Output format
-    #[arg(short = 'f', value_name = "FORMAT", default_value = "text")]
+    #[arg(short = 'f', long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
     /// When output is written: with nothing more to add, when a buffer is full, or with each event
@@ -60,12 +61,20 @@ pub struct Cli {
     pub verbose: u8,
 
     /// Run the tests of the script, its probes `test:NAME`
-    #[arg(long, conflicts_with = "bench")]
+    #[arg(long, conflicts_with_all = ["bench", "mode", "fmt"])]
     pub test: bool,
 
     /// Run the benchmarks of the script, its probes `bench:NAME`
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["mode", "fmt"])]
     pub bench: bool,
+
+    /// Do this instead of tracing: test (as --test), bench (as --bench), format (as --fmt), codegen: only compile
+    #[arg(long, value_name = "MODE", conflicts_with = "fmt")]
+    pub mode: Option<RunMode>,
+
+    /// Use only attach points whose full names match this regular expression, besides begin and end
+    #[arg(long, value_name = "REGEX", value_parser = ProbeFilter::new)]
+    pub probe_filter: Option<ProbeFilter>,
 
     /// Compile, load and attach, then end
     #[arg(long)]
@@ -80,7 +89,7 @@ pub struct Cli {
     pub emit: Option<Stage>,
 
     /// Print stages before the program runs, by the reference's names: ast, codegen, codegen-opt, dis, all
-    #[arg(short = 'd', value_name = "STAGE,…", value_delimiter = ',', hide = true)]
+    #[arg(short = 'd', long, value_name = "STAGE,…", value_delimiter = ',', hide = true)]
     pub debug: Vec<DebugStage>,
 
     /// Explain a diagnostic (RT0203), a function (printf), or everything (manual)
@@ -136,8 +145,16 @@ pub struct Cli {
     pub no_warnings: bool,
 
     /// Warn, with the place in the script, when memory cannot be read or a map has no such entry or no room
-    #[arg(short = 'k', action = clap::ArgAction::Count, conflicts_with = "no_warnings")]
+    #[arg(short = 'k', long = "warnings", action = clap::ArgAction::Count, conflicts_with = "no_warnings")]
     pub failures: u8,
+
+    /// Look for debug information of programs in these folders first
+    #[arg(long, value_name = "DIR[:DIR]", value_delimiter = ':')]
+    pub debuginfo: Vec<PathBuf>,
+
+    /// Take the list of traceable kernel functions from this file: lines FUNCTION or FUNCTION [MODULE]
+    #[arg(long, value_name = "FILE")]
+    pub traceable_functions: Option<PathBuf>,
 
     /// Do without features of the kernel, as on one that lacks them: kprobe_multi, uprobe_multi, loop, …
     #[arg(long, value_name = "FEATURE,…", value_delimiter = ',')]
@@ -146,6 +163,45 @@ pub struct Cli {
     /// Accepted for compatibility: the kernel counts the users of a probe
     #[arg(long, hide = true)]
     pub usdt_file_activation: bool,
+
+    /// Accepted for compatibility: type information is used where it is there
+    #[arg(short = 'b', long, hide = true)]
+    pub btf: bool,
+
+    /// Accepted for compatibility: LLVM code is always verified
+    #[arg(long, hide = true)]
+    pub verify_llvm_ir: bool,
+
+    /// Write the object with the programs to this file
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub emit_elf: Option<PathBuf>,
+
+    /// Write LLVM code to FILE.original.ll and FILE.optimized.ll
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub emit_llvm: Option<PathBuf>,
+
+    /// Refused: bundles are what it makes
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub aot: Option<PathBuf>,
+}
+
+impl Cli {
+    /// What to do with the script.
+    pub fn mode(&self) -> Option<RunMode> {
+        let by_name = [(self.test, RunMode::Test), (self.bench, RunMode::Bench), (self.fmt, RunMode::Format)];
+        self.mode.or_else(|| by_name.iter().find(|(given, _)| *given).map(|(_, mode)| *mode))
+    }
+}
+
+/// What can be done with a script besides tracing, by the reference's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RunMode {
+    Test,
+    Bench,
+    Format,
+    Codegen,
+    #[value(hide = true)]
+    CompilerBench,
 }
 
 /// A stage as `-d` names it.
@@ -159,6 +215,8 @@ pub enum DebugStage {
     Libbpf,
     Verifier,
     All,
+    #[value(hide = true)]
+    Parse,
 }
 
 impl DebugStage {
@@ -170,7 +228,7 @@ impl DebugStage {
             DebugStage::Codegen => &[Stage::Llvm],
             DebugStage::CodegenOpt => &[Stage::LlvmOpt],
             DebugStage::Dis => &[Stage::Bpf],
-            DebugStage::Libbpf | DebugStage::Verifier => &[],
+            DebugStage::Libbpf | DebugStage::Verifier | DebugStage::Parse => &[],
             DebugStage::All => &[Stage::Ast, Stage::Typed, Stage::Llvm, Stage::LlvmOpt, Stage::Bpf],
         }
     }

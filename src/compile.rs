@@ -1,7 +1,7 @@
 //! From the command line to a bundle: reading the script, running the passes, rendering what is wrong.
 
 use crate::Failure;
-use crate::cli::{Cli, Stage};
+use crate::cli::{Cli, RunMode, Stage};
 use crate::files::Files;
 use crate::{c, headers};
 use rtrace_codegen::Bitcode;
@@ -104,14 +104,15 @@ fn options(script: &Script, cli: &Cli) -> Result<Options, Failure> {
     let mut options = Options {
         params: script.params.clone(),
         pid: cli.pid,
+        probe_filter: cli.probe_filter.clone(),
         unsafe_: cli.unsafe_,
         failures: cli.failures > 0,
         arch: Arch::HOST,
         ..Options::default()
     };
-    options.run.mode = match (cli.test, cli.bench) {
-        (true, _) => Mode::Test,
-        (_, true) => Mode::Bench,
+    options.run.mode = match cli.mode() {
+        Some(RunMode::Test) => Mode::Test,
+        Some(RunMode::Bench) => Mode::Bench,
         _ => Mode::Trace,
     };
     // The reference, too, has a status of its own for this.

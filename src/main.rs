@@ -13,11 +13,12 @@ mod info;
 mod run;
 
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Stage};
+use cli::{Cli, RunMode, Stage};
 use rtrace_lang::codes::Code;
 use rtrace_lang::{builtins, manual};
-use rtrace_runtime::kernel::LiveKernel;
+use rtrace_runtime::kernel::{LiveKernel, debug_file};
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A failure whose message is ready to print; empty when there is nothing to say.
@@ -68,7 +69,8 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if cli.help && (cli.list || cli.fmt || (cli.program.is_none() && cli.args.is_empty())) {
         return print(&Cli::command().render_long_help().to_string());
     }
-    if cli.fmt {
+    refuse(&cli)?;
+    if cli.mode() == Some(RunMode::Format) {
         return format::run(&cli);
     }
     if !cli.addr2line.is_empty() {
@@ -78,7 +80,11 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
         return if errors.is_empty() { Ok(0) } else { Err(Failure::text(errors.concat())) };
     }
     let unused: Vec<_> = cli.no_feature.iter().map(|f| f.0).collect();
-    let kernel = LiveKernel::for_process(cli.pid).without(&unused);
+    let mut kernel = LiveKernel::for_process(cli.pid).without(&unused);
+    if let Some(file) = &cli.traceable_functions {
+        kernel = kernel.with_traceable(file.clone());
+    }
+    debug_file::look_in(cli.debuginfo.clone());
     if cli.info {
         return print(&info::text(&kernel));
     }
@@ -89,20 +95,42 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     if let Some(text) = compile::help(&mut script, &cli, &kernel)? {
         return print(&text);
     }
-    match cli.emit {
-        Some(stage) => {
-            let bytes = compile::emit(&mut script, &cli, &kernel, stage)?;
-            write_out(&cli, stage, &bytes)
-        }
-        None => {
-            for stage in cli.debug.iter().flat_map(|d| d.stages()) {
-                let bytes = compile::emit(&mut script.clone(), &cli, &kernel, *stage)?;
-                print(&String::from_utf8_lossy(&bytes))?;
-            }
-            let bundle = compile::bundle(&mut script, &cli, &kernel)?;
-            run::run(&bundle, &cli)
+    if let Some(stage) = cli.emit {
+        let bytes = compile::emit(&mut script, &cli, &kernel, stage)?;
+        return write_out(&cli, stage, &bytes);
+    }
+    for stage in cli.debug.iter().flat_map(|d| d.stages()) {
+        let bytes = compile::emit(&mut script.clone(), &cli, &kernel, *stage)?;
+        print(&String::from_utf8_lossy(&bytes))?;
+    }
+    if let Some(file) = &cli.emit_llvm {
+        for (stage, end) in [(Stage::Llvm, ".original.ll"), (Stage::LlvmOpt, ".optimized.ll")] {
+            let mut path = file.clone().into_os_string();
+            path.push(end);
+            write_file(Path::new(&path), &compile::emit(&mut script.clone(), &cli, &kernel, stage)?)?;
         }
     }
+    let bundle = compile::bundle(&mut script, &cli, &kernel)?;
+    if let Some(file) = &cli.emit_elf {
+        write_file(file, &bundle.object)?;
+    }
+    match cli.mode() {
+        Some(RunMode::Codegen) => Ok(0),
+        _ => run::run(&bundle, &cli),
+    }
+}
+
+/// Options of the reference that have something else in their place.
+fn refuse(cli: &Cli) -> Result<(), Failure> {
+    if cli.aot.is_some() {
+        let help = "rtrace --emit bundle -o FILE … makes one that rtrace-run runs without a compiler";
+        return Err(Failure::plain("`--aot` is not supported: a bundle takes the place of a program", Some(help)));
+    }
+    if cli.mode() == Some(RunMode::CompilerBench) {
+        let help = "time rtrace --mode codegen … measures all passes together";
+        return Err(Failure::plain("`--mode compiler-bench` is not supported: passes have no timers", Some(help)));
+    }
+    Ok(())
 }
 
 /// Prints text; a reader that goes away early is no failure.
@@ -174,12 +202,14 @@ fn describe(name: &str, kernel: &LiveKernel) -> Result<i32, Failure> {
     }
 }
 
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|e| Failure::plain(format!("cannot write {}: {e}", path.display()), None))
+}
+
 /// Writes what `--emit` gives, to a file or to standard output.
 fn write_out(cli: &Cli, stage: Stage, bytes: &[u8]) -> Result<i32, Failure> {
     match &cli.output {
-        Some(path) => std::fs::write(path, bytes)
-            .map(|()| 0)
-            .map_err(|e| Failure::plain(format!("cannot write {}: {e}", path.display()), None)),
+        Some(path) => write_file(path, bytes).map(|()| 0),
         None if stage == Stage::Bundle && std::io::stdout().is_terminal() => Err(Failure::plain(
             "a bundle is no text for a terminal",
             Some("give a file: rtrace --emit bundle -o x.rtb …"),

@@ -145,7 +145,9 @@ fn in_user_words(expected: &[String]) -> Vec<String> {
         match name {
             "start of program" | "start of expression" => {}
             "preprocessor" | "config" | "import" | "macro" | "fn" | "typedef" if item => {}
-            "let" | "struct" | "union" | "enum" if item || ty => {}
+            "let" if item || ty => {}
+            // An argument may be a type, too, which is rarely meant.
+            "struct" | "union" | "enum" if item || ty || expression => {}
             "let" | "if" | "for" | "while" | "unroll" | "break" | "continue" | "return" if statement => {}
             "struct" | "union" | "enum" | "cword" | "typeof" | "ident" if ty => {}
             "attach" => {}

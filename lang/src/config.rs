@@ -6,6 +6,7 @@ use crate::bundle::{Config, MissingProbes};
 use crate::codes::Code;
 use crate::diag::Diagnostic;
 use crate::headers::Headers;
+use crate::probe_filter::ProbeFilter;
 use crate::source::Span;
 use crate::types::StackMode;
 
@@ -20,6 +21,8 @@ pub struct Options {
     pub headers: Headers,
     /// Trace only this process.
     pub pid: Option<u32>,
+    /// Of the attach points, only those that match are used.
+    pub probe_filter: Option<ProbeFilter>,
     /// Functions that change the system are allowed.
     pub unsafe_: bool,
     /// Functions of programs are looked up in debug information, too: where they are inlined.
@@ -54,6 +57,7 @@ impl Default for Options {
             named: Vec::new(),
             headers: Headers::default(),
             pid: None,
+            probe_filter: None,
             unsafe_: false,
             dwarf: false,
             failures: false,

@@ -29,6 +29,7 @@ mod names;
 pub mod origin;
 pub mod parameters;
 mod preprocessor;
+pub mod probe_filter;
 pub mod probes;
 mod resolve;
 mod script_types;

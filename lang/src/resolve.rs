@@ -9,7 +9,7 @@ use crate::diag::{Diagnostic, Result, Severity};
 use crate::expand::{expand, expand_function};
 use crate::kernel::Kernel;
 use crate::preprocessor::Preprocessor;
-use crate::probes::{self, Resolved};
+use crate::probes::{self, Context, Resolved};
 use crate::source::Span;
 use rtrace_grammar::ast::{self, Item};
 use rtrace_grammar::visit::{self, Node};
@@ -163,14 +163,22 @@ pub(crate) fn resolve(
     kernel: &dyn Kernel,
 ) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
     let Sorted { mut script, probes, mut errors } = sort(program, options);
+    let optional = options.run.missing_probes != MissingProbes::Error;
     for probe in probes {
         let (mut targets, mut missing) = (Vec::new(), Vec::new());
         // One that is wrong in itself says nothing about the others.
         let mut wrong = false;
+        // An error where it is asked for, unless what is not there may be left out.
+        let asks = optional && asks_for_arguments(&probe);
         for point in &probe.attach_points {
             let found = parameters(point, options).and_then(|t| probes::resolve(&t, point.span, options, kernel));
             match found {
-                Ok(list) => targets.extend(list.into_iter().map(|t| (t, point.span))),
+                Ok(list) => {
+                    let kept = list.into_iter().filter(|t| options.probe_filter.as_ref().is_none_or(|f| f.keeps(t)));
+                    let (there, undescribed) = kept.partition::<Vec<_>, _>(|t| !asks || described(t, kernel));
+                    targets.extend(there.into_iter().map(|t| (t, point.span)));
+                    missing.extend(undescribed.iter().map(|t| (point, no_description(t, point.span, kernel))));
+                }
                 Err(e) if e.code == Code::NoSuchTarget => missing.push((point, e)),
                 Err(e) => {
                     wrong = true;
@@ -178,7 +186,6 @@ pub(crate) fn resolve(
                 }
             }
         }
-        let optional = options.run.missing_probes != MissingProbes::Error;
         for (point, error) in missing {
             // A pattern may match nothing beside attach points that are there: scripts name what functions are
             // called on several kernels.
@@ -194,9 +201,15 @@ pub(crate) fn resolve(
         script.clauses.push(ResolvedClause { probe, targets });
     }
     errors.extend(tested_twice(&script.clauses));
-    // With a `begin` there is something to run.
-    let end = |(t, _): &(Resolved, Span)| matches!(t.target, Target::End);
-    if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.iter().all(end)) {
+    if errors.is_empty()
+        && let Some(filter) = &options.probe_filter
+        && script.clauses.iter().all(|c| c.targets.is_empty())
+    {
+        let message = format!("no probes to attach: none matches `--probe-filter '{}'`", filter.text());
+        let error = Diagnostic::error(Code::NoSuchTarget, Span::default(), message);
+        errors.push(*error.note("it is searched in full names: kprobe:vfs_read, interval:s:1"));
+    }
+    if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.is_empty()) {
         let empty = script.clauses.iter().find(|c| c.targets.is_empty());
         let span = empty.map(|c| c.probe.span).unwrap_or_default();
         errors.push(
@@ -205,6 +218,37 @@ pub(crate) fn resolve(
         );
     }
     if errors.is_empty() { Ok(script) } else { Err(errors) }
+}
+
+/// Whether a clause names `args`.
+fn asks_for_arguments(probe: &ast::Probe) -> bool {
+    let mut found = false;
+    let mut look = |node: Node<'_>| {
+        found |= matches!(node, Node::Expr(ast::Expr { kind: ast::ExprKind::Ident(name), .. }) if name == "args");
+    };
+    visit::probe(probe, &mut look);
+    found
+}
+
+/// Whether the arguments of a target are known; those of a kernel function are looked up by its name.
+fn described(target: &Resolved, kernel: &dyn Kernel) -> bool {
+    match &target.context {
+        Context::KernelEntry { function, module } => !matches!(kernel.function(function, module.as_deref()), Ok(None)),
+        _ => true,
+    }
+}
+
+fn no_description(target: &Resolved, span: Span, kernel: &dyn Kernel) -> Box<Diagnostic> {
+    let module = match &target.context {
+        Context::KernelEntry { module, .. } => module.as_deref(),
+        _ => None,
+    };
+    let there = kernel.traceable_functions(module, &target.function).is_ok_and(|found| !found.is_empty());
+    let message = match there {
+        true => probes::undescribed(kernel, &target.function, module),
+        false => format!("the kernel has no function `{}`", target.function),
+    };
+    Diagnostic::error(Code::NoSuchTarget, span, message)
 }
 
 /// Tests, and benchmarks, of the same name.

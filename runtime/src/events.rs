@@ -30,6 +30,8 @@ pub trait Sink {
     fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: &[FieldBytes<'_>], maps: &Maps) -> io::Result<()>;
     /// The run is over; `maps` tells whether the maps are to be printed.
     fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()>;
+    /// All maps as they are now.
+    fn maps(&mut self, bundle: &Bundle, maps: &Maps) -> io::Result<()>;
     /// Something was lost since the last call: that many events found no room.
     fn lost_events(&mut self, events: u64) -> io::Result<()>;
     /// What was lost in all, at the end of the run.

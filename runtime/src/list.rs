@@ -49,6 +49,9 @@ impl From<KernelError> for ListError {
 /// targets of entries, and uprobes need a file.
 const EVERYWHERE: [&str; 6] = ["fentry", "hardware", "kprobe", "rawtracepoint", "software", "tracepoint"];
 
+/// What it looks through in programs.
+const IN_PROGRAMS: [&str; 2] = ["uprobe", "usdt"];
+
 /// Writes what matches a pattern, one attach point to a line, sorted within each kind; with `verbose`, arguments
 /// follow, indented. Returns the number of attach points. A reader that closes the pipe has seen enough:
 /// that is no error.
@@ -197,12 +200,19 @@ impl Lister<'_> {
                     return Err(ListError::UnknownKind { word, kinds: KINDS.iter().map(|k| k.name).collect() });
                 }
                 Query::Type { kind, name } => self.types(kind, &name)?,
-                Query::Probes { kinds, target } => {
+                Query::Probes { mut kinds, target } => {
+                    let everywhere = kinds == EVERYWHERE;
+                    if everywhere {
+                        kinds = self.everywhere(&target);
+                    }
+                    // In all that the process has mapped, not in its program alone.
+                    let anywhere: Vec<String> = std::iter::once("*".to_owned()).chain(target.iter().cloned()).collect();
+                    let in_programs = |kind: &str| everywhere && target.len() == 1 && IN_PROGRAMS.contains(&kind);
                     let several = kinds.len() > 1;
                     let mut first_error = None;
                     let before = self.count;
                     for kind in kinds {
-                        match self.kind(kind, &target) {
+                        match self.kind(kind, if in_programs(kind) { &anywhere } else { &target }) {
                             // Looking everywhere, what cannot be read (no BTF, no tracefs) is passed over.
                             Err(ListError::Kernel(e)) if several => first_error = first_error.or(Some(e)),
                             other => other?,
@@ -217,6 +227,19 @@ impl Lister<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The kinds that a pattern without one looks through: programs only where a path names some, or with the process
+    /// that is traced.
+    fn everywhere(&self, target: &[String]) -> Vec<&'static str> {
+        if target.len() > 1 && target.first().is_some_and(|t| t.contains('/')) {
+            return IN_PROGRAMS.to_vec();
+        }
+        let mut kinds = EVERYWHERE.to_vec();
+        if self.kernel.process().is_some() {
+            kinds.extend(IN_PROGRAMS);
+        }
+        kinds
     }
 
     fn kind(&mut self, kind: &'static str, target: &[String]) -> Done {
@@ -425,10 +448,12 @@ impl Lister<'_> {
 
     fn user_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
         let (file, name) = match target {
-            [] if self.kernel.executables("")?.is_empty() => return Ok(()),
-            [] => ("", "*"),
-            // Of the program of the process that is traced.
-            [name] if !name.contains('/') && !self.kernel.executables("")?.is_empty() => ("", or_all(name)),
+            [] if self.kernel.process().is_none() => return Ok(()),
+            // All that the process has mapped that is traced.
+            [] => ("*", "*"),
+            [name] if is_glob(name) && !name.contains('/') && self.kernel.process().is_some() => ("*", name.as_str()),
+            // As an attach point: of its program.
+            [name] if !name.contains('/') && self.kernel.process().is_some() => ("", or_all(name)),
             [file] => (file.as_str(), "*"),
             // A language tag between them says how to demangle.
             [file, .., name] => (file.as_str(), or_all(name)),
@@ -479,8 +504,9 @@ impl Lister<'_> {
     fn static_probes(&mut self, target: &[String]) -> Done {
         let (file, provider, name) = match target {
             // Of the process that is traced; there may be none.
-            [] if self.kernel.executables("")?.is_empty() => return Ok(()),
+            [] if self.kernel.process().is_none() => return Ok(()),
             [] => ("*", "*", "*"),
+            [name] if !name.contains('/') && self.kernel.process().is_some() => ("*", "*", or_all(name)),
             [file] => (file.as_str(), "*", "*"),
             [file, name] => (file.as_str(), "*", or_all(name)),
             [file, provider, name, ..] => (file.as_str(), or_all(provider), or_all(name)),

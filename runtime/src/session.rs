@@ -179,7 +179,7 @@ mod token {
 /// What may wake the loop besides events and the child.
 struct Sources<'a> {
     signals: &'a EndSignals,
-    own: Option<&'a OwnSignals>,
+    own: &'a OwnSignals,
     watched: Option<&'a OwnedFd>,
 }
 
@@ -238,7 +238,7 @@ impl Session<'_> {
                 self.sink.flush().map_err(RunError::Output)?;
                 child.release()?;
             }
-            let sources = Sources { signals: &signals, own: own.as_ref(), watched: watched.as_ref() };
+            let sources = Sources { signals: &signals, own: &own, watched: watched.as_ref() };
             self.iterate(&attached, &signals)?;
             // Nothing can happen any more, unless a process is waited for.
             let ends = !attached.waits && child.is_none() && watched.is_none();
@@ -281,9 +281,7 @@ impl Session<'_> {
         let add = |epoll: &Epoll, fd: BorrowedFd<'_>, token| epoll.add(fd, token).map_err(system("wait for events"));
         for epoll in [&control, &all] {
             add(epoll, sources.signals.as_fd(), token::SIGNAL)?;
-            if let Some(own) = sources.own {
-                add(epoll, own.as_fd(), token::OWN_SIGNAL)?;
-            }
+            add(epoll, sources.own.as_fd(), token::OWN_SIGNAL)?;
             if let Some(child) = child.as_ref() {
                 add(epoll, child.fd(), token::CHILD)?;
             }
@@ -321,8 +319,12 @@ impl Session<'_> {
                     }
                     token::PROCESS => return Ok(()),
                     token::OWN_SIGNAL => {
-                        for number in sources.own.map(OwnSignals::take).unwrap_or_default() {
-                            programs.run_special(context, &Target::Signal { number })?;
+                        for number in sources.own.take() {
+                            let ran = programs.run_special(context, &Target::Signal { number })?;
+                            if ran == 0 {
+                                self.drain_past()?;
+                                self.sink.maps(self.bundle, &self.loaded.maps).map_err(RunError::Output)?;
+                            }
                         }
                     }
                     token::CHILD if child.as_mut().is_some_and(|c| c.ended().is_some()) => return Ok(()),
@@ -379,9 +381,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The signals that the script waits for, if there are any.
-    fn own_signals(&self) -> Result<Option<OwnSignals>, RunError> {
-        let mut numbers: Vec<i32> = Vec::new();
+    /// The signals that the script waits for, and SIGUSR1, which without a clause of the script prints all maps.
+    fn own_signals(&self) -> Result<OwnSignals, RunError> {
+        let mut numbers = vec![libc::SIGUSR1];
         for point in self.bundle.programs.iter().flat_map(|p| &p.attach) {
             if let Target::Signal { number } = point.target
                 && !numbers.contains(&number)
@@ -389,10 +391,7 @@ impl Session<'_> {
                 numbers.push(number);
             }
         }
-        if numbers.is_empty() {
-            return Ok(None);
-        }
-        OwnSignals::new(numbers).map(Some).map_err(system("take signals"))
+        OwnSignals::new(numbers).map_err(system("take signals"))
     }
 
     /// Says how the child ended, if it did.

@@ -348,8 +348,11 @@ fn numbered(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 /// Only what names something that is not there is a "no": other errors are errors.
 fn exists(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let result = matches!(&arg.kind, ast::ExprKind::Ident(name) if name == "retval");
     match c.expr(arg) {
+        Ok(_) if result && c.returns_nothing() => Ok(Expr::int(0, Type::Bool, call.span)),
         Ok(_) => Ok(Expr::int(1, Type::Bool, call.span)),
+        Err(_) if result && c.returns_nothing() => Ok(Expr::int(0, Type::Bool, call.span)),
         Err(e) if matches!(e.code, Code::UnknownField | Code::UnknownType | Code::UnknownName | Code::KernelLacks) => {
             Ok(Expr::int(0, Type::Bool, call.span))
         }

@@ -320,6 +320,19 @@ impl Checker<'_> {
         }
     }
 
+    /// Whether the function whose return is probed is known to have no result.
+    pub(crate) fn returns_nothing(&mut self) -> bool {
+        self.probe.specific.set(true);
+        match &self.probe.context {
+            Context::Trampoline { function, ret: true } => function.ret == Type::Void,
+            Context::BpfFunction { function, ret: true } => function.function.ret == Type::Void,
+            Context::KernelReturn { function, module } => {
+                matches!(self.kernel.function(function, module.as_deref()), Ok(Some(f)) if f.ret == Type::Void)
+            }
+            _ => false,
+        }
+    }
+
     /// What a function returned, in the context of `u64` words.
     fn result(&mut self, function: &Function, word: u32, span: Span) -> Result<Expr> {
         self.probe.specific.set(true);

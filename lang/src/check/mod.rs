@@ -196,6 +196,14 @@ pub(crate) fn check(
         }
         checker.settle(script);
     }
+    // What is declared and never used is only unnecessary.
+    let unused = |m: &&mut MapInfo| m.value.is_none() && m.max_entries.is_some() && !m.assigned && !m.read;
+    let mut idle = Vec::new();
+    for map in checker.maps.iter_mut().filter(unused) {
+        (map.key, map.value) = (Some(None), Some(Type::I64));
+        let message = format!("`@{}` is declared, and nothing uses it", map.name);
+        idle.push(*Diagnostic::warning(Code::Unset, map.span, message));
+    }
     // What is read but nothing is assigned to is zero, too, and a mistake more often than not: a warning.
     let mut unset = false;
     for map in checker.maps.iter_mut().filter(|m| m.value.is_none() && m.read) {
@@ -206,6 +214,7 @@ pub(crate) fn check(
         checker.settle(script);
     }
     let (mut programs, probes) = checker.walk(script);
+    checker.warnings.append(&mut idle);
     session::pair(&mut programs, kernel);
     errors.append(&mut checker.errors);
     errors.append(&mut checker.uncalled(script.clauses.len()));

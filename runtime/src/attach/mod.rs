@@ -542,14 +542,13 @@ impl Programs {
         }
         let specials = |p: &&AttachPoint| p.target.is_special();
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();
-        // Nothing to trace is an error whatever is tolerated, unless there is a `begin` to run; usually, so is an attach
-        // point as written of which nothing is left.
-        let begins = context.bundle.programs.iter().flat_map(|p| &p.attach).any(|p| matches!(p.target, Target::Begin));
+        // Nothing to trace is an error whatever is tolerated, unless there is a `begin` or `end` to run; usually, so is an
+        // attach point as written of which nothing is left.
         let whole = context.bundle.config.missing_probes == MissingProbes::Error;
         let fatal = attached
             .missing
             .iter()
-            .find(|m| (attached.count <= special && !begins) || (whole && !attached.spans.contains(&m.span)));
+            .find(|m| (attached.count == 0 && special == 0) || (whole && !attached.spans.contains(&m.span)));
         match fatal {
             Some(Missing { name, reason, span }) => {
                 Err(AttachError::Point { name: name.clone(), span: *span, reason: reason.clone() })

@@ -2,10 +2,12 @@
 //!
 //! A separate file is looked for as the debugger does (GDB manual, "Debugging Information in Separate Files"): by the
 //! build id under /usr/lib/debug/.build-id, then by the name in section `.gnu_debuglink` beside the executable, in
-//! `.debug` there, and under /usr/lib/debug. It counts when its build id is the same, or its checksum the linked one.
+//! `.debug` there, and under /usr/lib/debug; before these, in the folders of `--debuginfo`. It counts when its build id
+//! is the same, or its checksum the linked one.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use memmap2::Mmap;
 use object::Object;
@@ -21,6 +23,14 @@ pub fn open(path: &Path) -> Option<Elf> {
     let map = unsafe { Mmap::map(&file) }.ok()?;
     let bytes: &'static [u8] = Box::leak(Box::new(map));
     object::File::parse(bytes).ok()
+}
+
+/// The folders of `--debuginfo`, for all that this process looks up.
+static FOLDERS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+
+/// Looks for debug files in these folders first. Only the first call counts.
+pub fn look_in(folders: Vec<PathBuf>) {
+    let _ = FOLDERS.set(folders);
 }
 
 /// The separate file with the symbols and debug information of an executable.
@@ -53,11 +63,10 @@ fn candidates(path: &str, elf: &object::File<'_>) -> Vec<PathBuf> {
     let folders: Vec<PathBuf> =
         root.iter().map(|r| r.join("usr/lib/debug")).chain([PathBuf::from("/usr/lib/debug")]).collect();
     let mut found = Vec::new();
-    if let Some(id) = elf.build_id().ok().flatten()
-        && let Some((first, rest)) = id.split_first()
-    {
-        let name: String = rest.iter().map(|b| format!("{b:02x}")).collect();
-        found.extend(folders.iter().map(|f| f.join(format!(".build-id/{first:02x}/{name}.debug"))));
+    let given = FOLDERS.get().map_or(&[][..], Vec::as_slice);
+    given.iter().for_each(|folder| found.extend(in_folder(folder, &real, elf)));
+    if let Some(name) = by_build_id(elf) {
+        found.extend(folders.iter().map(|f| f.join(&name)));
     }
     if let Some((name, _)) = linked(elf)
         && let Ok(name) = std::str::from_utf8(name)
@@ -71,6 +80,30 @@ fn candidates(path: &str, elf: &object::File<'_>) -> Vec<PathBuf> {
     }
     // A link that names the file itself leads nowhere.
     found.retain(|candidate| *candidate != real && candidate.is_file());
+    found
+}
+
+/// The name by the build id, below a folder of debug files.
+fn by_build_id(elf: &object::File<'_>) -> Option<String> {
+    let (first, rest) = elf.build_id().ok().flatten()?.split_first()?;
+    let name: String = rest.iter().map(|b| format!("{b:02x}")).collect();
+    Some(format!(".build-id/{first:02x}/{name}.debug"))
+}
+
+/// The places in a folder of `--debuginfo`, which may be relative to where the executable lies: by the build id, then
+/// by the linked name, or where none is linked by the executable's own, in the folder itself and in the tree below it.
+fn in_folder(folder: &Path, executable: &Path, elf: &object::File<'_>) -> Vec<PathBuf> {
+    let (Some(parent), Some(own)) = (executable.parent(), executable.file_name().and_then(|n| n.to_str())) else {
+        return Vec::new();
+    };
+    let folder = parent.join(folder);
+    let mut found: Vec<PathBuf> = by_build_id(elf).map(|name| folder.join(name)).into_iter().collect();
+    let names = match linked(elf).and_then(|(name, _)| std::str::from_utf8(name).ok()) {
+        Some(name) => vec![name.to_owned()],
+        None => vec![format!("{own}.debug"), own.to_owned()],
+    };
+    let below = folder.join(parent.strip_prefix("/").unwrap_or(parent));
+    found.extend([&folder, &below].iter().flat_map(|f| names.iter().map(|name| f.join(name))));
     found
 }
 

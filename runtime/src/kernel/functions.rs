@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rtrace_lang::kernel::{FunctionName, KernelError};
 
@@ -28,6 +28,8 @@ const BLACKLIST: &str = "/sys/kernel/debug/kprobes/blacklist";
 
 #[derive(Default)]
 pub struct Functions {
+    /// The file that says which functions can be traced, where the kernel is not asked.
+    file: Option<PathBuf>,
     /// See [`make_list`].
     list: OnceCell<Result<Vec<u8>, KernelError>>,
     /// Names that several functions have.
@@ -222,11 +224,30 @@ fn load(sources: Sources<'_>) -> Result<Vec<u8>, KernelError> {
     Ok(make_list(&text, &std::fs::read(BLACKLIST).unwrap_or_default()))
 }
 
+/// The list from a file in the form of `available_filter_functions`.
+fn load_file(path: &Path) -> Result<Vec<u8>, KernelError> {
+    std::fs::read(path).map(|text| make_list(&text, &[])).map_err(|e| {
+        let message = format!("cannot read the list of traceable functions in {}: {e}", path.display());
+        KernelError::new(message, "each line is FUNCTION or FUNCTION [MODULE], as in available_filter_functions")
+    })
+}
+
 impl Functions {
+    /// Those of a file instead of those that the kernel lists.
+    pub fn of_file(path: PathBuf) -> Functions {
+        Functions { file: Some(path), ..Functions::default() }
+    }
+
+    /// Whether somebody said which functions can be traced.
+    pub fn is_given(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Name and module of every function that kprobes can be placed on, sorted: those that ftrace knows, else (no
     /// permission, no tracefs) the text symbols of kallsyms.
     pub fn traceable(&self, sources: Sources<'_>) -> Result<impl Iterator<Item = (&[u8], Option<&[u8]>)>, KernelError> {
-        let list = self.list.get_or_init(|| load(sources)).as_deref().map_err(Clone::clone)?;
+        let make = || self.file.as_deref().map_or_else(|| load(sources), load_file);
+        let list = self.list.get_or_init(make).as_deref().map_err(Clone::clone)?;
         Ok(lines_of(list).map(|line| match memchr::memchr(b'\t', line) {
             Some(tab) => (line.get(..tab).unwrap_or_default(), line.get(tab + 1..)),
             None => (line, None),
@@ -257,6 +278,7 @@ impl Functions {
             }
         }
         if found.is_empty()
+            && self.file.is_none()
             && let Some(name) = names.exact()
         {
             found.extend(self.in_kallsyms(name, modules.as_ref())?);

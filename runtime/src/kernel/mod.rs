@@ -7,7 +7,7 @@
 mod btf;
 mod cache;
 pub(crate) mod clones;
-mod debug_file;
+pub mod debug_file;
 mod demangle;
 mod dwarf;
 mod features;
@@ -77,6 +77,11 @@ impl LiveKernel {
         LiveKernel { process, ..LiveKernel::default() }
     }
 
+    /// The process that is traced, where it is only one.
+    pub fn process(&self) -> Option<u32> {
+        self.process
+    }
+
     /// The same without some features, as if the kernel did not have them.
     pub fn without(self, features: &[Feature]) -> LiveKernel {
         self.features.borrow_mut().extend(features.iter().map(|f| (*f, false)));
@@ -96,6 +101,12 @@ impl LiveKernel {
     /// The same for a type of maps (`enum bpf_map_type`).
     pub fn has_map(&self, number: u32, since: Version) -> bool {
         features::map(number).unwrap_or(self.version() >= since)
+    }
+
+    /// The same with the traceable functions that a file lists, in the form of `available_filter_functions`.
+    pub fn with_traceable(mut self, file: std::path::PathBuf) -> LiveKernel {
+        self.functions = functions::Functions::of_file(file);
+        self
     }
 
     fn sources(&self) -> functions::Sources<'_> {
@@ -168,6 +179,7 @@ impl Kernel for LiveKernel {
     /// list of functions.
     fn traceable_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError> {
         if !is_glob(pattern)
+            && !self.functions.is_given()
             && module.is_none_or(|m| m == "vmlinux")
             && matches!(self.btf.function(pattern, Some("vmlinux")), Ok(Some(_)))
         {

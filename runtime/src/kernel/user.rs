@@ -74,7 +74,8 @@ pub fn executables(pattern: &str) -> Vec<String> {
 
 /// Expands a path with globs in any of its parts, sorted.
 fn expand(pattern: &str) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from(if pattern.starts_with('/') { "/" } else { "." })];
+    // As written: `./x*` gives `./x1`, `dir/x*` gives `dir/x1`.
+    let mut found = vec![PathBuf::from(if pattern.starts_with('/') { "/" } else { "" })];
     for part in pattern.split('/').filter(|p| !p.is_empty()) {
         if !glob::is_glob(part) {
             for path in &mut found {
@@ -86,12 +87,13 @@ fn expand(pattern: &str) -> Vec<PathBuf> {
         let names = Glob::new(part);
         let mut next = Vec::new();
         for folder in &found {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            for entry in std::fs::read_dir(here).into_iter().flatten().flatten() {
                 let name = entry.file_name();
                 // As in the shell, hidden files have to be asked for.
                 let hidden = name.as_encoded_bytes().starts_with(b".") && !part.starts_with('.');
                 if !hidden && names.matches(name.as_encoded_bytes()) {
-                    next.push(entry.path());
+                    next.push(folder.join(name));
                 }
             }
         }

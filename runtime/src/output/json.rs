@@ -10,6 +10,7 @@ use super::{float, quantiles, series};
 use crate::losses::{self, Loss, Of};
 use rtrace_lang::bundle::{Bundle, MapDef};
 use rtrace_lang::types::{Agg, Type};
+use std::collections::HashSet;
 
 const MAX_DEPTH: u32 = 32;
 
@@ -129,6 +130,28 @@ pub fn message_line(out: &mut Vec<u8>, kind: &str, text: &[u8], place: Option<(&
     out.extend_from_slice(b"}\n");
 }
 
+/// The keys that an object has so far. Keys of a map that differ may print alike: stacks of several processes, bytes that
+/// are not UTF-8. An object with the same key twice would lose an entry to most readers.
+#[derive(Default)]
+struct Keys(HashSet<String>);
+
+impl Keys {
+    /// The key, with a number behind it if there is one like it: `KEY #2`.
+    fn distinct(&mut self, text: String) -> String {
+        if self.0.insert(text.clone()) {
+            return text;
+        }
+        let mut n = 2;
+        loop {
+            let numbered = format!("{text} #{n}");
+            if self.0.insert(numbered.clone()) {
+                return numbered;
+            }
+            n += 1;
+        }
+    }
+}
+
 impl Scope<'_> {
     /// Appends the line for a printed value.
     pub fn value_line(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>) {
@@ -189,11 +212,14 @@ impl Scope<'_> {
             None => entries.iter().take(1).for_each(|(_, bytes)| value(self, out, bytes)),
             Some(ty) => {
                 out.push(b'{');
+                let mut keys = Keys::default();
                 for (i, (key, bytes)) in entries.iter().enumerate() {
                     if i > 0 {
                         out.extend_from_slice(b", ");
                     }
-                    self.json_key(out, ty, key);
+                    let text = keys.distinct(self.json_key(ty, key));
+                    quoted(out, text.as_bytes());
+                    out.extend_from_slice(b": ");
                     value(self, out, bytes);
                 }
                 out.push(b'}');
@@ -202,13 +228,12 @@ impl Scope<'_> {
         out.extend_from_slice(b"}}\n");
     }
 
-    /// Appends a key, which is its text, and a colon. Several keys have commas without blanks between them; blanks that
-    /// belong to a key stay, so that no two keys become one.
-    pub(super) fn json_key(&mut self, out: &mut Vec<u8>, ty: &Type, key: &[u8]) {
+    /// The text of a key. Several keys have commas without blanks between them; blanks that belong to a key stay, so that
+    /// no two keys become one.
+    pub(super) fn json_key(&mut self, ty: &Type, key: &[u8]) -> String {
         let mut text = Vec::new();
         self.key_part(&mut text, ty, key, 0);
-        quoted(out, &text);
-        out.extend_from_slice(b": ");
+        String::from_utf8_lossy(&text).into_owned()
     }
 
     fn key_part(&mut self, out: &mut Vec<u8>, ty: &Type, key: &[u8], depth: u32) {
@@ -220,6 +245,14 @@ impl Scope<'_> {
                     self.key_part(out, element, slice(key, offset as usize, element.size() as usize), depth + 1);
                 }
                 out.extend_from_slice(if depth > 0 { b")" } else { b"" });
+            }
+            Type::NamedTuple(list) if depth <= MAX_DEPTH => {
+                out.push(b'{');
+                for (i, ((name, _), (offset, element))) in list.iter().zip(ty.elements()).enumerate() {
+                    out.extend_from_slice(format!("{}.{name}=", if i > 0 { "," } else { "" }).as_bytes());
+                    self.key_part(out, element, slice(key, offset as usize, element.size() as usize), depth + 1);
+                }
+                out.push(b'}');
             }
             // The lines of a stack, without what indents them.
             Type::Stack(_) => {

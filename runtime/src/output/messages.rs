@@ -34,13 +34,13 @@ fn reason(helper: &str, code: i64) -> String {
         ("map_lookup_elem", _) => "the map has no such entry".to_owned(),
         ("map_update_elem", libc::E2BIG) => "the map is full (config max_map_keys)".to_owned(),
         (_, 0) => format!("failed to {helper}"),
-        (_, errno) => {
-            // As strerror(3) has it; the standard library adds the number.
-            let text = io::Error::from_raw_os_error(errno).to_string();
-            let text = text.split(" (os error").next().unwrap_or_default().to_owned();
-            format!("failed to {helper}: {text} ({code})")
-        }
+        (_, errno) => format!("failed to {helper}: {} ({code})", strerror(errno)),
     }
+}
+
+/// As strerror(3) has it; the standard library adds the number.
+fn strerror(errno: i32) -> String {
+    io::Error::from_raw_os_error(errno).to_string().split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Appends the message about a helper that failed, with the line of the script that called it.
@@ -63,7 +63,9 @@ pub fn failure(out: &mut Vec<u8>, bundle: &Bundle, span: (u32, u32), helper: &st
 /// Appends the same as a line of JSON.
 pub fn failure_line(out: &mut Vec<u8>, bundle: &Bundle, span: (u32, u32), helper: &str, code: i64) {
     out.extend_from_slice(b"{\"type\": \"helper_error\", \"msg\": ");
-    json::quoted(out, reason(helper, code).as_bytes());
+    // The helper and its code have fields of their own.
+    let text = i32::try_from(-code).ok().filter(|errno| *errno > 0).map(strerror);
+    json::quoted(out, text.unwrap_or_else(|| reason(helper, code)).as_bytes());
     out.extend_from_slice(b", \"helper\": ");
     json::quoted(out, helper.as_bytes());
     out.extend_from_slice(format!(", \"retcode\": {code}").as_bytes());

@@ -48,6 +48,11 @@ impl<W: Write> Sink for Printer<W> {
         Printer::flush(self)
     }
 
+    fn maps(&mut self, bundle: &Bundle, maps: &Maps) -> io::Result<()> {
+        self.print_all_maps(bundle, maps)?;
+        Printer::flush(self)
+    }
+
     fn lost_events(&mut self, events: u64) -> io::Result<()> {
         Printer::lost_events(self, events)
     }

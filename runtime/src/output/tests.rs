@@ -769,15 +769,30 @@ fn blanks_in_keys_stay_in_json() {
     let maps = Fake::default();
     let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false };
     let text = Type::String { cap: 4 };
-    let mut key = |ty: &Type, bytes: &[u8]| {
-        let mut out = Vec::new();
-        scope.json_key(&mut out, ty, bytes);
-        String::from_utf8(out).unwrap()
-    };
-    assert_eq!(key(&text, b"a b\0"), "\"a b\": ");
-    assert_eq!(key(&text, b"ab\0\0"), "\"ab\": ");
-    let two = Type::Tuple(vec![text.clone(), text]);
-    assert_eq!(key(&two, b"a b\0c \0\0"), "\"a b,c \": ");
+    let mut key = |ty: &Type, bytes: &[u8]| scope.json_key(ty, bytes);
+    assert_eq!(key(&text, b"a b\0"), "a b");
+    assert_eq!(key(&text, b"ab\0\0"), "ab");
+    let two = Type::Tuple(vec![text.clone(), text.clone()]);
+    assert_eq!(key(&two, b"a b\0c \0\0"), "a b,c ");
+    let named = Type::NamedTuple(vec![("x".into(), text.clone()), ("y".into(), text)]);
+    assert_eq!(key(&named, b"a b\0c \0\0"), "{.x=a b,.y=c }");
+}
+
+#[test]
+fn keys_that_print_alike_are_numbered_in_json() {
+    let bundle = bundle();
+    let mut host = Host::default();
+    let maps = Fake::default();
+    let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false };
+    let def = map("@m", Some(Type::String { cap: 8 }), Type::U8);
+    let keys = [&b"\xff\0\0\0\0\0\0\0"[..], b"\xfe\0\0\0\0\0\0\0", b"\xfe #2\0\0\0\0"];
+    let entries: Vec<_> = keys.iter().zip(1u8..).map(|(key, n)| (key.to_vec(), vec![n])).collect();
+    let mut out = Vec::new();
+    scope.map_line(&mut out, &def, &entries, 1);
+    let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    let entries = value["data"]["@m"].as_object().unwrap();
+    let keys: Vec<&str> = entries.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["\u{fffd}", "\u{fffd} #2", "\u{fffd} #2 #2"]);
 }
 
 #[test]
