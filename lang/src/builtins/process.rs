@@ -291,7 +291,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "reg",
         signatures: &["reg(\"name\")"],
-        doc: "A processor register at the probe.",
+        doc: "A processor register at the probe; in timers, samples and watchpoints that of what was interrupted.",
         example: "kprobe:vfs_read { @[ksym(reg(\"ip\"))] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| match call.arg(0) {

@@ -3,6 +3,7 @@
 use super::Checker;
 use super::access::whole_text;
 use crate::arch::Arch;
+use crate::bundle::ProgType;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, network_size_of};
@@ -347,20 +348,23 @@ impl Checker<'_> {
 
     /// `reg("name")`
     pub(crate) fn register(&mut self, name: &str, span: Span) -> Result<Expr> {
-        if !matches!(
+        // `struct bpf_perf_event_data` begins with the registers of what the event interrupted.
+        let sampled = self.probe.prog_type == ProgType::PerfEvent;
+        let called = matches!(
             self.probe.context,
             Context::KernelEntry { .. }
                 | Context::KernelReturn { .. }
                 | Context::UserEntry { .. }
                 | Context::UserReturn
                 | Context::Usdt(_)
-        ) {
+        );
+        if !sampled && !called {
             return Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
                 format!("{} has no registers", a_probe(self.probe.kind)),
             )
-            .note("kprobe, kretprobe, uprobe, uretprobe and usdt have them"));
+            .note("kprobe, kretprobe, uprobe, uretprobe, usdt, profile, interval, software, hardware and watchpoint have them"));
         }
         match self.options.arch.register(name) {
             Some(offset) => Ok(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }),
