@@ -16,6 +16,9 @@ use rtrace_lang::types::{Space, Type};
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn event(&mut self, id: EventId, args: &[Expr]) -> Result<()> {
         let Some(def) = self.unit.typed.events.get(id as usize) else { return self.unexpected("this event") };
+        if let (Action::Exit, Some(exited)) = (&def.action, self.unit.typed.globals.exited) {
+            self.ir.store(self.unit.global(exited), self.ir.int(1), 8, 8);
+        }
         if def.layout.fields.len() != args.len() {
             return self.unexpected("this event");
         }

@@ -184,6 +184,7 @@ pub fn lower(unit: &Unit<'_, '_>, program: &Program) -> Result<Option<u32>> {
         });
     }
     let result = lower.result;
+    lower.end_after_exit();
     lower.make_shared()?;
     lower.declare_locals()?;
     lower.begin_object()?;
@@ -259,6 +260,15 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn leave(&self) {
         self.discard(0);
         self.ir.br(self.exit);
+    }
+
+    /// Ends the program here if `exit()` was called before and a clause at the same place may have done so.
+    fn end_after_exit(&self) {
+        let Some(exited) = self.unit.typed.globals.exited.filter(|_| self.program.after_exit) else { return };
+        let go_on = self.ir.block("go_on");
+        let flag = self.ir.load(self.unit.global(exited), 8, 8, false);
+        self.ir.cond_br(self.ir.icmp(Pred::EQ, flag, self.ir.int(0)), go_on, self.exit);
+        self.ir.at(go_on);
     }
 
     /// Gives back open records on a way that goes elsewhere.

@@ -18,7 +18,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 15;
+pub const FORMAT_VERSION: u32 = 16;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -416,6 +416,8 @@ pub struct Globals {
     pub wall: Option<u32>,
     /// `u64` count of stacks that led into a file whose unwind tables were not there, where a program unwinds.
     pub unready: Option<u32>,
+    /// `u64`, not zero once `exit()` was called, where a clause must not run after that.
+    pub exited: Option<u32>,
 }
 
 /// A loop that is stopped after some rounds even if it would go on.

@@ -152,6 +152,9 @@ impl Dump<'_> {
         if let Some(returns) = program.session.and_then(|n| self.typed.programs.get(n as usize)) {
             head.push_str(&format!(", session with {}", returns.symbol));
         }
+        if program.after_exit {
+            head.push_str(", not after exit");
+        }
         self.line(&head);
         self.functions = program.functions.iter().map(|f| f.name.clone()).collect();
         self.inside(|d| {

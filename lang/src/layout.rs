@@ -67,6 +67,9 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     if checked.events.iter().any(|e| e.action.is_kept()) {
         globals.kept = Some(take(&mut globals, 8, 8));
     }
+    if checked.programs.iter().any(|p| p.after_exit) {
+        globals.exited = Some(take(&mut globals, 8, 8));
+    }
     for event in &mut checked.events {
         event.lost = take(&mut globals, 8, 8);
     }

@@ -48,6 +48,10 @@ pub struct Program {
     pub together: Together,
     /// The program for the returns of the same functions.
     pub session: Option<u32>,
+    /// It may call `exit()`.
+    pub exits: bool,
+    /// It does not run any more once `exit()` was called: a clause before it, at one of its places, may do so.
+    pub after_exit: bool,
     pub attach: Vec<AttachPoint>,
     pub locals: Vec<Local>,
     pub body: Vec<Stmt>,

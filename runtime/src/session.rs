@@ -255,6 +255,9 @@ impl Session<'_> {
         self.drain_all()?;
         // Events that END asks for are shown even when exit() had its way before.
         let status = self.exit.take();
+        if let Some(exited) = self.bundle.globals.exited {
+            self.loaded.maps.take(exited);
+        }
         programs.run_special(context, &Target::End)?;
         self.drain_all()?;
         let status = tried.or(status).or(self.exit).unwrap_or(0);

@@ -13,10 +13,12 @@ mod binary;
 mod byte_order;
 mod call;
 mod convert;
+mod draft;
 mod expr;
 mod function;
 mod maps;
 mod mend;
+mod order;
 mod parameters;
 mod pinned;
 mod session;
@@ -34,16 +36,17 @@ pub(crate) use expr::{effect, string};
 pub(crate) use maps::MapInfo;
 pub(crate) use type_names::primitive;
 
-use crate::bundle::{Action, AttachPoint, EventDef, EventLayout, ProbeIdSource, ProbeInfo, ProgType, Target, Together};
+use crate::bundle::{Action, EventDef, EventLayout, ProbeInfo, ProgType, Target};
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result, Severity};
-use crate::kernel::{Feature, Kernel};
+use crate::kernel::Kernel;
 use crate::parameters::Parameter;
 use crate::probes::{Context, Resolved};
 use crate::resolve::ResolvedScript;
 use crate::source::{SourceMap, Span};
 use crate::typed::{EventId, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind};
 use crate::types::Type;
+use draft::{Draft, MANY};
 use rtrace_grammar::ast;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -64,10 +67,6 @@ pub(crate) struct Checked {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// From so many tracepoints of system calls on, one link to their functions is worth it; from so many functions on, one
-/// event.
-const MANY: usize = 8;
-
 /// The attach point that a body is being checked for.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeState {
@@ -86,6 +85,8 @@ pub(crate) struct ProbeState {
     pub kernel_frames: bool,
     /// How often the body asks which attach point fired.
     pub id_uses: Cell<u32>,
+    /// The body calls `exit()` somewhere.
+    pub exits: bool,
     /// The clause, for mended lines.
     pub clause: Option<ast::Probe>,
 }
@@ -215,6 +216,7 @@ pub(crate) fn check(
     }
     let (mut programs, probes) = checker.walk(script);
     checker.warnings.append(&mut idle);
+    order::arrange(&mut programs, kernel);
     session::pair(&mut programs, kernel);
     errors.append(&mut checker.errors);
     errors.append(&mut checker.uncalled(script.clauses.len()));
@@ -246,6 +248,7 @@ impl<'a> Checker<'a> {
             specific: Cell::new(false),
             kernel_frames: false,
             id_uses: Cell::new(0),
+            exits: false,
             clause: None,
         };
         Checker {
@@ -353,6 +356,7 @@ impl Checker<'_> {
             specific: Cell::new(false),
             kernel_frames: false,
             id_uses: Cell::new(0),
+            exits: false,
             clause: Some(clause.probe.clone()),
         };
         self.locals.clear();
@@ -402,89 +406,9 @@ impl Checker<'_> {
             specific: self.probe.specific.get(),
             kernel_frames: self.probe.kernel_frames,
             uses_id: self.probe.id_uses.get() > 0,
+            exits: self.probe.exits,
             targets: vec![(target, span)],
         }
-    }
-
-    /// Gives a draft its name, its attach points and the way it learns which one fired.
-    fn finish(
-        &mut self,
-        draft: Draft<'_>,
-        clause: &crate::resolve::ResolvedClause,
-        number: usize,
-        probes: &mut Vec<ProbeInfo>,
-    ) -> Program {
-        let first = draft.targets.first().map(|(t, _)| t.name.as_str()).unwrap_or_default();
-        let clean: String = first.chars().take(40).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-        let prog_type = draft.targets.first().map_or(ProgType::RawTracepoint, |(t, _)| t.prog_type);
-        let many = draft.targets.len() > 1;
-        let trampoline =
-            matches!(prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint | ProgType::Iter);
-        let probe_id = match (draft.uses_id, many && !trampoline && self.kernel.has(Feature::AttachCookie)) {
-            (false, _) => ProbeIdSource::Unused,
-            (true, true) => ProbeIdSource::Cookie,
-            (true, false) => ProbeIdSource::Patch,
-        };
-        let together = self.together(&draft, probe_id);
-        let attach = draft
-            .targets
-            .iter()
-            .map(|(target, span)| {
-                let info = ProbeInfo { name: target.name.clone(), function: target.function.clone() };
-                // One number for a name, in all clauses: `@[probe]` has one entry for it.
-                let known = probes.iter().position(|p| *p == info);
-                if known.is_none() {
-                    probes.push(info);
-                }
-                let mut point = target.target.clone();
-                if let Target::Kprobe { function, module: None, shared, .. } = &mut point {
-                    *shared = together == Together::Link && self.kernel.shares_name(function);
-                }
-                AttachPoint {
-                    probe: known.unwrap_or(probes.len() - 1) as u32,
-                    target: point,
-                    span: (span.start, span.end),
-                }
-            })
-            .collect();
-        Program {
-            symbol: format!("{clean}_{number}"),
-            prog_type,
-            probe_id,
-            together,
-            session: None,
-            attach,
-            locals: draft.locals,
-            body: draft.body,
-            functions: draft.functions,
-            span: clause.probe.span,
-        }
-    }
-
-    /// How the attach points of a draft are attached. The kernel is asked only where it matters.
-    fn together(&self, draft: &Draft<'_>, probe_id: ProbeIdSource) -> Together {
-        let many = draft.targets.len() >= MANY;
-        let Some((first, _)) = draft.targets.first() else { return Together::No };
-        if draft.targets.len() < 2 || !draft.targets.iter().all(|(t, _)| t.multi) {
-            return Together::No;
-        }
-        // Functions of system calls stand for their tracepoints only where nothing can tell them apart.
-        if first.prog_type == ProgType::Tracepoint && (!many || draft.specific || draft.kernel_frames) {
-            return Together::No;
-        }
-        let (of_kernel, feature) = match first.target {
-            Target::Uprobe { .. } | Target::Usdt { .. } => (false, Feature::UprobeMulti),
-            _ => (true, Feature::KprobeMulti),
-        };
-        if probe_id != ProbeIdSource::Patch && self.kernel.has(feature) {
-            return Together::Link;
-        }
-        // At a return, the instruction pointer does not tell which function it is.
-        let returns = matches!(first.target, Target::Kprobe { ret: true, .. });
-        if of_kernel && many && (!draft.uses_id || !returns || self.kernel.has(Feature::GetFuncIp)) {
-            return Together::Event;
-        }
-        Together::No
     }
 
     /// A new variable in the innermost scope.
@@ -551,6 +475,7 @@ impl Checker<'_> {
         {
             self.errors.push(*error);
         }
+        self.probe.exits |= action == Action::Exit;
         let layout = EventLayout::new(&fields);
         // Where it is counted is for the layout pass to say.
         let event = EventDef { action, fields, layout, lost: 0, span: (span.start, span.end) };
@@ -612,34 +537,6 @@ fn task_process(span: Span) -> ast::Expr {
     };
     let task = field(ast::ExprKind::Ident("ctx".to_owned()), "task");
     ast::Expr { kind: field(task, "tgid"), span }
-}
-
-/// A checked body and the targets that share it.
-struct Draft<'c> {
-    body: Vec<Stmt>,
-    locals: Vec<Local>,
-    functions: Vec<Function>,
-    specific: bool,
-    kernel_frames: bool,
-    uses_id: bool,
-    targets: Vec<(&'c Resolved, Span)>,
-}
-
-impl Draft<'_> {
-    fn same_code(&self, other: &Draft<'_>) -> bool {
-        self.body == other.body && self.locals == other.locals && self.functions == other.functions
-    }
-
-    /// Whether the target can run the same program.
-    fn shares_with(&self, other: &Resolved) -> bool {
-        self.targets.first().is_some_and(|(t, _)| {
-            t.prog_type == other.prog_type
-                && t.multi == other.multi
-                && kind_of(&t.target) == kind_of(&other.target)
-                && !t.target.is_special()
-                && t.context.takes_arguments_as(&other.context)
-        })
-    }
 }
 
 /// The kind's name of a target.

@@ -1,5 +1,6 @@
 //! Entries and returns of the same functions: such programs may share one link to the kernel.
 
+use super::order::Places;
 use crate::bundle::{Target, Together};
 use crate::kernel::{Feature, Kernel, Version};
 use crate::typed::Program;
@@ -11,21 +12,32 @@ use std::collections::HashSet;
 const MANY: usize = 100;
 
 /// Gives programs for entries those for the returns of the same functions, each one once. A program may be both.
+///
+/// What shares a link is attached at one time, so that both programs have the same place in the order of the script.
 pub(super) fn pair(programs: &mut [Program], kernel: &dyn Kernel) {
     let mut taken = HashSet::new();
     let mut pairs = Vec::new();
     let sides: Vec<_> = programs.iter().map(|p| (functions(p, false), functions(p, true))).collect();
+    let places = Places::of(programs);
+    let follows_all = kernel.version() >= Version(6, 14);
+    let stands_between = |between: usize, n: usize, returns: usize| {
+        // Before, returns of such a link run in the order in which others' returns do not.
+        let counts = !follows_all || (n.min(returns)..n.max(returns)).contains(&between);
+        counts && between != n && between != returns && (places.meet(between, n) || places.meet(between, returns))
+    };
     for (n, (entries, own)) in sides.iter().enumerate().filter(|(_, (entries, _))| !entries.is_empty()) {
         let found = sides.iter().enumerate().find(|(other, (more, returns))| {
             let one_sided = own.is_empty() && more.is_empty();
-            (one_sided || *other == n) && returns == entries && !taken.contains(other)
+            (one_sided || *other == n)
+                && returns == entries
+                && !taken.contains(other)
+                && !(0..sides.len()).any(|between| stands_between(between, n, *other))
         });
         if let Some((returns, _)) = found {
             taken.insert(returns);
             pairs.push((n, returns as u32));
         }
     }
-    let follows_all = kernel.version() >= Version(6, 14);
     pairs.retain(|(n, _)| follows_all || sides.get(*n).is_some_and(|(entries, _)| entries.len() >= MANY));
     drop(sides);
     // The kernel is asked only where it matters.

@@ -417,7 +417,8 @@ pub fn load_programs(context: &Context<'_>) -> Result<Programs, AttachError> {
 /// Whether the kernel runs, of several programs at one place, the one first that was attached last: its lists of kprobes,
 /// of ftrace's callbacks, of a trampoline's programs and of a uprobe's consumers grow at the head. Returns of kernel functions
 /// are run from a stack that the entries fill, so again in the order of attaching, but for links to many since Linux 6.14,
-/// which follow the function graph tracer; tracepoints and timers keep that order.
+/// which follow the function graph tracer; events that the kernel counts itself grow at the head, too (`perf_swevent_add`);
+/// tracepoints and timers keep that order.
 fn runs_newest_first(target: &Target, multi: Option<Multi>) -> bool {
     match target {
         Target::Kprobe { ret: false, .. } => true,
@@ -425,6 +426,7 @@ fn runs_newest_first(target: &Target, multi: Option<Multi>) -> bool {
             multi == Some(Multi::Session) || (multi == Some(Multi::Kprobe) && sys::kernel_version() >= (6, 14))
         }
         Target::Trampoline { .. } | Target::BpfFunction { .. } | Target::Uprobe { .. } | Target::Usdt { .. } => true,
+        Target::PerfEvent { perf_type: perf::SOFTWARE, config, .. } => !perf::CLOCKS.contains(config),
         // Reached through the functions of the system calls.
         Target::Tracepoint { .. } => multi.is_some(),
         _ => false,
@@ -502,14 +504,19 @@ impl Programs {
         found
     }
 
-    /// The programs in the order of attaching, after which clauses at one place run in the order of the script.
-    fn in_order(&self, context: &Context<'_>) -> impl Iterator<Item = &Instance> {
-        let newest_first = |instance: &&Instance| {
-            let target = context.bundle.programs.get(instance.program).and_then(|def| def.attach.first());
-            target.is_some_and(|point| runs_newest_first(&point.target, instance.multi))
+    /// The programs with their attach points in the order of attaching, after which clauses at one place run in the order of
+    /// the script.
+    fn in_order<'p>(&'p self, context: &Context<'p>) -> impl Iterator<Item = (&'p Instance, Vec<&'p AttachPoint>)> {
+        let bundle = context.bundle;
+        let points = move |instance: &'p Instance, newest: bool| -> (&'p Instance, Vec<&'p AttachPoint>) {
+            let attach = bundle.programs.get(instance.program).map(|def| def.attach.as_slice()).unwrap_or_default();
+            let points = instance.points.iter().filter_map(|n| attach.get(*n));
+            (instance, points.filter(|p| runs_newest_first(&p.target, instance.multi) == newest).collect())
         };
-        let oldest_first = self.instances.iter().filter(move |i| !newest_first(i));
-        self.instances.iter().rev().filter(newest_first).chain(oldest_first)
+        let newest_first = self.instances.iter().rev().map(move |i| points(i, true));
+        newest_first
+            .chain(self.instances.iter().map(move |i| points(i, false)))
+            .filter(|(_, points)| !points.is_empty())
     }
 
     /// Attaches all programs but the special ones, which only count. On an error everything that
@@ -517,27 +524,19 @@ impl Programs {
     pub fn attach(&self, context: &Context<'_>) -> Result<Attached, AttachError> {
         let mut attached = Attached { missing: self.missing.clone(), ..Attached::default() };
         let places = self.places(context);
-        for instance in self.in_order(context) {
+        for (instance, points) in self.in_order(context) {
             let Some(def) = context.bundle.programs.get(instance.program) else { continue };
-            let points: Vec<&AttachPoint> = instance.points.iter().filter_map(|n| def.attach.get(*n)).collect();
+            let program = (instance.program, instance.fd.as_fd());
             if let Some(returns) = instance.returns {
                 session::attach(context, (instance.program, returns), instance.fd.as_fd(), &mut attached)?;
                 continue;
             }
             match instance.multi {
                 Some(multi) => {
-                    let fd = instance.fd.as_fd();
-                    let left = attach_multi(context, (instance.program, fd), def, &points, multi, &mut attached);
+                    let left = attach_multi(context, program, def, &points, multi, &mut attached);
                     attach_copy(context, instance.program, def, &left, &mut attached)?;
                 }
-                None => attach_singly(
-                    context,
-                    (instance.program, instance.fd.as_fd()),
-                    def,
-                    &points,
-                    &places,
-                    &mut attached,
-                )?,
+                None => attach_singly(context, program, def, &points, &places, &mut attached)?,
             }
         }
         let specials = |p: &&AttachPoint| p.target.is_special();

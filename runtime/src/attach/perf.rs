@@ -8,8 +8,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 /// `PERF_TYPE_SOFTWARE`, and its `PERF_COUNT_SW_CPU_CLOCK`: a high-resolution timer.
-const SOFTWARE: u32 = 1;
+pub(super) const SOFTWARE: u32 = 1;
 const CPU_CLOCK: u64 = 0;
+/// Those that are timers, with `PERF_COUNT_SW_TASK_CLOCK`.
+pub(super) const CLOCKS: [u64; 2] = [CPU_CLOCK, 1];
 
 /// A timer on one CPU. It is never tied to a process: a timer that stands still while the process sleeps
 /// would be of no use.
