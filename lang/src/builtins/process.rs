@@ -461,15 +461,8 @@ fn usermode(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         Arch::X86_64 => ("cs", 3, 3),
         Arch::Aarch64 => ("pstate", 0xf, 0),
     };
-    let level = match (c.probe.prog_type, c.options.arch.register(register)) {
-        // The context of a sample begins with the registers.
-        (ProgType::PerfEvent, Some(offset)) => Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span },
-        _ => match c.register(register, span) {
-            Ok(level) => level,
-            // Where a program gets no registers, it is the kernel that runs it.
-            Err(_) => return Ok(Expr::int(0, Type::U8, span)),
-        },
-    };
+    // Where a program gets no registers, it is the kernel that runs it.
+    let Ok(level) = c.register(register, span) else { return Ok(Expr::int(0, Type::U8, span)) };
     let level = c.arithmetic(BinOp::BitAnd, level, Expr::int(mask, Type::U64, span), span)?;
     let is_user = c.compare(BinOp::Eq, level, Expr::int(user, Type::U64, span), span)?;
     c.coerce(is_user, &Type::U8)

@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 const LONGEST: u64 = 1 << 16;
 /// The file is not read again before so much time has passed: a script may print many addresses that have no symbol.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Nor before so many times what reading it took: on a slow machine that is more than a second.
+const SHARE: u32 = 20;
 
 pub struct Kallsyms {
     path: PathBuf,
-    /// When it was opened.
-    opened: Instant,
+    /// When it may be read again.
+    again: Instant,
     source: Option<Box<dyn Read + Send>>,
     /// Start and where the name lies in `names`, by address. Of several names for one address the first
     /// counts: the kernel lists those with fewer underscores first.
@@ -41,7 +43,7 @@ impl Kallsyms {
     fn new(path: &Path, source: Option<Box<dyn Read + Send>>) -> Kallsyms {
         Kallsyms {
             path: path.to_owned(),
-            opened: Instant::now(),
+            again: Instant::now() + AGAIN,
             source,
             table: Vec::new(),
             names: Vec::new(),
@@ -52,6 +54,9 @@ impl Kallsyms {
 
     /// Name and start of the symbol that an address lies in.
     pub fn find(&mut self, address: u64) -> Option<(&[u8], u64)> {
+        if !is_of_kernel(address) {
+            return None;
+        }
         let mut found = self.symbol(address);
         if found.is_none() && self.read_again() {
             found = self.symbol(address);
@@ -89,16 +94,18 @@ impl Kallsyms {
     /// Whether it was time to read all symbols again.
     fn read_again(&mut self) -> bool {
         // Who is shown nothing will not be shown more.
-        if self.table.is_empty() || self.opened.elapsed() < AGAIN {
+        let start = Instant::now();
+        if self.table.is_empty() || start < self.again {
             return false;
         }
         let mut new = Kallsyms::open(&self.path);
         while new.source.is_some() {
             new.read_more();
         }
+        new.again = Instant::now() + AGAIN.max(start.elapsed() * SHARE);
         if new.table.is_empty() {
             // What is known is better than nothing.
-            self.opened = new.opened;
+            self.again = new.again;
             return false;
         }
         *self = new;
@@ -162,6 +169,11 @@ impl Kallsyms {
         self.names.push(b'\n');
         self.table.push((address, at));
     }
+}
+
+/// Programs have the lower half of the addresses, on all processors that are known here.
+fn is_of_kernel(address: u64) -> bool {
+    address >> 63 == 1
 }
 
 fn hex(text: &[u8]) -> Option<u64> {
@@ -234,11 +246,11 @@ mod tests {
         std::fs::write(&path, format!("{kernel}ffffffffc0000000 t late\t[mod]\n")).unwrap();
         // Not for each address.
         assert_eq!(symbols.find(0xffffffffc0000010), None);
-        symbols.opened = Instant::now().checked_sub(AGAIN).unwrap();
+        symbols.again = Instant::now();
         assert_eq!(symbols.find(0xffffffffc0000010), Some((&b"late"[..], 0xffffffffc0000000)));
         // Should the kernel hide its symbols from now on, those that are known stay.
         std::fs::write(&path, "0000000000000000 T _stext\n").unwrap();
-        symbols.opened = Instant::now().checked_sub(AGAIN).unwrap();
+        symbols.again = Instant::now();
         assert_eq!(symbols.find(0xffffffffd0000000), None);
         assert!(symbols.find(0xffffffffc0000010).is_some());
         std::fs::remove_file(&path).unwrap();
@@ -251,7 +263,14 @@ mod tests {
         {
             assert_eq!(table(text).find(0xffffffff81000000), None, "{text}");
         }
-        assert!(Kallsyms::new(Path::new(""), None).find(1).is_none());
+        assert!(Kallsyms::new(Path::new(""), None).find(u64::MAX).is_none());
+    }
+
+    #[test]
+    fn nothing_is_read_for_addresses_of_programs() {
+        let mut symbols = table(TEXT);
+        assert_eq!(symbols.find(0x7fff_ffff_f000), None);
+        assert!(symbols.source.is_some());
     }
 
     /// Hands out few bytes at a time, as the kernel does.
