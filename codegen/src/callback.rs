@@ -126,7 +126,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             pool: inner,
             locals: Vec::new(),
             open: Vec::new(),
-            loops: vec![Loop { next, done, open: 0 }],
+            loops: vec![Loop { next, done, open: 0, rounds: Some(1) }],
             exit,
             shared: Some(frame),
             result: None,

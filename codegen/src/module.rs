@@ -170,6 +170,14 @@ impl<'m, 'c> Unit<'m, 'c> {
         Some(self.global(stopped))
     }
 
+    /// A loop that [`Unit::loop_counter`] knows is stopped after fewer rounds.
+    pub fn limit_loop(&self, span: Span, rounds: u32) {
+        let span = (span.start, span.end);
+        if let Some(known) = self.loops.borrow_mut().iter_mut().find(|l| l.span == span) {
+            known.rounds = known.rounds.min(rounds);
+        }
+    }
+
     /// The event that says that a helper failed, for each helper and place, if such events are wanted.
     pub fn failure(&self, helper: u32, span: Span) -> Option<(EventId, EventDef)> {
         let lost = self.typed.globals.failures?;

@@ -133,6 +133,8 @@ pub struct Loop<'c> {
     pub done: Block<'c>,
     /// Records open outside of the loop.
     pub open: usize,
+    /// How often the verifier walks through it; for a loop in place whose rounds nobody knows that is found afterwards.
+    pub rounds: Option<u64>,
 }
 
 /// Builds `program`'s function; returns the bytes of scratch memory it uses.

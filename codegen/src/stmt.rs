@@ -12,6 +12,12 @@ use rtrace_lang::typed::{Expr, LocalId, Stmt, StmtKind};
 const INLINE_LIMIT: i64 = 1024;
 /// The same where it is known: verifiers give up after 8192 jumps.
 const CONSTANT_LIMIT: i64 = 4096;
+/// Where the verifier walks through every round, so many branches are left to walk through at the same time: it gives up at
+/// 8192, and takes minutes to get there. What is known to be more than it ever takes is refused.
+const BRANCHES: u64 = 6000;
+const MOST_BRANCHES: u64 = 16_384;
+/// Rounds that a loop has however long its body is.
+const LEAST_ROUNDS: i64 = 16;
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn block(&mut self, stmts: &[Stmt]) -> Result<()> {
@@ -147,6 +153,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             return self.unexpected("this variable");
         };
         let (first, last) = (self.number(start)?, self.number(end)?);
+        // The loop is known by its place.
+        self.locate(span);
         let test = |s: &mut Self, n: Val<'c>, round: Block<'c>, done: Block<'c>| {
             let i = s.ir.add(first, n);
             s.ir.store(p, i, 8, 8);
@@ -154,6 +162,20 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             Ok(())
         };
         self.rounds(limit, stopped, test, body)
+    }
+
+    /// Rounds of a loop in place whose number nobody knows, by how many branches a round has and the loops around it: those
+    /// whose rounds are not known either get as much each.
+    fn rounds_that_fit(&self, most: i64, branches: u64, around: &[Loop<'c>]) -> i64 {
+        if self.unit.options.bpf_loop {
+            return most;
+        }
+        let times = around.iter().filter_map(|l| l.rounds).fold(1, u64::saturating_mul);
+        let fit = BRANCHES / times.saturating_mul(branches).max(1);
+        let levels = 1 + around.iter().filter(|l| l.rounds.is_none()).count() as u32;
+        // The root of whole numbers, from below.
+        let root = (1..=most as u64).take_while(|n| n.checked_pow(levels).is_some_and(|all| all <= fit)).last();
+        (root.unwrap_or(0) as i64).clamp(LEAST_ROUNDS, most)
     }
 
     /// A loop of at most `limit` rounds; `test` is given the number of the round, and where to go. With a
@@ -172,7 +194,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             return Ok(());
         }
         let ir = self.ir;
+        let span = self.span;
+        let known = stopped.is_none().then_some(limit as u64);
+        let around = self.loops.clone();
+        let unsettled = stopped.is_some().then(|| ir.unsettled_number());
         let (head, round, next, done) = (ir.block("loop"), ir.block("round"), ir.block("next"), ir.block("end"));
+        let mut branches = 0;
         let count = ir.variable();
         ir.store(count, ir.int(0), 8, 8);
         ir.br(head);
@@ -183,17 +210,34 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ir.at(round);
             if let Some(counter) = stopped {
                 let (on, stop) = (ir.block("on"), ir.block("stop"));
-                ir.cond_br(ir.icmp(Pred::ULT, n, ir.int(limit)), on, stop);
+                ir.cond_br(ir.icmp(Pred::ULT, n, unsettled.unwrap_or(ir.int(limit))), on, stop);
                 ir.at(stop);
                 s.count_stop(counter)?;
                 ir.br(done);
                 ir.at(on);
             }
-            s.loops.push(Loop { next, done, open: s.open.len() });
+            s.loops.push(Loop { next, done, open: s.open.len(), rounds: known });
+            let before = ir.branches();
             s.block(body)?;
+            // The condition is one more; of the others of a loop the verifier knows the outcome.
+            branches = ir.branches() - before + u64::from(stopped.is_some());
             s.loops.pop();
             Ok(())
         })?;
+        let limit = match known {
+            Some(_) => limit,
+            None => self.rounds_that_fit(limit, branches, &around),
+        };
+        if let Some(unsettled) = unsettled {
+            ir.settle_number(unsettled, limit);
+            self.unit.limit_loop(span, limit as u32);
+        }
+        ir.count_branches(branches.saturating_mul(limit as u64 - 1));
+        if around.is_empty() && !self.unit.options.bpf_loop && branches.saturating_mul(limit as u64) > MOST_BRANCHES {
+            return Err(Diagnostic::error(Code::TooLarge, span, "this loop is too long for the kernel's verifier")
+                .note("before Linux 5.17 it walks through every round")
+                .help("use fewer rounds, or do less in them"));
+        }
         ir.br(next);
         ir.at(next);
         let n = ir.add(ir.load(count, 8, 8, false), ir.int(1));

@@ -13,7 +13,7 @@ use inkwell::module::{Linkage, Module};
 use inkwell::types::{BasicMetadataTypeEnum, IntType, PointerType};
 use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue, IntValue, PointerValue};
 use inkwell::{AddressSpace, AtomicOrdering, AtomicRMWBinOp, IntPredicate};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 pub type Val<'c> = IntValue<'c>;
 pub type Ptr<'c> = PointerValue<'c>;
@@ -69,6 +69,8 @@ pub struct Ir<'m, 'c> {
     /// `elementtype(i8)`
     element_type: Attribute,
     failure: RefCell<Option<String>>,
+    /// See [`Ir::branches`].
+    branches: Cell<u64>,
 }
 
 impl<'m, 'c> Ir<'m, 'c> {
@@ -86,7 +88,19 @@ impl<'m, 'c> Ir<'m, 'c> {
             element_type: context
                 .create_type_attribute(Attribute::get_named_enum_kind_id("elementtype"), context.i8_type().into()),
             failure: RefCell::new(None),
+            branches: Cell::new(0),
         }
+    }
+
+    /// How many times the verifier may come to a branch in what has been built so far, if it walks through every round of
+    /// loops; what LLVM makes of it may have fewer.
+    pub fn branches(&self) -> u64 {
+        self.branches.get()
+    }
+
+    /// Counts so many more (or, of loops, that what was built since then is walked through several times).
+    pub fn count_branches(&self, more: u64) {
+        self.branches.set(self.branches.get().saturating_add(more));
     }
 
     pub(super) fn builder(&self) -> &Builder<'c> {
@@ -243,11 +257,13 @@ impl<'m, 'c> Ir<'m, 'c> {
     }
 
     pub fn cond_br(&self, cond: Val<'c>, then: Block<'c>, otherwise: Block<'c>) {
+        self.count_branches(1);
         let _ = self.builder.build_conditional_branch(cond, then, otherwise).map_err(|e| self.note(&e.to_string()));
     }
 
     /// The same where `then` is seldom taken: it is laid out behind what is usual.
     pub fn cond_br_rarely(&self, cond: Val<'c>, then: Block<'c>, otherwise: Block<'c>) {
+        self.count_branches(1);
         let weight = |n| self.context.i32_type().const_int(n, false).into();
         let words = [self.context.metadata_string("branch_weights").into(), weight(1), weight(2000)];
         let kind = self.context.get_kind_id("prof");
@@ -338,6 +354,8 @@ impl<'m, 'c> Ir<'m, 'c> {
     }
 
     pub fn select(&self, cond: Val<'c>, a: Val<'c>, b: Val<'c>) -> Val<'c> {
+        // BPF has no such instruction.
+        self.count_branches(1);
         match self.builder.build_select(cond, a, b, "") {
             Ok(v) if v.is_int_value() => v.into_int_value(),
             _ => {
@@ -401,6 +419,21 @@ impl<'m, 'c> Ir<'m, 'c> {
         unsettled.replace_all_uses_with(build());
         if let Some(back) = back {
             self.builder.position_at_end(back);
+        }
+    }
+
+    /// A number that is not known yet; [`Ir::settle_number`] says what it is.
+    pub fn unsettled_number(&self) -> Val<'c> {
+        self.opaque(self.int(0))
+    }
+
+    pub fn settle_number(&self, unsettled: Val<'c>, value: i64) {
+        match unsettled.as_instruction() {
+            Some(instruction) => {
+                unsettled.replace_all_uses_with(self.int(value));
+                instruction.erase_from_basic_block();
+            }
+            None => self.note("not a number to settle"),
         }
     }
 
