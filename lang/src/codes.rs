@@ -118,6 +118,9 @@ codes! {
     TooManyTargets = "0304", "too many attach points",
         "A wildcard matches more targets than `max_probes` allows.",
         "config = { max_probes = 4 } kprobe:vfs_* { }", "config = { max_probes = 4 } kprobe:vfs_read* { }";
+    SharedName = "0305", "one of several functions",
+        "A warning. Several functions of the kernel have this name. The kernel finds the function of an fentry or fexit by \
+         its name, and takes the first; kprobe and kretprobe attach to all.", "", "";
     KernelLacks = "0401", "the kernel lacks what this needs",
         "The running kernel is too old or was built without something.", "", "";
     NoFacts = "0402", "kernel information is not available",

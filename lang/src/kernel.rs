@@ -341,6 +341,11 @@ pub trait Kernel {
     fn shares_name(&self, _function: &str) -> bool {
         false
     }
+    /// Where the functions of the kernel itself are that have this name, the first first; none where it is one alone, as
+    /// far as that is known without reading the list of functions.
+    fn namesakes(&self, _function: &str) -> Vec<u64> {
+        Vec::new()
+    }
     /// Functions with BTF that fentry can be placed on.
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
     /// Functions of BPF programs with BTF, sorted: of one program, or of all.

@@ -174,6 +174,7 @@ pub(crate) fn resolve(
             let found = parameters(point, options).and_then(|t| probes::resolve(&t, point.span, options, kernel));
             match found {
                 Ok(list) => {
+                    options.warnings.extend(one_of_several(&list, point, kernel));
                     let kept = list.into_iter().filter(|t| options.probe_filter.as_ref().is_none_or(|f| f.keeps(t)));
                     let (there, undescribed) = kept.partition::<Vec<_>, _>(|t| !asks || described(t, kernel));
                     targets.extend(there.into_iter().map(|t| (t, point.span)));
@@ -249,6 +250,42 @@ fn no_description(target: &Resolved, span: Span, kernel: &dyn Kernel) -> Box<Dia
         false => format!("the kernel has no function `{}`", target.function),
     };
     Diagnostic::error(Code::NoSuchTarget, span, message)
+}
+
+/// Says which functions are left out where several have the name that fentry or fexit finds one by.
+fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: &dyn Kernel) -> Option<Diagnostic> {
+    let function = |t: &Resolved| match &t.target {
+        Target::Trampoline { function, module: None, .. } => Some(function.clone()),
+        _ => None,
+    };
+    let kind = targets.first()?.name.split(':').next()?.to_owned();
+    let all = if kind == "fexit" { "kretprobe" } else { "kprobe" };
+    if let [target] = targets {
+        let name = function(target)?;
+        let places: Vec<String> = kernel.namesakes(&name).iter().map(|p| format!("{p:#x}")).collect();
+        let (first, others) = places.split_first()?;
+        let message =
+            format!("{} functions are named `{name}`, and {kind} reaches only the one at {first}", places.len());
+        let warning = Diagnostic::warning(Code::SharedName, point.span, message);
+        let mut left_out = others.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
+        if others.len() > 4 {
+            left_out.push_str(", …");
+        }
+        return Some(*warning.note(format!("not traced: {left_out}")).help(format!("{all}:{name} traces them all")));
+    }
+    // What matches a pattern comes from the list of functions, which has been read.
+    let mut shared: Vec<String> = targets.iter().filter_map(function).filter(|f| kernel.shares_name(f)).collect();
+    shared.dedup();
+    if shared.is_empty() {
+        return None;
+    }
+    let mut names = shared.iter().take(4).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
+    if shared.len() > 4 {
+        names.push_str(", …");
+    }
+    let message = format!("of functions that share a name, {kind} reaches only the first: {names}");
+    let warning = Diagnostic::warning(Code::SharedName, point.span, message);
+    Some(*warning.help(format!("{all} traces all of them")))
 }
 
 /// Tests, and benchmarks, of the same name.

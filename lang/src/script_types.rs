@@ -359,6 +359,10 @@ impl Kernel for WithScript<'_> {
         self.kernel.shares_name(function)
     }
 
+    fn namesakes(&self, function: &str) -> Vec<u64> {
+        self.kernel.namesakes(function)
+    }
+
     fn bpf_functions(&self, program: Option<u32>, pattern: &str) -> std::result::Result<Vec<BpfName>, KernelError> {
         self.kernel.bpf_functions(program, pattern)
     }

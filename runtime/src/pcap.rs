@@ -172,7 +172,7 @@ mod tests {
         };
         let mut long = IP4;
         // Four bytes more, and the checksum of that.
-        (long[3], long[11]) = (24, 0xd2);
+        (long[3], long[10], long[11]) = (24, 0x3c, 0xd3);
         let mut captures = Captures::default();
         captures.write(name, 0, &packet(&long, &[1, 2, 3, 4])).unwrap();
         // What lies before a whole packet, where nobody has set the network header, is no part of it.

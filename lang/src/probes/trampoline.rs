@@ -5,7 +5,8 @@ use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::{Kernel, Version};
+use crate::kernel::{Function, Kernel, Version};
+use crate::types::Type;
 use std::rc::Rc;
 
 pub static FENTRY: ProbeKind = ProbeKind {
@@ -53,7 +54,8 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 .help("narrow the pattern, or use kprobe, whose wildcards attach through one link"));
         }
         for name in names {
-            found.extend(kernel.function(&name.name, name.module.as_deref()).map_err(|e| spec.unknowable(e))?);
+            let described = kernel.function(&name.name, name.module.as_deref()).map_err(|e| spec.unknowable(e))?;
+            found.extend(described.filter(|f| uncarried(f, kernel.version()).is_none()));
         }
         if found.is_empty() {
             return Err(spec
@@ -62,13 +64,14 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         }
     } else {
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
-            Some(f) if f.variadic => {
-                let message =
-                    format!("`{function}` takes a variable number of arguments, which {} cannot trace", spec.kind);
-                let other = if ret { "kretprobe" } else { "kprobe" };
-                return Err(spec.missing(message).help(format!("{other}:{function} can trace it")));
-            }
-            Some(f) => found.push(f),
+            Some(f) => match uncarried(&f, kernel.version()) {
+                Some(why) => {
+                    let message = format!("`{function}` {why}, which {} cannot trace", spec.kind);
+                    let other = if ret { "kretprobe" } else { "kprobe" };
+                    return Err(spec.missing(message).help(format!("{other}:{function} can trace it")));
+                }
+                None => found.push(f),
+            },
             None => {
                 let traceable = kernel.traceable_functions(module, function).unwrap_or_default();
                 if let Some(found) = traceable.first() {
@@ -111,9 +114,37 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         .collect())
 }
 
+/// What of a function no BPF trampoline carries (`btf_distill_func_proto` in kernel/bpf/btf.c): the kernel would refuse the
+/// program. Structures of up to 16 bytes it has carried since Linux 6.1 (720e6a435194), but never as a result.
+fn uncarried(function: &Function, version: Version) -> Option<String> {
+    let record = |ty: &Type| if let Type::Record(r) = ty { Some(r.clone()) } else { None };
+    let structure = function.params.iter().find_map(|(_, ty)| record(ty));
+    if function.variadic {
+        return Some("takes a variable number of arguments".to_owned());
+    }
+    if let Some(r) = record(&function.ret) {
+        return Some(format!("returns a `{}`", r.name));
+    }
+    if let Some(r) = structure.as_ref().filter(|_| version < Version(6, 1)) {
+        return Some(format!("takes a `{}` by value, before Linux 6.1", r.name));
+    }
+    let large = function.params.iter().filter_map(|(_, ty)| record(ty)).find(|r| r.size > 16 || is_union(&r.name));
+    large.map(|r| format!("takes a `{}` by value", r.name))
+}
+
+fn is_union(name: &str) -> bool {
+    name.starts_with("union ")
+}
+
 /// Why the types of a function are not known.
 pub(crate) fn undescribed(kernel: &dyn Kernel, function: &str, module: Option<&str>) -> String {
     let Some(module) = module.filter(|m| *m != "vmlinux") else {
+        let many = kernel.namesakes(function).len();
+        if many > 1 {
+            return format!(
+                "{many} functions are named `{function}`, and the kernel's type information describes none"
+            );
+        }
         return format!("the kernel's type information does not describe `{function}`");
     };
     if kernel.version() < Version(5, 11) {

@@ -186,6 +186,16 @@ pub(super) fn attach(
     Err(reason(&error, offset))
 }
 
+/// Whether several functions have a name, as the kernel says (Linux 6.6, and stable releases since) when it is to probe one.
+/// It probes none: the offset is in no function.
+pub fn shares_name(function: &str) -> bool {
+    const NOWHERE: u64 = 1 << 30;
+    let (Ok(pmu), Ok(symbol)) = (pmu(), CString::new(function)) else { return false };
+    let attr = PerfAttr { kind: pmu.kind, config1: symbol.as_ptr() as u64, config2: NOWHERE, ..PerfAttr::default() };
+    let refused = sys::perf_event_open(&attr, -1, sys::any_cpu()).err();
+    refused.is_some_and(|e| e.raw_os_error() == Some(libc::EADDRNOTAVAIL))
+}
+
 /// The links to the functions of one name, which are all marked if the kernel refused some; its error if it took none.
 fn all_of(links: impl Iterator<Item = io::Result<Link>>) -> io::Result<Vec<Link>> {
     let (links, errors): (Vec<_>, Vec<_>) = links.partition(Result::is_ok);

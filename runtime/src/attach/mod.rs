@@ -219,6 +219,8 @@ pub struct Context<'a> {
     pub child: Option<u32>,
     /// Nothing may stay behind.
     pub dry_run: bool,
+    /// Programs are loaded, which is all that is asked.
+    pub only_load: bool,
     modules: RefCell<HashMap<String, Option<OwnedFd>>>,
     /// How many attach points each one as written stands for.
     counts: HashMap<(u32, u32), usize>,
@@ -230,7 +232,16 @@ impl<'a> Context<'a> {
         for point in bundle.programs.iter().flat_map(|p| &p.attach) {
             *counts.entry(point.span).or_insert(0) += 1;
         }
-        Context { bundle, loaded, pid, child: None, dry_run: false, modules: RefCell::default(), counts }
+        Context {
+            bundle,
+            loaded,
+            pid,
+            child: None,
+            dry_run: false,
+            only_load: false,
+            modules: RefCell::default(),
+            counts,
+        }
     }
 
     fn name(&self, point: &AttachPoint) -> String {
@@ -638,6 +649,9 @@ fn attach_one(
     if let Some(reason) = absent(&point.target) {
         return Err(reason);
     }
+    if context.only_load {
+        return Ok(Vec::new());
+    }
     match &point.target {
         // Run by themselves.
         Target::Begin | Target::End | Target::Signal { .. } | Target::Test { .. } | Target::Bench { .. } => {
@@ -673,6 +687,9 @@ fn attach_multi<'p>(
     multi: Multi,
     attached: &mut Attached,
 ) -> Vec<&'p AttachPoint> {
+    if context.only_load {
+        return Vec::new();
+    }
     let with_cookies = def.probe_id == ProbeIdSource::Cookie;
     let (links, left) = match multi {
         Multi::Kprobe | Multi::Session => {

@@ -308,6 +308,27 @@ impl Functions {
         shared.contains(name.as_bytes())
     }
 
+    /// Whether the list has been made: what it says then costs nothing.
+    pub fn is_listed(&self) -> bool {
+        self.list.get().is_some()
+    }
+
+    /// Where the functions of this name are that are in no module; none where the kernel hides addresses.
+    pub fn places_of(&self, name: &str) -> Vec<u64> {
+        let mut found = Vec::new();
+        let read = each_line(Path::new(KALLSYMS), &mut |line| {
+            if let Some((address, b't' | b'T' | b'w' | b'W', rest)) = kallsyms_line(line)
+                && name_and_module(rest) == (name.as_bytes(), None)
+            {
+                let address = std::str::from_utf8(address).ok().and_then(|a| u64::from_str_radix(a, 16).ok());
+                found.extend(address.filter(|a| *a != 0));
+            }
+            ControlFlow::Continue(())
+        });
+        found.sort_unstable();
+        if read.is_ok() { found } else { Vec::new() }
+    }
+
     /// A function that ftrace does not reach: kprobes may go there all the same.
     fn in_kallsyms(&self, name: &str, module: Option<&Glob<'_>>) -> Result<Option<FunctionName>, KernelError> {
         let mut found = None;

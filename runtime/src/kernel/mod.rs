@@ -192,6 +192,14 @@ impl Kernel for LiveKernel {
         self.functions.shares_name(self.sources(), function)
     }
 
+    fn namesakes(&self, function: &str) -> Vec<u64> {
+        let shared = match self.functions.is_listed() {
+            true => self.shares_name(function),
+            false => crate::attach::kprobe::shares_name(function),
+        };
+        if shared { self.functions.places_of(function) } else { Vec::new() }
+    }
+
     /// Exact names are answered from BTF alone; patterns leave out what ftrace cannot reach.
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError> {
         if !is_glob(pattern) && module.is_none_or(|m| !is_glob(m)) {
