@@ -37,6 +37,7 @@ pub(crate) use maps::MapInfo;
 pub(crate) use type_names::primitive;
 
 use crate::bundle::{Action, EventDef, EventLayout, ProbeInfo, ProgType, Target};
+use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result, Severity};
 use crate::kernel::Kernel;

@@ -198,7 +198,7 @@ fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Res
         // Of a file that is none of addresses, it is an offset.
         Err(_) if spec.unsafe_ => {
             let name = format!("{address:#x}");
-            return Ok(vec![UserSymbol { name, address, file_offset: address, size: 0 }]);
+            return Ok(vec![UserSymbol { name, address, file_offset: address, size: 0, chooses: false }]);
         }
         Err(e) => return Err(spec.unknowable(e).note("with --unsafe an offset in any file can be traced")),
         Ok(offset) => offset,
