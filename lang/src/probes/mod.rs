@@ -235,8 +235,8 @@ pub fn split(text: &str) -> Vec<String> {
 }
 
 impl Spec {
-    fn warn(&self, warning: Box<Diagnostic>) {
-        self.warnings.borrow_mut().push(*warning);
+    fn warn(&self, warning: Diagnostic) {
+        self.warnings.borrow_mut().push(warning);
     }
 
     /// The error for a target of the wrong form.

@@ -89,7 +89,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 }
             };
             if s.chooses && !is_pattern(&s.name) {
-                spec.warn(resolver(spec, path, &s));
+                spec.warn(*resolver(spec, path, &s));
             }
             let source = if spec.demangle { kernel.source_name(&s.name) } else { None };
             found.push(Resolved {
