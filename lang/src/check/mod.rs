@@ -37,7 +37,6 @@ pub(crate) use maps::MapInfo;
 pub(crate) use type_names::primitive;
 
 use crate::bundle::{Action, EventDef, EventLayout, ProbeInfo, ProgType, Target};
-use crate::codes::Code;
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result, Severity};
 use crate::kernel::Kernel;
@@ -198,14 +197,6 @@ pub(crate) fn check(
         }
         checker.settle(script);
     }
-    // What is declared and never used is only unnecessary.
-    let unused = |m: &&mut MapInfo| m.value.is_none() && m.max_entries.is_some() && !m.assigned && !m.read;
-    let mut idle = Vec::new();
-    for map in checker.maps.iter_mut().filter(unused) {
-        (map.key, map.value) = (Some(None), Some(Type::I64));
-        let message = format!("`@{}` is declared, and nothing uses it", map.name);
-        idle.push(*Diagnostic::warning(Code::Unset, map.span, message));
-    }
     // What is read but nothing is assigned to is zero, too, and a mistake more often than not: a warning.
     let mut unset = false;
     for map in checker.maps.iter_mut().filter(|m| m.value.is_none() && m.read) {
@@ -216,7 +207,6 @@ pub(crate) fn check(
         checker.settle(script);
     }
     let (mut programs, probes) = checker.walk(script);
-    checker.warnings.append(&mut idle);
     order::arrange(&mut programs, kernel);
     session::pair(&mut programs, kernel);
     errors.append(&mut checker.errors);
