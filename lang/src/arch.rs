@@ -1,6 +1,8 @@
 //! Processor facts: where `struct pt_regs` keeps arguments and the return value. Offsets in bytes,
 //! from each architecture's `asm/ptrace.h`.
 
+use crate::kernel::Version;
+
 /// Architectures that programs can be compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arch {
@@ -60,6 +62,16 @@ impl Arch {
             // ax, bx, cx, di, si, r8, r9, r10, r11
             Arch::X86_64 => [80u32, 40, 88, 112, 104, 72, 64, 56, 48].get(n as usize).copied(),
             Arch::Aarch64 => (n < 16).then_some(n * 8),
+        }
+    }
+
+    /// How many arguments of a function BPF trampolines can carry: those in registers, and on x86 since 6.6 (473e3150e30a)
+    /// those on the stack up to MAX_BPF_FUNC_ARGS.
+    pub fn trampoline_arguments(self, kernel: Version) -> usize {
+        match self {
+            Arch::Aarch64 => 8,
+            Arch::X86_64 if kernel >= Version(6, 6) => 12,
+            Arch::X86_64 => 6,
         }
     }
 

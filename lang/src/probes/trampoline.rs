@@ -2,6 +2,7 @@
 //! function with typed arguments, through BPF trampolines.
 
 use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use crate::arch::Arch;
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -121,6 +122,10 @@ fn uncarried(function: &Function, version: Version) -> Option<String> {
     let structure = function.params.iter().find_map(|(_, ty)| record(ty));
     if function.variadic {
         return Some("takes a variable number of arguments".to_owned());
+    }
+    let (given, most) = (function.params.len(), Arch::HOST.trampoline_arguments(version));
+    if given > most {
+        return Some(format!("takes {given} arguments (at most {most} on this kernel)"));
     }
     if let Some(r) = record(&function.ret) {
         return Some(format!("returns a `{}`", r.name));

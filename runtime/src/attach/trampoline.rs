@@ -37,7 +37,7 @@ pub(super) fn reason(error: &io::Error) -> Reason {
             (libc::ENOENT, "the kernel has no such function"),
             (libc::EBUSY, "something else occupies the start of this function; a kprobe may work"),
             (libc::E2BIG, FULL),
-            (524, "this kernel has no BPF trampolines on this architecture; use kprobe"),
+            (524, "the kernel's trampolines on this architecture do not serve this function; use kprobe"),
         ],
     )
 }

@@ -379,15 +379,16 @@ impl Functions {
         best.take().filter(|near| near != name)
     }
 
-    /// What a function that cannot be found is called here: its new name, its name with the compiler's suffix
+    /// What a function that cannot be found is called here: its name on this kernel, its name with the compiler's suffix
     /// (`.isra.0`, `.constprop.0`), or one spelt nearly so. Reads the list of all functions.
     pub fn nearest(&self, sources: Sources<'_>, name: &str) -> Option<String> {
-        let renames = renamed::successors(name);
+        // Of the names that this kernel has, the newest.
+        let renames = renamed::names(name);
         let mut renamed: Option<(usize, String)> = None;
         let mut variant: Option<String> = None;
         let mut best = super::Nearest::new(name);
         for (candidate, _) in self.traceable(sources).ok()? {
-            if let Some(rank) = renames.iter().position(|r| r.as_bytes() == candidate) {
+            if let Some(rank) = renames.iter().position(|r| *r != name && r.as_bytes() == candidate) {
                 if renamed.as_ref().is_none_or(|(known, _)| rank > *known) {
                     renamed = Some((rank, String::from_utf8_lossy(candidate).into_owned()));
                 }

@@ -36,6 +36,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
+use rtrace_lang::arch::Arch;
 use rtrace_lang::bundle::ProgType;
 use rtrace_lang::kernel::{
     BpfFunction, BpfName, Feature, Function, FunctionName, GoAbi, Kernel, KernelError, Member, Tracepoint, TypeKind,
@@ -482,14 +483,8 @@ impl LiveKernel {
         Ok(())
     }
 
-    /// How many arguments a BPF trampoline can carry: those in registers, and on x86 since 6.6 (473e3150e30a) those on
-    /// the stack up to MAX_BPF_FUNC_ARGS.
     fn most_arguments(&self) -> usize {
-        match () {
-            () if cfg!(target_arch = "aarch64") => 8,
-            () if self.version() >= Version(6, 6) => 12,
-            () => 6,
-        }
+        Arch::HOST.trampoline_arguments(self.version())
     }
 
     /// Raw tracepoints that match, with the module that has them.
