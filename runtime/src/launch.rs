@@ -3,7 +3,7 @@
 
 use crate::events::Sink;
 use crate::kernel::LiveKernel;
-use crate::output::{Buffering, Options, Printer};
+use crate::output::{Buffering, Options, OutputFile, Printer};
 use crate::session::{self, RunError, RunOptions};
 use rtrace_lang::bundle::{Bundle, Target};
 use rtrace_lang::codes::Code;
@@ -70,7 +70,13 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
     let result = match &wishes.output {
         Some(path) => {
             let file = File::create(path).map_err(|e| format!("error: cannot write {}: {e}\n", path.display()))?;
-            run(bundle, &options, &mut Printer::new(file, show(false)))
+            let file = OutputFile::new(file, path.display().to_string());
+            let mut printer = Printer::new(file, show(false));
+            let result = run(bundle, &options, &mut printer);
+            match printer.output().loss() {
+                Some(loss) if result.is_ok() => return Err(format!("error: {loss}\n")),
+                _ => result,
+            }
         }
         None => {
             let terminal = io::stdout().is_terminal();

@@ -8,6 +8,7 @@
 mod actions;
 mod binaries;
 mod clock;
+mod file;
 mod float;
 mod histogram;
 mod json;
@@ -28,6 +29,7 @@ mod tests;
 mod trials;
 mod value;
 
+pub use file::OutputFile;
 pub use maps::Entry;
 
 use crate::events::FieldBytes;
@@ -117,6 +119,11 @@ impl<W: Write> Printer<W> {
         self.errors = Box::new(errors);
         self.errors_terminal = terminal;
         self
+    }
+
+    /// What output goes to.
+    pub fn output(&self) -> &W {
+        &self.out
     }
 
     /// Shows an event. Those that only act on the run (exit, clear, zero, packets) are not shown.
