@@ -18,7 +18,7 @@ use crate::source::SourceMap;
 use crate::types::{Record, Type};
 use serde::{Deserialize, Serialize};
 
-pub const FORMAT_VERSION: u32 = 16;
+pub const FORMAT_VERSION: u32 = 17;
 pub const MAGIC: &[u8; 8] = b"RTBUNDLE";
 pub const GLOBALS_SYMBOL: &str = "rt_globals";
 pub const RINGBUF_SYMBOL: &str = "rt_events";
@@ -641,6 +641,12 @@ pub struct Config {
     pub print_maps_on_exit: bool,
     pub max_map_keys: u32,
     pub show_debug_info: bool,
+    /// Seconds that the symbols of one file may take to be read.
+    pub symbol_timeout: u32,
+    /// Megabytes of memory that reading symbols of programs may take.
+    pub max_symbol_memory: u32,
+    /// Megabytes that are read of a map of names that a program writes.
+    pub max_perf_map: u32,
     pub cpp_demangle: bool,
     /// Attach what can be attached: `ignore`, `warn` or `error` for probes that cannot.
     pub missing_probes: MissingProbes,
@@ -685,6 +691,9 @@ impl Default for Config {
             print_maps_on_exit: true,
             max_map_keys: 4096,
             show_debug_info: false,
+            symbol_timeout: 10,
+            max_symbol_memory: 2048,
+            max_perf_map: 64,
             cpp_demangle: true,
             missing_probes: MissingProbes::Error,
             max_cat_bytes: 10240,

@@ -236,6 +236,21 @@ pub static SETTINGS: &[Setting] = &[
     row("hist_quantiles", "false", "a line with the 50th, 95th and 99th percentile below each histogram", |o, v| {
         boolean(v).map(|b| o.run.hist_quantiles = b)
     }),
+    row(
+        "symbol_timeout",
+        "10",
+        "seconds to read the symbols of one file; what takes longer is printed as numbers",
+        |o, v| integer(v, 1, 1 << 20).map(|n| o.run.symbol_timeout = n as u32),
+    ),
+    row("max_symbol_memory", "2048", "most megabytes that reading symbols of programs takes", |o, v| {
+        integer(v, 16, 1 << 20).map(|n| o.run.max_symbol_memory = n as u32)
+    }),
+    row(
+        "max_perf_map",
+        "64",
+        "most megabytes that are read of a map of names that a compiler at run time writes",
+        |o, v| integer(v, 1, 1 << 12).map(|n| o.run.max_perf_map = n as u32),
+    ),
 ];
 
 /// What the kernel takes as compatible with its own.

@@ -1,11 +1,12 @@
 //! `rtrace --addr2line`: the source of a place in the kernel, given as stacks name it (`func+offset`), from an image
 //! with debug information; what the kernel's own `faddr2line` gives.
 
+use crate::foreign;
 use crate::kernel::{os::memfd, user};
 use crate::vmlinux;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
-use object::{Object, ObjectKind, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectKind, ObjectSymbol, ReadRef, SymbolKind};
 use std::collections::{HashMap, hash_map::Entry};
 use std::fs::File;
 use std::io::Write;
@@ -152,9 +153,10 @@ struct Image {
 impl Image {
     fn open(path: &Path, symbolizer: &Symbolizer) -> Result<Image, Error> {
         let failed = |reason: String| Error::Image { path: path.to_owned(), reason };
-        let read = |elf: &object::File<'_>| match elf {
+        let read = |elf: &foreign::Elf<'_>| match elf {
             object::File::Elf64(file) if elf.kind() == ObjectKind::Relocatable => {
-                let placed = sections::placed(file.data()).ok_or("its sections cannot be read")?;
+                let whole = file.data().len().and_then(|size| file.data().read_bytes_at(0, size));
+                let placed = whole.ok().and_then(sections::placed).ok_or("its sections cannot be read")?;
                 let elf = object::File::parse(placed.as_slice()).map_err(|e| e.to_string())?;
                 let mut copy = memfd(c"module").map_err(|e| e.to_string())?;
                 copy.write_all(&placed).map_err(|e| e.to_string())?;
@@ -233,7 +235,7 @@ impl Image {
 }
 
 /// Start and size of all functions of a file, by name.
-fn functions(elf: &object::File<'_>) -> HashMap<String, Vec<(u64, u64)>> {
+fn functions<'d>(elf: &object::File<'d, impl ReadRef<'d>>) -> HashMap<String, Vec<(u64, u64)>> {
     let mut all: Vec<(u64, u64, &str)> = elf
         .symbols()
         .filter(|s| s.kind() == SymbolKind::Text && s.is_definition())

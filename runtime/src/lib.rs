@@ -7,6 +7,9 @@ pub mod addr2line;
 pub mod attach;
 pub mod command;
 pub mod events;
+mod foreign;
+#[cfg(test)]
+mod hostile;
 pub mod kernel;
 pub mod launch;
 pub mod list;

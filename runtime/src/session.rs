@@ -4,6 +4,7 @@
 use crate::attach::{self, AttachError, Attached, Context, Missed, Programs};
 use crate::command::{self, Child, CommandError, Ended};
 use crate::events::{self, FieldBytes, Packets, Ring, Sink};
+use crate::foreign;
 use crate::load::{Loaded, MapsError};
 use crate::losses::{self, Loss, Of};
 use crate::notify;
@@ -107,6 +108,8 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
 /// Runs a bundle to its end. Returns the exit status that the script chose, 0 when it chose none.
 pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result<i32, RunError> {
     sys::await_children();
+    // Compiling is over.
+    foreign::forget();
     let watched = options.pid.map(command::watch).transpose()?;
     let loaded = attach::load_object(bundle)?;
     let mut context = Context::new(bundle, &loaded, options.pid);

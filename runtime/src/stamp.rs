@@ -1,5 +1,6 @@
 //! Whether a file is still what it was when it was read.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -15,6 +16,10 @@ pub struct Stamp {
 
 /// The stamp of the file that a path leads to.
 pub fn stamp(path: &Path) -> Option<Stamp> {
-    let m = std::fs::metadata(path).ok()?;
-    Some(Stamp { file: (m.dev(), m.ino()), size: m.size(), changed: (m.ctime(), m.ctime_nsec()) })
+    std::fs::metadata(path).ok().map(|m| stamp_of(&m))
+}
+
+/// The stamp of a file.
+pub fn stamp_of(m: &Metadata) -> Stamp {
+    Stamp { file: (m.dev(), m.ino()), size: m.size(), changed: (m.ctime(), m.ctime_nsec()) }
 }

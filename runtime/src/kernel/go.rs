@@ -30,7 +30,7 @@ impl Go {
         })
     }
 
-    fn read(elf: &object::File<'_>) -> Go {
+    fn read(elf: &crate::foreign::Elf<'_>) -> Go {
         let mut code = 0..u64::MAX;
         for symbol in elf.symbols() {
             match symbol.name() {
@@ -55,7 +55,7 @@ impl Go {
 
 /// The version that `.go.buildinfo` names. Its head of 32 bytes holds 14 that mark it, the size of a pointer, and flags;
 /// then, since Go 1.18 (flag 2), come length and text; before, the address of a string's address and length.
-fn version(elf: &object::File<'_>) -> Option<u32> {
+fn version(elf: &crate::foreign::Elf<'_>) -> Option<u32> {
     const MARK: &[u8] = b"\xff Go buildinf:";
     let section = elf.section_by_name(".go.buildinfo")?;
     let data = section.data().ok()?;
@@ -81,7 +81,7 @@ fn word(bytes: &[u8]) -> Option<u64> {
 }
 
 /// What the file has at an address and behind it.
-fn memory<'d>(elf: &object::File<'d>, address: u64) -> Option<&'d [u8]> {
+fn memory<'d>(elf: &crate::foreign::Elf<'d>, address: u64) -> Option<&'d [u8]> {
     elf.segments().find_map(|segment| {
         let at = usize::try_from(address.checked_sub(segment.address())?).ok()?;
         segment.data().ok()?.get(at..).filter(|rest| !rest.is_empty())

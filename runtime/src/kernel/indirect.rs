@@ -13,7 +13,7 @@ use super::user::file_address;
 use crate::mappings::{self, Code};
 
 /// The function that a symbol chooses, under the symbol's name; the symbol itself where that is not known.
-pub fn chosen(path: &str, elf: &object::File<'_>, symbol: UserSymbol) -> UserSymbol {
+pub fn chosen(path: &str, elf: &crate::foreign::Elf<'_>, symbol: UserSymbol) -> UserSymbol {
     match place(path, &symbol.name).and_then(|offset| Some((offset, file_address(elf, offset)?))) {
         Some((file_offset, address)) => UserSymbol { address, file_offset, size: 0, chooses: false, ..symbol },
         None => symbol,

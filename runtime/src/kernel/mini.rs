@@ -26,7 +26,7 @@ thread_local! {
 pub type Table = Option<Rc<Vec<u8>>>;
 
 /// That of a program that has no other table of them.
-pub fn unpack(path: &str, elf: &object::File<'_>) -> Table {
+pub fn unpack(path: &str, elf: &crate::foreign::Elf<'_>) -> Table {
     if elf.symbol_table().is_some() {
         return None;
     }

@@ -4,17 +4,16 @@
 //! goes to a file offset, so that addresses are translated through the program headers.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
 use object::elf::STT_GNU_IFUNC;
-use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, SegmentFlags, SymbolFlags, SymbolKind};
+use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, ReadRef, SegmentFlags, SymbolFlags, SymbolKind};
 use rtrace_lang::kernel::{Image, KernelError, UserObject, UserSymbol};
 
 use super::dwarf::Beginning;
 use super::glob::{self, Glob};
 use super::{debug_file, indirect, mini};
+use crate::foreign::{self, Elf};
 
 const LIBRARY_FOLDERS: [&str; 10] = [
     "/lib/x86_64-linux-gnu",
@@ -156,21 +155,18 @@ fn cached_library(cache: &[u8], matches: &dyn Fn(&str) -> bool) -> Option<PathBu
     None
 }
 
-/// Maps an ELF file and hands it to `use_it`.
-pub(crate) fn with_elf<R>(path: &str, use_it: impl FnOnce(&object::File<'_>) -> R) -> Result<R, KernelError> {
+/// Reads an ELF file and hands it to `use_it`.
+pub(crate) fn with_elf<R>(path: &str, use_it: impl FnOnce(&Elf<'_>) -> R) -> Result<R, KernelError> {
     let fail = |why: String| KernelError { message: format!("cannot read {path}: {why}"), help: None };
-    let file = File::open(path).map_err(|e| fail(e.to_string()))?;
-    // SAFETY: private and read-only. A file that shrinks while it is read would end us with SIGBUS; executables
-    // that are replaced properly (unlinked first) stay as they are.
-    let map = unsafe { Mmap::map(&file) }.map_err(|e| fail(e.to_string()))?;
-    let elf = object::File::parse(&*map).map_err(|_| KernelError {
+    let source = foreign::source(Path::new(path)).map_err(|e| fail(e.to_string()))?;
+    let elf = object::File::parse(&*source).map_err(|_| KernelError {
         message: format!("{path} is not an executable or library"),
         help: Some("uprobes go into ELF files; for a script, name its interpreter".to_owned()),
     })?;
     Ok(use_it(&elf))
 }
 
-pub(super) fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
+pub(super) fn file_offset(elf: &Elf<'_>, address: u64) -> Option<u64> {
     elf.segments().find_map(|segment| {
         let (offset, size) = segment.file_range();
         let inside = address.checked_sub(segment.address()).filter(|at| *at < size)?;
@@ -178,7 +174,7 @@ pub(super) fn file_offset(elf: &object::File<'_>, address: u64) -> Option<u64> {
     })
 }
 
-pub(super) fn file_address(elf: &object::File<'_>, offset: u64) -> Option<u64> {
+pub(super) fn file_address(elf: &Elf<'_>, offset: u64) -> Option<u64> {
     elf.segments().find_map(|segment| {
         let (start, size) = segment.file_range();
         Some(segment.address() + offset.checked_sub(start).filter(|at| *at < size)?)
@@ -187,7 +183,7 @@ pub(super) fn file_address(elf: &object::File<'_>, offset: u64) -> Option<u64> {
 
 /// Calls `each` with the name of every defined function and the symbol; names come once per table. The symbol table
 /// of a stripped executable may be apart from it.
-fn each_function(path: &str, elf: &object::File<'_>, each: &mut dyn FnMut(&str, &dyn Fn() -> UserSymbol)) {
+fn each_function(path: &str, elf: &Elf<'_>, each: &mut dyn FnMut(&str, &dyn Fn() -> UserSymbol)) {
     functions_of(elf, elf, each);
     if elf.symbol_table().is_some() {
         return;
@@ -202,9 +198,9 @@ fn each_function(path: &str, elf: &object::File<'_>, each: &mut dyn FnMut(&str, 
 }
 
 /// The functions of the symbol tables of `elf`; where they lie says the executable.
-fn functions_of(
-    elf: &object::File<'_>,
-    executable: &object::File<'_>,
+fn functions_of<'d>(
+    elf: &object::File<'d, impl ReadRef<'d>>,
+    executable: &Elf<'_>,
     each: &mut dyn FnMut(&str, &dyn Fn() -> UserSymbol),
 ) {
     for symbol in elf.symbols().chain(elf.dynamic_symbols()) {
@@ -347,8 +343,8 @@ pub fn object(path: &str, name: &str) -> Result<Option<UserObject>, KernelError>
 
 /// Where the first segment that is code begins, as the kernel counts: `mm->start_code` of a process, less where it
 /// was moved.
-fn first_code(elf: &object::File<'_>) -> Option<u64> {
-    let is_code = |s: &object::Segment<'_, '_>| matches!(s.flags(), SegmentFlags::Elf { p_flags } if p_flags & 1 != 0);
+fn first_code(elf: &Elf<'_>) -> Option<u64> {
+    let is_code = |s: &object::Segment<'_, '_, &foreign::Source>| matches!(s.flags(), SegmentFlags::Elf { p_flags } if p_flags & 1 != 0);
     elf.segments().filter(is_code).map(|s| s.address()).min()
 }
 

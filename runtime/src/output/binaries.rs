@@ -1,23 +1,17 @@
 //! The files that symbols come from: programs and libraries that are open for look-ups, the least recently used given
-//! up when there are many, and the maps that compilers at run time write (`/tmp/perf-PID.map`), which grow.
+//! up when there are many.
 //!
 //! A file may be written anew, by a build, where it is: its time of change tells.
 
 use super::processes::{File, Mapping};
-use crate::kernel::os::memfd;
-use crate::kernel::{mini, user};
+use super::reader::{NoAnswer, Question, Reader, Symbol};
 use crate::stamp::{Stamp, stamp};
-use blazesym::Pid;
-use blazesym::symbolize::source::{Elf, Process, Source};
-use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer, evict};
+use crate::sys::worker::Failure;
 use rtrace_lang::bundle::Config;
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -28,74 +22,33 @@ const KNOWN: usize = 1 << 14;
 /// How often to ask whether a file was changed.
 const AGAIN: Duration = Duration::from_millis(500);
 
-pub fn symbolizer(config: &Config) -> Symbolizer {
-    Symbolizer::builder()
-        .enable_code_info(config.show_debug_info)
-        .enable_inlined_fns(config.show_debug_info)
-        .enable_demangling(config.cpp_demangle)
-        .enable_auto_reload(false)
-        .build()
-}
-
-pub fn one<'s>(symbolizer: &'s Symbolizer, source: &Source<'_>, input: Input<u64>) -> Option<Sym<'s>> {
-    match symbolizer.symbolize_single(source, input).ok()? {
-        Symbolized::Sym(sym) => Some(sym),
-        Symbolized::Unknown(_) => None,
-    }
-}
-
 /// A file that processes have mapped, as it was at a time.
 struct Binary {
     file: Rc<File>,
     /// Of that time, once it was open.
     stamp: Option<Stamp>,
     open: Option<Open>,
+    /// What slow look-ups took.
+    spent: Duration,
+    reads: Reads,
 }
 
-/// A file that symbols can be looked up in. It has a symbolizer of its own: one for all would take files of one path
-/// for the same.
+/// What is read of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reads {
+    DebugInformation,
+    /// Since the debug information could not be read.
+    Symbols,
+    Nothing,
+}
+
+/// A file that symbols can be looked up in.
 struct Open {
     path: PathBuf,
-    /// Whether the symbolizer has opened the file, which it does with the first look-up.
-    read: bool,
+    /// The reader that has opened the file, which it does with the first look-up.
+    read: Option<u64>,
     checked: Instant,
     used: u64,
-    symbolizer: Symbolizer,
-    mini: OnceCell<Option<Mini>>,
-}
-
-/// The symbols that a stripped file brings along in `.gnu_debugdata`: unpacked, in a file in memory.
-struct Mini {
-    file: std::fs::File,
-    symbolizer: Symbolizer,
-}
-
-impl Mini {
-    fn of(path: &Path, config: &Config) -> Option<Mini> {
-        let path = path.to_str()?;
-        let bytes = user::with_elf(path, |elf| mini::unpack(path, elf)).ok()??;
-        let mut file = memfd(c"symbols").ok()?;
-        file.write_all(&bytes).ok()?;
-        Some(Mini { file, symbolizer: symbolizer(config) })
-    }
-
-    fn symbol(&self, address: u64) -> Option<Sym<'_>> {
-        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-        one(&self.symbolizer, &Source::Elf(Elf::new(path)), Input::VirtOffset(address))
-    }
-}
-
-impl Open {
-    /// The symbol at an offset: of the tables that a file has, the one that begins last before it.
-    fn symbol(&self, config: &Config, offset: u64) -> Option<Sym<'_>> {
-        let own = one(&self.symbolizer, &Source::Elf(Elf::new(&self.path)), Input::FileOffset(offset));
-        let mini = self.mini.get_or_init(|| Mini::of(&self.path, config)).as_ref();
-        let other = mini.and_then(|mini| {
-            let address = user::address(self.path.to_str()?, offset).ok()??;
-            mini.symbol(address)
-        });
-        [own, other].into_iter().flatten().max_by_key(|sym| sym.addr)
-    }
 }
 
 /// All files, by number.
@@ -106,12 +59,15 @@ pub struct Binaries {
     open: usize,
     /// Counts look-ups.
     now: u64,
+    reader: Reader,
+    /// What the user should know, not said yet.
+    pub complaints: Vec<String>,
 }
 
 impl Binaries {
     /// The number of a file that a process has mapped: another one once it was changed. `kept` is a path to it that leads
     /// there when the process has ended.
-    pub fn number(&mut self, config: &Config, process: u32, mapping: &Mapping, kept: Option<PathBuf>) -> usize {
+    pub fn number(&mut self, process: u32, mapping: &Mapping, kept: Option<PathBuf>) -> usize {
         self.now += 1;
         let known = self.numbers.get(&mapping.file).copied();
         let mut number = known.unwrap_or_else(|| self.add(mapping.file.clone()));
@@ -119,7 +75,8 @@ impl Binaries {
             self.close(number);
             number = self.add(mapping.file.clone());
         }
-        if self.all.get(number).and_then(|b| b.open.as_ref()).is_some_and(|open| !open.read) {
+        let reader = self.reader.generation();
+        if self.all.get(number).and_then(|b| b.open.as_ref()).is_some_and(|o| o.read != Some(reader)) {
             // By now the path may lead to another file.
             self.close(number);
         }
@@ -132,9 +89,7 @@ impl Binaries {
             }
             if let Some(binary) = self.all.get_mut(number) {
                 binary.stamp = stamp;
-                let symbolizer = symbolizer(config);
-                let mini = OnceCell::new();
-                binary.open = Some(Open { path, read: false, checked: Instant::now(), used: 0, symbolizer, mini });
+                binary.open = Some(Open { path, read: None, checked: Instant::now(), used: 0 });
                 self.open += 1;
             }
         }
@@ -161,16 +116,48 @@ impl Binaries {
     }
 
     /// To be asked right after [`Binaries::number`].
-    pub fn symbol(&mut self, config: &Config, number: usize, offset: u64) -> Option<Sym<'_>> {
-        let open = self.all.get_mut(number)?.open.as_mut()?;
-        open.read = true;
-        open.symbol(config, offset)
+    pub fn symbol(&mut self, config: &Config, number: usize, offset: u64) -> Option<Symbol> {
+        let binary = self.all.get_mut(number)?;
+        let open = binary.open.as_mut()?;
+        let (mut answer, mut left_out) = (None, None);
+        while binary.reads != Reads::Nothing {
+            let debug = binary.reads == Reads::DebugInformation;
+            let question = Question::File { number: number as u64, offset, debug, path: &open.path };
+            let reason = match self.reader.ask(config, question, &mut binary.spent) {
+                Ok(found) => {
+                    open.read = Some(self.reader.generation());
+                    answer = found;
+                    break;
+                }
+                Err(reason) => reason,
+            };
+            left_out = Some(reason.explain(config));
+            binary.reads = match reason {
+                NoAnswer::Failed(Failure::Late | Failure::Ended(_)) if debug => Reads::Symbols,
+                _ => Reads::Nothing,
+            };
+            binary.spent = Duration::ZERO;
+        }
+        if let Some(reason) = left_out {
+            let path = binary.file.path.display();
+            self.complaints.push(match binary.reads {
+                Reads::Nothing => format!("addresses in {path} are printed as numbers: {reason}"),
+                _ => format!("the debug information of {path} is left out: {reason}"),
+            });
+        }
+        answer
+    }
+
+    /// What an address in the kernel's own code is that all processes have mapped.
+    pub fn vdso(&mut self, config: &Config, address: u64) -> Option<Symbol> {
+        self.reader.ask(config, Question::Vdso { address }, &mut Duration::default()).ok().flatten()
     }
 
     fn add(&mut self, file: Rc<File>) -> usize {
         let number = self.all.len();
         self.numbers.insert(file.clone(), number);
-        self.all.push(Binary { file, stamp: None, open: None });
+        let reads = Reads::DebugInformation;
+        self.all.push(Binary { file, stamp: None, open: None, spent: Duration::ZERO, reads });
         number
     }
 
@@ -191,6 +178,7 @@ impl Binaries {
     fn close(&mut self, number: usize) {
         if self.all.get_mut(number).and_then(|b| b.open.take()).is_some() {
             self.open -= 1;
+            self.reader.close(number as u64);
         }
     }
 
@@ -216,83 +204,6 @@ fn readable(process: u32, mapping: &Mapping) -> Option<PathBuf> {
     seen.push(path.as_os_str());
     let near = [link, seen.into()].into_iter().find(|p| p.is_file());
     near.or_else(|| found.filter(|m| !same_device(m)).map(|_| path.to_path_buf()))
-}
-
-/// Code that a process made while it runs, named by a map that it writes.
-struct Written {
-    path: Option<PathBuf>,
-    stamp: Option<Stamp>,
-    checked: Instant,
-    /// How often the map was changed.
-    version: u32,
-}
-
-/// What is looked up in processes themselves.
-#[derive(Default)]
-pub struct Living {
-    symbolizer: Option<Symbolizer>,
-    written: HashMap<u32, Written>,
-}
-
-impl Living {
-    /// How often the map of a process was changed, so far as that is known.
-    pub fn version(&mut self, process: u32) -> u32 {
-        if !self.written.contains_key(&process) {
-            self.make_room();
-            let path = perf_map(process);
-            let stamp = path.as_deref().and_then(stamp);
-            self.written.insert(process, Written { path, stamp, checked: Instant::now(), version: 0 });
-        }
-        let Some(written) = self.written.get_mut(&process) else { return 0 };
-        if written.checked.elapsed() >= AGAIN {
-            written.checked = Instant::now();
-            if written.path.is_none() {
-                written.path = perf_map(process);
-            }
-            // Of a process that has ended what was read stays.
-            let new = written.path.as_deref().and_then(stamp);
-            if new.is_some() && new != written.stamp {
-                written.stamp = new;
-                written.version += 1;
-                self.forget(process);
-            }
-        }
-        self.written.get(&process).map_or(0, |w| w.version)
-    }
-
-    pub fn symbol(&mut self, config: &Config, process: u32, address: u64) -> Option<Sym<'_>> {
-        let symbolizer = self.symbolizer(config);
-        one(symbolizer, &Source::Process(Process::new(Pid::from(process))), Input::AbsAddr(address))
-    }
-
-    pub fn symbolizer(&mut self, config: &Config) -> &Symbolizer {
-        self.symbolizer.get_or_insert_with(|| symbolizer(config))
-    }
-
-    fn make_room(&mut self) {
-        if self.written.len() < OPEN {
-            return;
-        }
-        if let Some(oldest) = self.written.iter().min_by_key(|(_, w)| w.checked).map(|(process, _)| *process) {
-            self.written.remove(&oldest);
-            self.forget(oldest);
-        }
-    }
-
-    fn forget(&mut self, process: u32) {
-        if let Some(symbolizer) = &mut self.symbolizer {
-            // There may be nothing to forget.
-            let _ = symbolizer.evict(&evict::Process::new(Pid::from(process)).into());
-        }
-    }
-}
-
-/// Where a process writes the names of its code: as it sees its own folders, with the number that it has for itself.
-fn perf_map(process: u32) -> Option<PathBuf> {
-    let status = std::fs::read(format!("/proc/{process}/status")).ok()?;
-    let line = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NStgid:"))?;
-    let own = std::str::from_utf8(line).ok()?.split_whitespace().last()?;
-    Some(PathBuf::from(format!("/proc/{process}/root/tmp/perf-{own}.map")))
 }
 
 #[cfg(test)]
@@ -329,7 +240,7 @@ mod tests {
         std::fs::write(&path, "one").unwrap();
         let (mut binaries, mapped) = (Binaries::default(), mapping(&path));
         let number = |b: &mut Binaries| {
-            let number = b.number(&config(), u32::MAX, &mapped, None);
+            let number = b.number(u32::MAX, &mapped, None);
             assert!(b.symbol(&config(), number, 0).is_none());
             number
         };
@@ -363,8 +274,8 @@ mod tests {
         for n in 0..OPEN + 10 {
             let path = folder.join(n.to_string());
             std::fs::write(&path, "").unwrap();
-            numbers.push(binaries.number(&config(), u32::MAX, &mapping(&path), None));
-            assert_eq!(binaries.number(&config(), u32::MAX, &mapping(&folder.join("0")), None), numbers[0]);
+            numbers.push(binaries.number(u32::MAX, &mapping(&path), None));
+            assert_eq!(binaries.number(u32::MAX, &mapping(&folder.join("0")), None), numbers[0]);
         }
         assert_eq!(binaries.open, OPEN);
         let closed: Vec<usize> = numbers.iter().copied().filter(|n| !binaries.is_open(*n)).collect();
@@ -379,10 +290,10 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let (mut binaries, mapped) = (Binaries::default(), mapping(&path));
         std::fs::rename(&path, folder.join("b")).unwrap();
-        let number = binaries.number(&config(), u32::MAX, &mapped, None);
+        let number = binaries.number(u32::MAX, &mapped, None);
         assert!(!binaries.is_open(number));
         std::fs::rename(folder.join("b"), &path).unwrap();
-        assert_eq!(binaries.number(&config(), u32::MAX, &mapped, None), number);
+        assert_eq!(binaries.number(u32::MAX, &mapped, None), number);
         assert!(binaries.is_open(number));
         std::fs::remove_dir_all(folder).unwrap();
     }

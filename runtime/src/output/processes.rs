@@ -6,7 +6,7 @@
 
 use crate::mappings::{self, Code};
 use crate::sys::{self, PerfAttr, SharedWords};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// Pages of a buffer, a power of two; one for each CPU.
 const PAGES: usize = 64;
-/// Processes that have ended and are remembered: at about 200 bytes each, with most of what they map in common.
+/// Processes that have ended and are remembered: at about 600 bytes each, with most of what they map in common.
 const ENDED: usize = 1 << 13;
 /// With more files than this, those that no process has mapped any more are looked for and forgotten.
 const FILES: usize = 1 << 10;
@@ -27,6 +27,8 @@ const FILES: usize = 1 << 10;
 const KEPT: usize = 128;
 /// Time between two readings of all processes, where events are lost again and again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A process is read again after so many times the time that reading it took: where it has many mappings, that is long.
+const PAUSE: u32 = 20;
 
 /// What code comes from.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -89,9 +91,21 @@ impl Kept {
     }
 }
 
+/// Mappings by their start; none is over another.
+type Mappings = BTreeMap<u64, Mapping>;
+
+/// What a process has mapped.
+#[derive(Clone, Default)]
+struct Known {
+    /// Shared with what it was forked from, until one of them maps more.
+    mappings: Rc<Mappings>,
+    /// When it may be read again.
+    again: Option<Instant>,
+}
+
 #[derive(Default)]
 pub struct Processes {
-    known: HashMap<u32, Rc<[Mapping]>>,
+    known: HashMap<u32, Known>,
     ended: VecDeque<u32>,
     files: Files,
     kept: Kept,
@@ -246,18 +260,28 @@ impl Processes {
     /// The mapping of an address.
     pub fn find(&mut self, process: u32, address: u64) -> Option<Mapping> {
         self.update();
-        let inside = |m: &&Mapping| (m.start..m.end).contains(&address);
-        if let Some(found) = self.known.get(&process).and_then(|m| m.iter().find(inside)) {
+        if let Some(found) = self.known_at(process, address) {
             return Some(found.clone());
         }
         // Not told of, or changed meanwhile where nothing tells.
+        if self.known.get(&process).and_then(|k| k.again).is_some_and(|again| Instant::now() < again) {
+            return None;
+        }
         self.read(process);
-        self.known.get(&process)?.iter().find(inside).cloned()
+        self.known_at(process, address).cloned()
     }
 
-    /// A path to a file that is not to be reached by its own.
+    fn known_at(&self, process: u32, address: u64) -> Option<&Mapping> {
+        let (_, mapping) = self.known.get(&process)?.mappings.range(..=address).next_back()?;
+        Some(mapping).filter(|m| address < m.end)
+    }
+
+    /// A path to a file that is not to be reached by its own; also for the child that reads symbols.
     pub fn kept(&self, file: &Rc<File>) -> Option<PathBuf> {
-        self.kept.open.get(file).map(|open| PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())))
+        self.kept
+            .open
+            .get(file)
+            .map(|open| PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd())))
     }
 
     /// The mapping of that name.
@@ -265,7 +289,7 @@ impl Processes {
         if !self.known.contains_key(&process) {
             self.read(process);
         }
-        self.known.get(&process)?.iter().find(|m| *m.file.path == *Path::new(name)).cloned()
+        self.known.get(&process)?.mappings.values().find(|m| *m.file.path == *Path::new(name)).cloned()
     }
 
     fn apply(&mut self, event: Event) {
@@ -274,18 +298,17 @@ impl Processes {
                 if self.files.share(&mut mapping) {
                     self.kept.keep(process, &mapping);
                 }
-                let all = self.known.entry(process).or_default();
-                *all = with(all, mapping);
+                map(Rc::make_mut(&mut self.known.entry(process).or_default().mappings), mapping);
             }
             Event::Exec { process } => {
-                self.known.insert(process, Rc::default());
+                self.known.insert(process, Known::default());
             }
             Event::Fork { process, parent } => {
                 if !self.known.contains_key(&parent) {
                     self.read(parent);
                 }
-                let inherited = self.known.get(&parent).cloned().unwrap_or_default();
-                self.known.insert(process, inherited);
+                let mappings = self.known.get(&parent).map(|k| k.mappings.clone()).unwrap_or_default();
+                self.known.insert(process, Known { mappings, again: None });
                 self.ended.retain(|p| *p != process);
             }
             Event::Exit { process } => {
@@ -305,6 +328,7 @@ impl Processes {
 
     /// Reads what a process has mapped now; of one that is gone what was known stays.
     fn read(&mut self, process: u32) {
+        let began = Instant::now();
         let text = match std::fs::read(format!("/proc/{process}/maps")) {
             Ok(text) => text,
             Err(e) => {
@@ -312,35 +336,37 @@ impl Processes {
                 return;
             }
         };
-        if !text.is_empty() {
-            let mut mappings: Vec<Mapping> = mappings::code(&text).map(Mapping::from).collect();
-            for mapping in &mut mappings {
-                if self.files.share(mapping) && !self.buffers.is_empty() {
-                    self.kept.keep(process, mapping);
-                }
-            }
-            self.known.insert(process, mappings.into());
+        if text.is_empty() {
+            return;
         }
+        let mut mappings = Mappings::new();
+        for code in mappings::code(&text) {
+            let mut mapping = Mapping::from(code);
+            if self.files.share(&mut mapping) && !self.buffers.is_empty() {
+                self.kept.keep(process, &mapping);
+            }
+            mappings.insert(mapping.start, mapping);
+        }
+        let again = Instant::now() + PAUSE * began.elapsed();
+        self.known.insert(process, Known { mappings: Rc::new(mappings), again: Some(again) });
     }
 }
 
-/// Mappings with a new one; what it covers of others is no more.
-fn with(all: &[Mapping], new: Mapping) -> Rc<[Mapping]> {
-    let mut rest = Vec::with_capacity(all.len() + 2);
-    for old in all.iter().cloned() {
-        if old.end <= new.start || old.start >= new.end {
-            rest.push(old);
-            continue;
-        }
+/// Adds a mapping; what it covers of others is no more.
+fn map(all: &mut Mappings, new: Mapping) {
+    let covers = |m: &Mapping| m.end > new.start;
+    let covered: Vec<u64> =
+        all.range(..new.end).rev().take_while(|(_, m)| covers(m)).map(|(start, _)| *start).collect();
+    for start in covered {
+        let Some(old) = all.remove(&start) else { continue };
         if old.start < new.start {
-            rest.push(Mapping { end: new.start, ..old.clone() });
+            all.insert(old.start, Mapping { end: new.start, ..old.clone() });
         }
         if old.end > new.end {
-            rest.push(Mapping { start: new.end, offset: old.offset + (new.end - old.start), ..old });
+            all.insert(new.end, Mapping { start: new.end, offset: old.offset + (new.end - old.start), ..old });
         }
     }
-    rest.push(new);
-    rest.into()
+    all.insert(new.start, new);
 }
 
 impl From<Code<'_>> for Mapping {
@@ -448,7 +474,7 @@ mod tests {
         let found = (0..1000).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(5));
             processes.read(child.id());
-            processes.known[&child.id()].iter().any(|m| *m.file.path == *path)
+            mappings(&processes, child.id()).iter().any(|m| *m.file.path == *path)
         });
         child.kill().unwrap();
         child.wait().unwrap();
@@ -456,13 +482,43 @@ mod tests {
         assert!(found);
     }
 
+    fn mappings(processes: &Processes, process: u32) -> Vec<Mapping> {
+        processes.known[&process].mappings.values().cloned().collect()
+    }
+
     #[test]
     fn what_is_mapped_over_is_gone() {
-        let all = with(&[mapping(0x1000, 0x5000, 0)], mapping(0x2000, 0x3000, 0x9000));
+        let mut all = Mappings::new();
+        let mut add = |mapping| {
+            map(&mut all, mapping);
+            all.values().cloned().collect::<Vec<_>>()
+        };
+        add(mapping(0x1000, 0x5000, 0));
         assert_eq!(
-            *all,
-            [mapping(0x1000, 0x2000, 0), mapping(0x3000, 0x5000, 0x2000), mapping(0x2000, 0x3000, 0x9000)]
+            add(mapping(0x2000, 0x3000, 0x9000)),
+            [mapping(0x1000, 0x2000, 0), mapping(0x2000, 0x3000, 0x9000), mapping(0x3000, 0x5000, 0x2000)]
         );
+        assert_eq!(add(mapping(0x1800, 0x4000, 7)).len(), 3);
+        assert_eq!(add(mapping(0x0, 0x4800, 9)), [mapping(0x0, 0x4800, 9), mapping(0x4800, 0x5000, 0x3800)]);
+    }
+
+    /// Tens of thousands of mappings cost as many steps, not their square, and are not read for each unknown address.
+    #[test]
+    fn many_mappings() {
+        let mut processes = Processes::default();
+        let process = std::process::id();
+        let began = Instant::now();
+        for n in 0..60_000 {
+            let place = 0x1_0000_0000 + n * 0x2000;
+            processes.apply(Event::Mapped { process, mapping: mapping(place, place + 0x1000, 0) });
+            assert!(processes.known_at(process, place + 5).is_some());
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        processes.read(process);
+        processes.known.get_mut(&process).unwrap().again = Some(Instant::now() + AGAIN);
+        processes.apply(Event::Mapped { process, mapping: mapping(0x1000, 0x2000, 0) });
+        assert_eq!(processes.find(process, 0x3000), None);
+        assert!(processes.find(process, 0x1000).is_some(), "it was not read again");
     }
 
     #[test]
@@ -486,7 +542,7 @@ mod tests {
         // The CPU that forked was asked at 20, the one that went on later.
         processes.take_in(vec![(30, Event::Exec { process: new }), (31, own)], 20);
         processes.take_in(vec![(25, Event::Fork { process: new, parent: old })], 40);
-        assert_eq!(*processes.known[&new], [mapping(0x8000, 0x9000, 0)]);
+        assert_eq!(mappings(&processes, new), [mapping(0x8000, 0x9000, 0)]);
         assert!(processes.held.is_empty());
     }
 
@@ -503,7 +559,7 @@ mod tests {
         processes.apply(Event::Lost { events: 7 });
         processes.update();
         assert_eq!((processes.lost(), processes.missed), (7, false));
-        assert!(processes.known[&own].iter().all(|m| m.start != 0x1000));
+        assert!(mappings(&processes, own).iter().all(|m| m.start != 0x1000));
         // Not at once for each.
         processes.apply(Event::Lost { events: 1 });
         processes.update();
@@ -521,7 +577,7 @@ mod tests {
         // Each takes the place of the one before.
         (0..3 * FILES).for_each(|n| processes.apply(of(100 + n as u64, (1 << 30) + 1)));
         assert!(processes.files.all.len() <= FILES);
-        let first = &processes.known[&(1 << 30)][0].file;
+        let first = &mappings(&processes, 1 << 30)[0].file;
         assert!(processes.files.all.contains(first));
     }
 

@@ -1,21 +1,23 @@
 //! Addresses as symbols: `ksym`, `usym` and the lines of stacks.
 //!
-//! Kernel addresses go through [`Kallsyms`]. Where debug information of the running kernel is installed
-//! and wanted, and for addresses of processes, blazesym also knows source lines and inlined functions.
+//! Kernel addresses go through [`Kallsyms`], those of processes through [`Binaries`] and [`PerfMaps`]. Where debug
+//! information is installed and wanted, blazesym also knows source lines and inlined functions.
 //! Nothing is opened before the first address, and what a process's address was found to be is kept,
 //! since the same frames return in most stacks.
 //!
 //! All frames of a stack but the first are return addresses. The call lies before them, so that is
 //! where a symbol is looked up; the offset printed is that of the address itself.
 
-use super::binaries::{self, Binaries, Living};
+use super::binaries::Binaries;
 use super::kallsyms::Kallsyms;
 use super::number::{self, Int};
+use super::perf_maps::PerfMaps;
 use super::processes::Processes;
+use super::reader::{self, Code, Symbol};
 use crate::vmlinux;
 use blazesym::MaybeDefault;
 use blazesym::symbolize::source::{Kernel, Source};
-use blazesym::symbolize::{CodeInfo, Input, Sym};
+use blazesym::symbolize::{Input, Symbolizer};
 use rtrace_lang::bundle::Config;
 use rtrace_lang::types::StackMode;
 use std::collections::HashMap;
@@ -58,11 +60,13 @@ pub struct Symbols {
     kernel: Option<Kallsyms>,
     /// Debug information of the kernel, once looked for.
     vmlinux: Option<Option<PathBuf>>,
+    debug: Option<Symbolizer>,
     /// None: no symbol.
     frames: HashMap<Frame, Option<Lines>>,
+    names: HashMap<Place, Option<Vec<u8>>>,
     processes: Processes,
     binaries: Binaries,
-    living: Living,
+    perf_maps: PerfMaps,
     /// What the user should know, not said yet.
     complaints: Vec<String>,
     /// Whether it was said that the kernel hides its symbols, and that processes may not be read.
@@ -84,10 +88,17 @@ impl Symbols {
 
     /// Appends the name of a process's function, without an offset.
     pub fn user(&mut self, out: &mut Vec<u8>, config: &Config, process: u32, address: u64) {
-        let place = self.place(config, process, address);
-        match self.user_symbol(config, place) {
-            Some(sym) => out.extend_from_slice(sym.name.as_bytes()),
-            None => plain(out, address),
+        let place = self.place(process, address);
+        if self.names.len() >= KEPT {
+            self.names.clear();
+        }
+        if !self.names.contains_key(&place) && self.is_readable(place) {
+            let name = self.user_symbol(config, place).map(|symbol| symbol.name);
+            self.names.insert(place, name);
+        }
+        match self.names.get(&place) {
+            Some(Some(name)) => out.extend_from_slice(name),
+            _ => plain(out, address),
         }
     }
 
@@ -107,7 +118,7 @@ impl Symbols {
             let returns = i > 0;
             // The place of the call, not of what follows it: that may be another function.
             let code = address.wrapping_sub(u64::from(returns));
-            let place = process.map_or(Place::Kernel(code), |p| self.place(config, p, code));
+            let place = process.map_or(Place::Kernel(code), |p| self.place(p, code));
             if (process.is_some() || self.vmlinux(config).is_some())
                 && let Some(lines) = self.lines(config, Frame { place, returns, perf })
             {
@@ -151,7 +162,10 @@ impl Symbols {
 
     /// Sentences for the user, each once.
     pub fn complaints(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.complaints)
+        let mut all = std::mem::take(&mut self.complaints);
+        all.append(&mut self.binaries.complaints);
+        all.append(&mut self.perf_maps.complaints);
+        all
     }
 
     /// How many events about processes were lost.
@@ -187,25 +201,27 @@ impl Symbols {
     }
 
     /// Where an address of a process lies.
-    fn place(&mut self, config: &Config, process: u32, address: u64) -> Place {
+    fn place(&mut self, process: u32, address: u64) -> Place {
         let Some(mapping) = self.processes.find(process, address) else {
             self.complain_if_refused();
-            return Place::Process(process, self.living.version(process), address);
+            return Place::Process(process, self.perf_maps.version(process), address);
         };
         let offset = (address - mapping.start).wrapping_add(mapping.offset);
         if mapping.file.inode == 0 {
             return if *mapping.file.path == *Path::new("[vdso]") {
                 Place::Vdso(offset)
             } else {
-                Place::Process(process, self.living.version(process), address)
+                Place::Process(process, self.perf_maps.version(process), address)
             };
         }
         if self.binaries.are_many() {
-            self.binaries = Binaries::default();
+            let before = std::mem::take(&mut self.binaries);
+            self.complaints.extend(before.complaints);
             self.frames.clear();
+            self.names.clear();
         }
         let kept = self.processes.kept(&mapping.file);
-        Place::File(self.binaries.number(config, process, &mapping, kept), offset)
+        Place::File(self.binaries.number(process, &mapping, kept), offset)
     }
 
     fn kallsyms(&mut self) -> &mut Kallsyms {
@@ -239,10 +255,7 @@ impl Symbols {
             self.frames.clear();
         }
         if !self.frames.contains_key(&frame) {
-            if let Place::File(number, _) = frame.place
-                && !self.binaries.is_open(number)
-            {
-                // Another process may lead to the file.
+            if !self.is_readable(frame.place) {
                 return None;
             }
             let lines = self.symbolize(config, frame);
@@ -251,13 +264,21 @@ impl Symbols {
         self.frames.get(&frame)?.as_ref()
     }
 
+    /// Whether what is found of a place will stay so; to a file, another process may lead.
+    fn is_readable(&self, place: Place) -> bool {
+        match place {
+            Place::File(number, _) => self.binaries.is_open(number),
+            _ => true,
+        }
+    }
+
     fn symbolize(&mut self, config: &Config, frame: Frame) -> Option<Lines> {
         if let Place::Kernel(address) = frame.place {
             let vmlinux = self.vmlinux(config).cloned();
             let kernel =
                 Kernel { vmlinux: vmlinux.map_or(MaybeDefault::None, MaybeDefault::Some), ..Kernel::default() };
-            let symbolizer = self.living.symbolizer(config);
-            let sym = binaries::one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address))?;
+            let symbolizer = self.debug.get_or_insert_with(|| reader::symbolizer(config));
+            let sym = reader::one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address))?;
             return Some(describe(&sym, None, frame));
         }
         let file = match frame.place {
@@ -269,18 +290,18 @@ impl Symbols {
             (_, file) => file.as_ref().map(|f| &*f.path),
         };
         let sym = self.user_symbol(config, frame.place)?;
-        let module = known.map(|k| k.as_os_str().as_bytes()).or_else(|| sym.module.as_ref().map(|m| m.as_bytes()));
-        Some(describe(&sym, Some(module.unwrap_or(b"[unknown]")), frame))
+        let module = known.map_or(&b"[unknown]"[..], |known| known.as_os_str().as_bytes());
+        Some(describe(&sym, Some(module), frame))
     }
 
-    fn user_symbol(&mut self, config: &Config, place: Place) -> Option<Sym<'_>> {
+    fn user_symbol(&mut self, config: &Config, place: Place) -> Option<Symbol> {
         match place {
             Place::File(number, offset) => self.binaries.symbol(config, number, offset),
-            Place::Process(process, _, address) => self.living.symbol(config, process, address),
+            Place::Process(process, _, address) => self.perf_maps.symbol(config, process, address),
             Place::Vdso(offset) => {
                 let own = std::process::id();
                 let address = self.processes.named(own, "[vdso]")?.start.wrapping_add(offset);
-                self.living.symbol(config, own, address)
+                self.binaries.vdso(config, address)
             }
             Place::Kernel(_) => None,
         }
@@ -288,22 +309,22 @@ impl Symbols {
 }
 
 /// The lines of a frame; one of a process has a module.
-fn describe(sym: &Sym<'_>, module: Option<&[u8]>, frame: Frame) -> Lines {
+fn describe(sym: &Symbol, module: Option<&[u8]>, frame: Frame) -> Lines {
     let mut lines = Vec::with_capacity(sym.inlined.len() + 1);
-    for inlined in sym.inlined.iter().rev() {
+    for (name, code) in sym.inlined.iter().rev() {
         let mut line = if frame.perf { Vec::new() } else { b"[inlined] ".to_vec() };
-        line.extend_from_slice(inlined.name.as_bytes());
+        line.extend_from_slice(name);
         if frame.perf {
             line.extend_from_slice(b" (inlined)");
         } else {
-            place(&mut line, inlined.code_info.as_ref());
+            place(&mut line, code.as_ref());
         }
         lines.push(line);
     }
-    let mut line = sym.name.as_bytes().to_vec();
-    offset(&mut line, (sym.offset as u64).wrapping_add(u64::from(frame.returns)));
+    let mut line = sym.name.clone();
+    offset(&mut line, sym.offset.wrapping_add(u64::from(frame.returns)));
     if !frame.perf {
-        place(&mut line, sym.code_info.as_deref());
+        place(&mut line, sym.code.as_ref());
     } else if let Some(module) = module {
         line.extend_from_slice(b" (");
         line.extend_from_slice(module);
@@ -313,12 +334,12 @@ fn describe(sym: &Sym<'_>, module: Option<&[u8]>, frame: Frame) -> Lines {
     lines
 }
 
-fn place(line: &mut Vec<u8>, code: Option<&CodeInfo<'_>>) {
+fn place(line: &mut Vec<u8>, code: Option<&Code>) {
     if let Some(code) = code {
         line.push(b'@');
-        line.extend_from_slice(code.to_path().as_os_str().as_bytes());
+        line.extend_from_slice(&code.path);
         line.push(b':');
-        number::decimal(line, Int::unsigned(u64::from(code.line.unwrap_or(0))));
+        number::decimal(line, Int::unsigned(u64::from(code.line)));
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// `struct perf_event_attr` of 112 bytes (PERF_ATTR_SIZE_VER5, Linux 4.1).
 #[repr(C)]
@@ -176,6 +177,46 @@ impl Drop for EndSignals {
     fn drop(&mut self) {
         // A late signal must not write to a descriptor that is something else by then.
         SIGNALLED.store(-1, Ordering::Relaxed);
+    }
+}
+
+/// Why nothing came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// The time is over.
+    Time,
+    /// The wish to end came meanwhile.
+    End,
+}
+
+/// Whether the wish to end came, by signal.
+pub fn end_is_wished() -> bool {
+    LAST.load(Ordering::Relaxed) != 0
+}
+
+/// Waits until a descriptor is readable, at most for a time, and only until the wish to end comes. If that came before,
+/// it is waited for nevertheless: what is printed at the end needs names, too.
+pub fn await_readable(fd: &impl AsRawFd, time: Duration) -> Result<(), Late> {
+    let began = Instant::now();
+    // Negative descriptors are passed over.
+    let signalled = if end_is_wished() { -1 } else { SIGNALLED.load(Ordering::Relaxed) };
+    let entry = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    loop {
+        let rest = time.saturating_sub(began.elapsed());
+        let mut entries = [entry(fd.as_raw_fd()), entry(signalled)];
+        let milliseconds = i32::try_from(rest.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+        // SAFETY: two live entries, as the second argument says. Interrupted, it leaves them as they are.
+        unsafe { libc::poll(entries.as_mut_ptr(), 2, milliseconds) };
+        let [ours, end] = entries;
+        if ours.revents != 0 {
+            return Ok(());
+        }
+        if end.revents != 0 {
+            return Err(Late::End);
+        }
+        if rest.is_zero() {
+            return Err(Late::Time);
+        }
     }
 }
 

@@ -5,16 +5,15 @@
 mod known;
 mod table;
 
+use crate::foreign;
 use crate::kernel::user;
 use crate::load::Maps;
 use crate::mappings::{self, Code};
 use crate::stamp::stamp;
 use crate::sys;
 use known::Known;
-use object::{Object, ObjectSection};
 use rtrace_lang::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -79,6 +78,13 @@ struct Mapping {
     device: u64,
     inode: u64,
     path: PathBuf,
+}
+
+/// What the process has mapped that was asked about last.
+#[derive(Default)]
+struct Asked {
+    process: String,
+    mappings: Vec<Mapping>,
 }
 
 fn mapped_by(process: &str) -> Vec<Mapping> {
@@ -152,11 +158,13 @@ impl<'m> Tables<'m> {
         }
         let (mut served, mut made) = (0, false);
         let mut position = Key::default();
+        // Several files of one process are wanted at a time, and it may have very many mappings.
+        let mut last = Asked::default();
         // Deleting what was found first, the first one is always the next.
         while served < unwind::WANTED_FILES && sys::map_next_key(self.wanted, None, &mut position).unwrap_or(false) {
             let mut value = [0; unwind::WANTED as usize];
             if sys::map_lookup(self.wanted, &position, &mut value).unwrap_or(false) {
-                made |= self.ask(position, &value);
+                made |= self.ask(position, &value, &mut last);
             }
             if sys::map_delete(self.wanted, &position).is_err() {
                 break;
@@ -173,12 +181,14 @@ impl<'m> Tables<'m> {
     }
 
     /// One wanted file: the process has it mapped at an address. Returns whether it has its table now.
-    fn ask(&mut self, file: Key, value: &[u8]) -> bool {
+    fn ask(&mut self, file: Key, value: &[u8], last: &mut Asked) -> bool {
         let word = |at: usize| value.get(at..).and_then(|v| v.first_chunk()).map_or(0, |b| u64::from_le_bytes(*b));
         let (process, address) = (word(0).to_string(), word(8));
         // A process that is gone is asked for again by the next one that runs the file.
-        let mappings = mapped_by(&process);
-        let mapping = mappings.iter().find(|m| (m.start..m.end).contains(&address));
+        if last.process != process {
+            *last = Asked { mappings: mapped_by(&process), process: process.clone() };
+        }
+        let mapping = last.mappings.iter().find(|m| (m.start..m.end).contains(&address));
         mapping.is_some_and(|m| self.add(file, m.inode, &open(&process, m), &m.path))
     }
 
@@ -209,7 +219,7 @@ impl<'m> Tables<'m> {
         }
         // The path may lead to another file by now, or for us.
         let stamp = stamp(seen).filter(|stamp| stamp.file.1 == inode);
-        let Ok(open) = File::open(path) else {
+        let Ok(open) = foreign::open(path) else {
             self.known.failed(file);
             return false;
         };
@@ -251,6 +261,13 @@ impl<'m> Tables<'m> {
     }
 }
 
+/// How many rows the table of a file has.
+#[cfg(test)]
+pub fn rows_of(path: &str) -> usize {
+    let rows = user::with_elf(path, table::rows).unwrap_or_default();
+    table::bytes(&rows).len() / unwind::ROW as usize
+}
+
 /// A path under which a mapped file can be opened, even if it was deleted or the process sees other files.
 fn open(process: &str, mapping: &Mapping) -> PathBuf {
     let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
@@ -273,7 +290,7 @@ fn needs(path: &Path) -> Vec<PathBuf> {
     const DT_RPATH: u64 = 15;
     const DT_RUNPATH: u64 = 29;
     let found = user::with_elf(&path.to_string_lossy(), |elf| {
-        let data = |name| elf.section_by_name(name).and_then(|s| s.uncompressed_data().ok()).unwrap_or_default();
+        let data = |name| foreign::section(elf, name).unwrap_or_default();
         let (dynamic, names, interpreter) = (data(".dynamic"), data(".dynstr"), data(".interp"));
         let text = |bytes: &[u8]| {
             let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
@@ -310,7 +327,7 @@ fn needs(path: &Path) -> Vec<PathBuf> {
 fn script_interpreter(path: &Path) -> Option<PathBuf> {
     use std::io::Read;
     let mut head = Vec::new();
-    std::fs::File::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
+    foreign::open(path).ok()?.take(256).read_to_end(&mut head).ok()?;
     let line = String::from_utf8_lossy(&head).into_owned();
     let mut words = line.strip_prefix("#!")?.lines().next()?.split_whitespace();
     let first = words.next()?;

@@ -1,6 +1,7 @@
 //! From the `.eh_frame` of a file to the rows that programs walk stacks by; `rtrace_lang::bundle::unwind` says what
 //! a row is. Only x86-64: registers have the numbers of its psABI.
 
+use crate::foreign::{self, Elf, Source};
 use gimli::{
     BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, Expression, LittleEndian, Operation, Register, RegisterRule,
     UnwindContext, UnwindSection,
@@ -29,7 +30,7 @@ pub struct Rule {
 const NOTHING: Rule = Rule { cfa: CFA_NONE, ra: RA_CFA, bp: BP_SAME, slot: 0, cfa_offset: 0, bp_offset: 0 };
 
 /// The rows of a file, sorted; the first is at 0. A file without unwind information has that one only.
-pub fn rows(elf: &object::File<'_>) -> Vec<(u32, Rule)> {
+pub fn rows(elf: &Elf<'_>) -> Vec<(u32, Rule)> {
     let mut found = Vec::new();
     if elf.architecture() == object::Architecture::X86_64 {
         let mut bases = BaseAddresses::default();
@@ -43,7 +44,7 @@ pub fn rows(elf: &object::File<'_>) -> Vec<(u32, Rule)> {
             }
         }
         let code = code(elf);
-        let data = |name| elf.section_by_name(name).and_then(|s| s.uncompressed_data().ok());
+        let data = |name| foreign::section(elf, name);
         if let Some(frames) = data(".eh_frame") {
             collect(&EhFrame::new(&frames, LittleEndian), &bases, &code, &mut found);
         }
@@ -71,8 +72,8 @@ pub fn bytes(rows: &[(u32, Rule)]) -> Vec<u8> {
 }
 
 /// Where a file has what is mapped to be executed: address, size, offset.
-fn code(elf: &object::File<'_>) -> Vec<(u64, u64, u64)> {
-    let executable = |s: &object::Segment<'_, '_>| match s.flags() {
+fn code(elf: &Elf<'_>) -> Vec<(u64, u64, u64)> {
+    let executable = |s: &object::Segment<'_, '_, &Source>| match s.flags() {
         object::SegmentFlags::Elf { p_flags } => p_flags & object::elf::PF_X != 0,
         _ => false,
     };
@@ -295,9 +296,7 @@ mod tests {
         else {
             return;
         };
-        let data = std::fs::read(path).unwrap();
-        let elf = object::File::parse(&*data).unwrap();
-        let rows = rows(&elf);
+        let rows = crate::kernel::user::with_elf(path, rows).unwrap();
         assert!(rows.len() > 1000, "{}", rows.len());
         assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
         let plain = rows.iter().filter(|r| r.1.cfa == CFA_SP).count();

@@ -9,6 +9,7 @@ mod places;
 mod split;
 mod types;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::path::Path;
 
@@ -16,11 +17,12 @@ use gimli::{
     AttributeValue, DebugInfoOffset, DebuggingInformationEntry, DwTag, EndianSlice, NativeEndian, UnitOffset, UnitRef,
     constants,
 };
-use object::{Object, ObjectSection};
+use object::Object;
 use rtrace_lang::kernel::{Place, UserFunction, UserParameter};
 
 use super::debug_file::{self, Elf};
 use super::user;
+use crate::foreign;
 use split::{Missing, Split};
 pub use types::{FIRST as FIRST_HANDLE, Types, is_handle};
 
@@ -380,12 +382,10 @@ fn load(elf: &Elf) -> gimli::Dwarf<Reader> {
 
 /// A section's bytes; none where there is no such section.
 fn section<E>(elf: &Elf, name: Option<&str>) -> std::result::Result<Reader, E> {
-    let section = name.and_then(|name| elf.section_by_name(name));
-    let data = section.and_then(|s| s.uncompressed_data().ok()).unwrap_or_default();
-    let data: &'static [u8] = match data {
-        std::borrow::Cow::Borrowed(data) => data,
-        // Decompressed: kept like the mapped ones.
-        std::borrow::Cow::Owned(data) => Box::leak(data.into_boxed_slice()),
+    let data: &'static [u8] = match name.and_then(|name| foreign::section(elf, name)).unwrap_or_default() {
+        Cow::Borrowed(data) => data,
+        // Decompressed: kept like the others.
+        Cow::Owned(data) => Box::leak(data.into_boxed_slice()),
     };
     Ok(EndianSlice::new(data, NativeEndian))
 }

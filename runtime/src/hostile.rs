@@ -1,0 +1,213 @@
+//! Programs that were damaged, in ways that a fixed seed chooses, and that all readers of programs get: symbols, debug
+//! information, static probes, unwind tables, names of functions made at run time. None may panic, hang, or take memory
+//! without end; what it finds does not matter. So each failure is the same again the next time.
+
+use crate::foreign;
+use crate::kernel::{LiveKernel, user};
+use crate::output::hostile::{Reads, perf_names};
+use crate::unwind;
+use object::{Object, ObjectSection};
+use rtrace_lang::kernel::Kernel;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const MUTANTS: u64 = 360;
+/// What one program may take, on a machine that does other things, too.
+const TIME: Duration = Duration::from_secs(15);
+/// Memory of this process at its largest, with other tests at the same time.
+const MEMORY: u64 = 2 << 30;
+
+const SOURCE: &str = r#"
+#include "sdt.h"
+#include <stdio.h>
+SEMAPHORE(demo, guarded);
+struct pair { int left, right : 5; struct pair *next; union { long a; double b; }; char name[7]; };
+enum colour { RED, BLUE = -4 };
+static inline __attribute__((always_inline)) int small(int n) { return n * 3; }
+__attribute__((noinline)) long apart(struct pair p, const struct pair *q, enum colour c, unsigned char n, double f) {
+    PROBE(demo, apart, "0", "-4@%[n] 8@$5", : : [n] "nor"((int)n));
+    return p.left + q->right + c + small(n) + (long)f;
+}
+static int (*volatile choice)(const char *, ...) = printf;
+int main(int argc, char **argv) {
+    struct pair p = {argc, 2, 0, {3}, "pair"};
+    PROBE(demo, guarded, "demo_guarded_semaphore", "-4@%[i] 8@(%%rsp)", : : [i] "nor"(argc));
+    return choice("%ld %d\n", apart(p, &p, BLUE, argc, 1.5), small(argc)) < 0;
+}
+"#;
+
+/// Numbers by a xorshift generator.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// Damages some bytes of a range.
+    fn damage(&mut self, bytes: &mut [u8]) {
+        const NUMBERS: [u64; 8] = [0, 1, 0x7f, 0xffff, 0x7fff_ffff, 0xffff_ffff, 1 << 62, u64::MAX];
+        let at = self.below(bytes.len());
+        let number = match self.below(2) {
+            0 => NUMBERS[self.below(NUMBERS.len())],
+            _ => self.next(),
+        };
+        let size = [1, 1, 2, 4, 8, 8, 64, 512][self.below(8)];
+        let from = self.below(bytes.len());
+        let fill = self.below(3);
+        for n in 0..size.min(bytes.len() - at) {
+            bytes[at + n] = match fill {
+                0 => bytes[(from + n) % bytes.len()],
+                _ => (number >> (n % 8 * 8)) as u8,
+            };
+        }
+    }
+}
+
+/// Programs to damage, each with the ranges in which that means something.
+struct Originals(PathBuf, Vec<(Vec<u8>, Vec<(usize, usize)>)>);
+
+impl Originals {
+    /// `None` where there is no compiler.
+    fn compile() -> Option<Originals> {
+        let folder = std::env::temp_dir().join(format!("rtrace-hostile-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("p.c"), SOURCE).unwrap();
+        let headers = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guest/programs");
+        let mut all = Originals(folder, Vec::new());
+        for arguments in [&["-gdwarf-4", "-O1"][..], &["-gdwarf-5", "-O2", "-gz"], &["-gdwarf-5", "-O0", "-no-pie"]] {
+            let compiler =
+                Command::new("cc").args(arguments).args(["-I", headers, "p.c", "-o", "p"]).current_dir(&all.0).status();
+            let Ok(status) = compiler else {
+                eprintln!("skipped: no C compiler");
+                return None;
+            };
+            assert!(status.success());
+            let program = all.0.join("p");
+            let ranges = user::with_elf(&program.to_string_lossy(), ranges).unwrap();
+            all.1.push((std::fs::read(program).unwrap(), ranges));
+        }
+        Some(all)
+    }
+
+    fn mutant(&self, dice: &mut Dice) -> PathBuf {
+        let (bytes, ranges) = &self.1[dice.below(self.1.len())];
+        let mut bytes = bytes.clone();
+        for _ in 0..=dice.below(8) {
+            let (start, end) = ranges[dice.below(ranges.len())];
+            dice.damage(&mut bytes[start..end]);
+        }
+        if dice.below(8) == 0 {
+            let (start, end) = ranges[dice.below(ranges.len())];
+            bytes.truncate(start + dice.below(end - start));
+        }
+        let path = self.0.join("mutant");
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Originals {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The headers, and the sections that somebody reads.
+fn ranges(elf: &foreign::Elf<'_>) -> Vec<(usize, usize)> {
+    const READ: [&str; 8] =
+        [".symtab", ".strtab", ".dynsym", ".dynstr", ".eh_frame", ".note.stapsdt", ".shstrtab", ".note.gnu.build-id"];
+    let wanted = |name: &str| READ.contains(&name) || name.starts_with(".debug_");
+    let sections = elf.sections().filter(|s| s.name().is_ok_and(wanted));
+    let found = sections.filter_map(|s| s.file_range()).map(|(start, size)| (start as usize, (start + size) as usize));
+    let mut found: Vec<(usize, usize)> = found.filter(|(start, end)| start < end).collect();
+    let object::File::Elf64(file) = elf else { panic!("no program for 64 bits") };
+    let headers = file.elf_header().e_shoff.get(object::Endianness::Little) as usize;
+    let count = file.elf_header().e_shnum.get(object::Endianness::Little) as usize;
+    found.extend([(0, 0x40), (0x40, 0x200), (headers, headers + 64 * count), (headers, headers + 64 * count)]);
+    found
+}
+
+/// Lets everybody read a program.
+fn read(path: &Path, reads: &mut Reads) {
+    let text = path.display().to_string();
+    let kernel = LiveKernel::new();
+    let symbols = kernel.user_symbols(&text, "*").unwrap_or_default();
+    let _ = kernel.user_symbols(&text, "app::*");
+    let _ = (kernel.is_stripped(&text), kernel.nearest_user_symbol(&text, "mein"), kernel.user_object(&text, "choice"));
+    for symbol in symbols.iter().filter(|s| ["main", "apart"].contains(&s.name.as_str())) {
+        let _ = kernel.user_symbol_at(&text, symbol.address + 1);
+        let _ = kernel.instructions(&text, symbol, symbol.address + 3);
+        if let Ok(Some(function)) = kernel.user_function(&text, symbol.file_offset, &symbol.name) {
+            let types = function.params.iter().map(|p| p.ty.to_string()).collect::<Vec<_>>();
+            std::hint::black_box(types);
+        }
+    }
+    let _ = kernel.user_type(&text, rtrace_lang::kernel::TypeKind::Struct, "pair");
+    let _ = (kernel.inlined(&text, "small"), kernel.source_line(&text, "p.c", 9, None));
+    for probe in kernel.usdt_probes(&text).unwrap_or_default() {
+        let _ = kernel.user_address(&text, probe.file_offset);
+    }
+    unwind::rows_of(&text);
+    let places = symbols.iter().map(|s| s.file_offset).take(8).chain([0x1139, 0x1160, 0x2000]);
+    reads.symbols(path, &places.collect::<Vec<u64>>());
+}
+
+/// The most memory that this process had.
+fn memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn damaged_programs_are_read_to_the_end() {
+    let Some(originals) = Originals::compile() else { return };
+    let mut dice = Dice(0x0123_4567_89ab_cdef);
+    let mut reads = Reads::default();
+    for (bytes, _) in &originals.1 {
+        // As they are, they say all that is asked.
+        let path = originals.0.join("whole");
+        std::fs::write(&path, bytes).unwrap();
+        read(&path, &mut reads);
+        let kernel = LiveKernel::new();
+        let text = path.display().to_string();
+        let apart = kernel.user_symbols(&text, "apart").unwrap().pop().unwrap();
+        let function = kernel.user_function(&text, apart.file_offset, "apart").unwrap().unwrap();
+        assert_eq!(function.params.len(), 5);
+        assert!(kernel.usdt_probes(&text).unwrap().len() >= 2 && unwind::rows_of(&text) > 10);
+        assert!(!kernel.inlined(&text, "small").unwrap().is_empty());
+    }
+    for number in 0..MUTANTS {
+        let began = Instant::now();
+        read(&originals.mutant(&mut dice), &mut reads);
+        assert!(began.elapsed() < TIME, "mutant {number} took {:?}", began.elapsed());
+        assert!(memory() < MEMORY, "mutant {number} takes {} MB", memory() >> 20);
+    }
+    assert!(reads.found > MUTANTS / 4, "most mutants have some symbols: {}", reads.found);
+}
+
+#[test]
+fn damaged_maps_of_names_are_read_to_the_end() {
+    let mut dice = Dice(0xfedc_ba98_7654_3210);
+    let whole: String = (0..2000).map(|n| format!("{:x} {:x} function {n}\n", 0x1000 + n * 16, n % 40)).collect();
+    let mut found = 0;
+    for number in 0..MUTANTS {
+        let mut text = whole.clone().into_bytes();
+        for _ in 0..=dice.below(200) {
+            dice.damage(&mut text);
+        }
+        let began = Instant::now();
+        found += perf_names(text, (0..1000).map(|n| 0x1000 + n * 33));
+        assert!(began.elapsed() < TIME, "map {number} took {:?}", began.elapsed());
+    }
+    assert!(found > MUTANTS * 100, "{found}");
+}
