@@ -347,7 +347,7 @@ mod tests {
         let until = |range: Range<u64>, end: u8| (&source).read_bytes_at_until(range, end);
         let name = until(BLOCK - 9..bytes.len() as u64, bytes[BLOCK as usize + 9]);
         assert!(name.is_ok_and(|name| bytes[BLOCK as usize - 9..].starts_with(name) && name.len() > 9));
-        assert!(until(0..bytes.len() as u64, 0).is_err() && until(5..3, 1).is_err());
+        assert!(until(0..bytes.len() as u64, 0).is_err() && until(Range { start: 5, end: 3 }, 1).is_err());
     }
 
     #[test]

@@ -72,8 +72,11 @@ impl Dice {
     }
 }
 
-/// Programs to damage, each with the ranges in which that means something.
-struct Originals(PathBuf, Vec<(Vec<u8>, Vec<(usize, usize)>)>);
+/// A program, and the ranges in which damage means something.
+type Original = (Vec<u8>, Vec<(usize, usize)>);
+
+/// Programs to damage.
+struct Originals(PathBuf, Vec<Original>);
 
 impl Originals {
     /// `None` where there is no compiler.

@@ -163,7 +163,7 @@ fn suffixed_numbers(text: &str) -> String {
             let Some(number) = cast.strip_prefix(spelling) else { continue };
             let length = number
                 .char_indices()
-                .find(|(at, c)| !c.is_ascii_digit() && !(*at == 0 && *c == '-'))
+                .find(|(at, c)| !(c.is_ascii_digit() || (*at == 0 && *c == '-')))
                 .map_or(number.len(), |(at, _)| at);
             let (digits, tail) = number.split_at(length);
             if digits.ends_with(|c: char| c.is_ascii_digit()) {

@@ -36,9 +36,8 @@ pub fn returns(path: &str, function: &UserSymbol) -> Result<Vec<u64>, KernelErro
 
 /// The bytes of a function and of what follows it.
 fn code<'d>(elf: &crate::foreign::Elf<'d>, function: &UserSymbol) -> Option<&'d [u8]> {
-    let inside =
-        |s: &object::Section<'d, '_>| s.address() <= function.address && function.address - s.address() < s.size();
-    let section = elf.sections().find(inside)?;
+    let section =
+        elf.sections().find(|s| s.address() <= function.address && function.address - s.address() < s.size())?;
     section.data().ok()?.get(usize::try_from(function.address - section.address()).ok()?..)
 }
 
