@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 LAST = f"{HERE}/lockdown.test"            # the guest is not the same afterwards
+LONG = f"{HERE}/sweep.test"               # takes many minutes: on all kernels, or when asked for by --filter
 GUEST_TESTS = "/tests"          # where the guest sees tests/
 PROGRAMS = "/opt/programs"      # where it has what is built of programs/
 ATTACHED = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
@@ -175,8 +176,8 @@ def examples(path: str) -> list[Case]:
     return cases
 
 
-def all_cases(pattern: str) -> list[Case]:
-    paths = sorted(set(glob.glob(f"{HERE}/*.test")) - {LAST})
+def all_cases(pattern: str, long: bool) -> list[Case]:
+    paths = sorted(set(glob.glob(f"{HERE}/*.test")) - {LAST} - (set() if long else {LONG}))
     cases = [c for path in paths for c in parse(path)]
     pages = sorted(set(glob.glob(f"{HERE}/../../docs/*.md")) - set(glob.glob(f"{HERE}/../../docs/functions.md")))
     cases += [c for path in pages for c in examples(path)] + parse(LAST)
@@ -444,7 +445,7 @@ def boot(kernel: str, cases: list[Case], args: argparse.Namespace, verdicts: lis
 def run_kernel(kernel: str, args: argparse.Namespace) -> tuple[bool, str]:
     """Runs what was chosen on a kernel; tells whether all went well, and a line about that."""
     tell = functools.partial(say, args, kernel)
-    chosen = all_cases(args.filter)
+    chosen = all_cases(args.filter, long=bool(args.filter) or args.kernel == "all")
     # Guests at the same time take time from each other.
     cases = [dataclasses.replace(c, timeout=c.timeout * args.jobs) for c in chosen if suits(c.kernel, kernel)]
     tell(f"kernel {kernel}: {len(cases)} cases")
