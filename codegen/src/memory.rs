@@ -291,39 +291,30 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// The same with a size that the verifier sees the bound of.
     pub fn read_sized(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        let id = match space {
-            Space::Kernel => helpers::PROBE_READ_KERNEL,
-            Space::User => helpers::PROBE_READ_USER,
-        };
-        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+        self.copy_in([helpers::PROBE_READ_KERNEL, helpers::PROBE_READ_USER], to, size, from, space)
     }
 
     /// Copies a string; returns its length with the NUL, or an error number (then all is zero).
     pub fn read_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        let id = match space {
-            Space::Kernel => helpers::PROBE_READ_KERNEL_STR,
-            Space::User => helpers::PROBE_READ_USER_STR,
-        };
-        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+        self.copy_in([helpers::PROBE_READ_KERNEL_STR, helpers::PROBE_READ_USER_STR], to, size, from, space)
     }
 
     /// Reads what is at an address of the script. One that is not known to be a program's is read by its value, which says
     /// whose it is on processors where kernel and programs share one range of addresses: arguments of kernel functions
     /// may be either, and few kernels' type information tells (`__user`). Zeroes the destination when it fails.
     pub fn fetch(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        let id = match space {
-            Space::Kernel => helpers::PROBE_READ,
-            Space::User => helpers::PROBE_READ_USER,
-        };
-        self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
+        self.copy_in([helpers::PROBE_READ, helpers::PROBE_READ_USER], to, size, from, space)
     }
 
     /// The same of a string; returns its length with the NUL, or an error number.
     pub fn fetch_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        let id = match space {
-            Space::Kernel => helpers::PROBE_READ_STR,
-            Space::User => helpers::PROBE_READ_USER_STR,
-        };
+        self.copy_in([helpers::PROBE_READ_STR, helpers::PROBE_READ_USER_STR], to, size, from, space)
+    }
+
+    /// Calls the helper for the kernel's memory, or that for a program's.
+    fn copy_in(&self, helpers: [u32; 2], to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
+        let [kernel, user] = helpers;
+        let id = if space == Space::Kernel { kernel } else { user };
         self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)
     }
 

@@ -9,13 +9,13 @@ use std::io;
 
 /// The numbers of linux/capability.h.
 const CAP_DAC_OVERRIDE: u32 = 1;
-const CAP_DAC_READ_SEARCH: u32 = 2;
+pub(crate) const CAP_DAC_READ_SEARCH: u32 = 2;
 const CAP_KILL: u32 = 5;
-const CAP_SYS_PTRACE: u32 = 19;
+pub(crate) const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYSLOG: u32 = 34;
 const CAP_BPF: u32 = 39;
-const CAP_CHECKPOINT_RESTORE: u32 = 40;
+pub(crate) const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// A capability, and whether a run needs it.
 type Need = (u32, fn(&Bundle, &RunOptions) -> bool);

@@ -5,6 +5,7 @@
 
 mod bpf;
 mod caps;
+mod fork;
 mod info;
 mod keeper;
 mod os;
@@ -12,6 +13,7 @@ pub mod worker;
 
 pub use bpf::*;
 pub use caps::*;
+use fork::fork;
 pub use info::*;
 pub use keeper::{Keeper, Setting, lock, try_lock};
 pub use os::*;

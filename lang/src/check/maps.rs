@@ -138,26 +138,8 @@ impl Checker<'_> {
                 })?;
                 Some(wide)
             }
-            (Some(None), Some(_)) => {
-                return Err(Diagnostic::error(
-                    Code::BadMapUse,
-                    span,
-                    format!("`@{}` is used with and without a key", map.name),
-                )
-                .label("with a key here")
-                .also(map.span, "without a key here")
-                .help("give one of them another name"));
-            }
-            (Some(Some(_)), None) => {
-                return Err(Diagnostic::error(
-                    Code::BadMapUse,
-                    span,
-                    format!("`@{}` is used with and without a key", map.name),
-                )
-                .label("without a key here")
-                .also(map.span, "with a key here")
-                .help("give one of them another name"));
-            }
+            (Some(None), Some(_)) => return Err(with_and_without_key(&map, span, "with", "without")),
+            (Some(Some(_)), None) => return Err(with_and_without_key(&map, span, "without", "with")),
         };
         let new = Some(new);
         if let Some(m) = self.maps.get_mut(id as usize)
@@ -187,4 +169,12 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// A map is used one way here, and another way where it was first used.
+fn with_and_without_key(map: &MapInfo, span: Span, here: &str, there: &str) -> Box<Diagnostic> {
+    Diagnostic::error(Code::BadMapUse, span, format!("`@{}` is used with and without a key", map.name))
+        .label(format!("{here} a key here"))
+        .also(map.span, format!("{there} a key here"))
+        .help("give one of them another name")
 }

@@ -1,9 +1,8 @@
 //! Code that processes make while they run, named by maps that they write (`/tmp/perf-PID.map`, a line `START SIZE NAME`
 //! for each function) and that grow. The format: tools/perf/Documentation/jit-interface.txt of the kernel.
 
-use super::reader::Symbol;
+use super::reader::{Symbol, shown};
 use crate::foreign;
-use crate::kernel::demangled;
 use crate::stamp::{Stamp, stamp};
 use rtrace_lang::bundle::Config;
 use std::collections::HashMap;
@@ -136,9 +135,7 @@ impl PerfMaps {
         }
         let names = self.written.get(&process)?.names.as_ref()?;
         let (name, offset) = names.find(address)?;
-        let plain = if config.cpp_demangle { std::str::from_utf8(name).ok().and_then(demangled) } else { None };
-        let name = plain.map_or_else(|| name.to_vec(), String::into_bytes);
-        Some(Symbol { name, offset, ..Symbol::default() })
+        Some(Symbol { name: shown(name, config), offset, ..Symbol::default() })
     }
 
     /// Forgets maps until there are fewer, and fewer bytes of them.

@@ -4,6 +4,7 @@
 //!
 //! Where the events cannot be had, `/proc` is read when an address is first asked about.
 
+use crate::foreign;
 use crate::mappings::{self, Code};
 use crate::sys::{self, PerfAttr, SharedWords};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -11,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
@@ -74,10 +75,9 @@ impl Kept {
         let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));
         let mut seen = OsString::from(format!("/proc/{process}/root"));
         seen.push(path.as_os_str());
-        // On file systems that lie over others, the same file has another device. What is no file is not opened.
+        // On file systems that lie over others, the same file has another device.
         let open = |path: PathBuf| {
-            std::fs::metadata(&path).ok().filter(|m| is_it(m, false))?;
-            let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+            let file = foreign::open(&path).ok()?;
             file.metadata().is_ok_and(|m| is_it(&m, false)).then_some(file)
         };
         let Some(file) = [link, seen.into()].into_iter().find_map(open) else { return };

@@ -3,7 +3,8 @@
 //! child ends, and we go on.
 
 use crate::kernel::os::memfd;
-use crate::kernel::{debug_file, mini, user};
+use crate::kernel::{debug_file, demangled, mini, user};
+use crate::privileges::{CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE};
 use crate::sys;
 use crate::sys::worker::{self, Failure, Worker};
 use blazesym::Pid;
@@ -19,9 +20,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the child needs to read files of other users' processes: CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE and
-/// CAP_CHECKPOINT_RESTORE.
-const CAPABILITIES: u64 = 1 << 2 | 1 << 19 | 1 << 40;
+/// What the child needs to read files of other users' processes.
+const CAPABILITIES: u64 = 1 << CAP_DAC_READ_SEARCH | 1 << CAP_SYS_PTRACE | 1 << CAP_CHECKPOINT_RESTORE;
 /// An answer that takes longer counts against the time of its file.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -49,29 +49,37 @@ impl From<&CodeInfo<'_>> for Code {
     }
 }
 
-impl From<&Sym<'_>> for Symbol {
-    fn from(sym: &Sym<'_>) -> Symbol {
+impl Symbol {
+    fn new(sym: &Sym<'_>, config: &Config) -> Symbol {
         let inlined = sym.inlined.iter();
         Symbol {
-            name: sym.name.as_bytes().to_vec(),
+            name: shown(sym.name.as_bytes(), config),
             offset: sym.offset as u64,
             code: sym.code_info.as_deref().map(Code::from),
-            inlined: inlined.map(|f| (f.name.as_bytes().to_vec(), f.code_info.as_ref().map(Code::from))).collect(),
+            inlined: inlined
+                .map(|f| (shown(f.name.as_bytes(), config), f.code_info.as_ref().map(Code::from)))
+                .collect(),
         }
     }
+}
+
+/// A name as it is printed: as attach points and `func` have it, or as the symbol is.
+pub fn shown(name: &[u8], config: &Config) -> Vec<u8> {
+    let plain = if config.cpp_demangle { std::str::from_utf8(name).ok().and_then(demangled) } else { None };
+    plain.map_or_else(|| name.to_vec(), String::into_bytes)
 }
 
 pub fn symbolizer(config: &Config) -> Symbolizer {
     Symbolizer::builder()
         .enable_code_info(config.show_debug_info)
         .enable_inlined_fns(config.show_debug_info)
-        .enable_demangling(config.cpp_demangle)
+        .enable_demangling(false)
         .enable_auto_reload(false)
         .build()
 }
 
-pub fn one(symbolizer: &Symbolizer, source: &Source<'_>, input: Input<u64>) -> Option<Symbol> {
-    found(symbolizer, source, input).map(|sym| Symbol::from(&sym))
+pub fn one(symbolizer: &Symbolizer, source: &Source<'_>, input: Input<u64>, config: &Config) -> Option<Symbol> {
+    found(symbolizer, source, input).map(|sym| Symbol::new(&sym, config))
 }
 
 fn found<'s>(symbolizer: &'s Symbolizer, source: &Source<'_>, input: Input<u64>) -> Option<Sym<'s>> {
@@ -225,14 +233,14 @@ impl Open {
     }
 
     /// The symbol at an offset: of the tables that a file has, the one that begins last before it.
-    fn symbol(&self, path: &Path, offset: u64) -> Option<Symbol> {
+    fn symbol(&self, path: &Path, offset: u64, config: &Config) -> Option<Symbol> {
         let source = Elf { debug_syms: self.debug, ..Elf::new(path) };
         let own = found(&self.symbolizer, &Source::Elf(source), Input::FileOffset(offset));
         let other = self.mini.as_ref().and_then(|mini| {
             let address = user::address(path.to_str()?, offset).ok()??;
             mini.symbol(address)
         });
-        [own, other].into_iter().flatten().max_by_key(|sym| sym.addr).map(|sym| Symbol::from(&sym))
+        [own, other].into_iter().flatten().max_by_key(|sym| sym.addr).map(|sym| Symbol::new(&sym, config))
     }
 }
 
@@ -243,11 +251,11 @@ fn serve(mut line: UnixStream, config: &Config) {
     while let Some(message) = worker::receive(&mut line) {
         let symbol = match Question::decode(&message) {
             Some(Question::File { number, offset, debug, path }) => {
-                files.entry(number).or_insert_with(|| Open::new(path, debug, config)).symbol(path, offset)
+                files.entry(number).or_insert_with(|| Open::new(path, debug, config)).symbol(path, offset, config)
             }
             Some(Question::Vdso { address }) => {
                 let own = Process { map_files: false, perf_map: false, ..Process::new(Pid::Slf) };
-                one(&vdso, &Source::Process(own), Input::AbsAddr(address))
+                one(&vdso, &Source::Process(own), Input::AbsAddr(address), config)
             }
             Some(Question::Close { number }) => {
                 files.remove(&number);
@@ -352,6 +360,14 @@ mod tests {
         assert_eq!(decode(&encode(None)), None);
         let message = encode(Some(&symbol));
         assert!((0..message.len()).filter_map(|end| decode(&message[..end])).all(|part| part.name == b"main"));
+    }
+
+    #[test]
+    fn names_are_those_of_attach_points() {
+        let symbol = b"_ZN1n1fERNS_1AERNS0_1BE";
+        assert_eq!(shown(symbol, &Config::default()), b"n::f(n::A&, n::A::B&)");
+        assert_eq!(shown(symbol, &Config { cpp_demangle: false, ..Config::default() }), symbol);
+        assert_eq!(shown(b"main", &Config::default()), b"main");
     }
 
     #[test]

@@ -278,7 +278,7 @@ impl Symbols {
             let kernel =
                 Kernel { vmlinux: vmlinux.map_or(MaybeDefault::None, MaybeDefault::Some), ..Kernel::default() };
             let symbolizer = self.debug.get_or_insert_with(|| reader::symbolizer(config));
-            let sym = reader::one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address))?;
+            let sym = reader::one(symbolizer, &Source::Kernel(kernel), Input::AbsAddr(address), config)?;
             return Some(describe(&sym, None, frame));
         }
         let file = match frame.place {

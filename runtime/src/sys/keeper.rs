@@ -1,6 +1,7 @@
 //! Kernel settings that are changed for some time, and put back whatever happens to this process: a small child
 //! waits for the end of its parent's descriptor, by closing or by dying, and writes the old values.
 
+use super::fork;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -50,23 +51,9 @@ impl Keeper {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut keep: Vec<i32> = settings.iter().map(|s| s.file.as_raw_fd()).chain([theirs.as_raw_fd()]).collect();
         keep.sort_unstable();
-        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: both sets are written before they are read. The child runs `wait_and_restore` alone, which never
-        // returns and does nothing that is not async-signal-safe; what it reads was made before.
-        let child = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr());
-            let child = libc::fork();
-            if child == 0 {
-                wait_and_restore(&settings, theirs.as_raw_fd(), &keep);
-            }
-            libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
-            child
-        };
-        if child < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        // SAFETY: `wait_and_restore` never returns and does nothing that is not async-signal-safe; what it reads was made
+        // before.
+        let child = unsafe { fork(|| wait_and_restore(&settings, theirs.as_raw_fd(), &keep)) }?;
         drop(OwnedFd::from(theirs));
         let keeper = |line| Keeper { line: Some(line), child };
         // Once it has let go of the descriptors that it inherited, closing ours has its effect again.

@@ -2,7 +2,7 @@
 //! that others made, and change while they are read. It is asked over a socket, and killed when it does not answer.
 
 use super::os;
-use super::{keep_capabilities, page_size};
+use super::{fork, keep_capabilities, page_size};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -41,24 +41,9 @@ impl Worker {
         let (ours, theirs) = UnixStream::pair()?;
         let limit = data_in_use().saturating_add(memory);
         let parent = std::process::id();
-        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: both sets are written before they are read. The child never returns from `run`. It allocates, which
-        // the C library allows after a fork, and takes no other lock that a thread of ours may hold.
-        let child = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            // No signal but SIGKILL is for the child: those of a terminal go to all processes of the group.
-            libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr());
-            let child = libc::fork();
-            if child == 0 {
-                run(theirs.as_raw_fd(), parent, limit, capabilities, work);
-            }
-            libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
-            child
-        };
-        if child < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        // SAFETY: the child allocates, which the C library allows after a fork, and takes no other lock that a thread of
+        // ours may hold.
+        let child = unsafe { fork(|| run(theirs.as_raw_fd(), parent, limit, capabilities, work)) }?;
         drop(theirs);
         // Only what is on its way of an answer that has begun is waited for by reading.
         ours.set_read_timeout(Some(Duration::from_secs(1)))?;
@@ -67,9 +52,7 @@ impl Worker {
 
     /// Sends a message that has no answer.
     pub fn tell(&mut self, message: &[u8]) -> Result<(), Failure> {
-        let length = message.len() as u32;
-        let sent = self.line.write_all(&length.to_ne_bytes()).and_then(|()| self.line.write_all(message));
-        sent.map_err(|_| self.ended())
+        send(&mut self.line, message).map_err(|_| self.ended())
     }
 
     /// Sends a message and waits for the answer, at most for a time.
@@ -134,8 +117,13 @@ pub fn receive(line: &mut UnixStream) -> Option<Vec<u8>> {
 
 /// In the child: sends an answer; `None` when nobody waits for it any more.
 pub fn answer(line: &mut UnixStream, message: &[u8]) -> Option<()> {
-    line.write_all(&(message.len() as u32).to_ne_bytes()).ok()?;
-    line.write_all(message).ok()
+    send(line, message).ok()
+}
+
+/// A message with its length before it.
+fn send(line: &mut UnixStream, message: &[u8]) -> io::Result<()> {
+    line.write_all(&(message.len() as u32).to_ne_bytes())?;
+    line.write_all(message)
 }
 
 /// Bytes of private writable memory, as RLIMIT_DATA counts them (Linux 4.7).
