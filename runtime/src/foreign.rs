@@ -100,8 +100,14 @@ pub fn source(path: &Path) -> io::Result<Rc<Source>> {
 /// Frees what was read last, if it is much.
 pub fn forget() {
     if LAST.with_borrow(|last| last.as_ref().is_some_and(|(_, source)| source.read.get() > KEPT)) {
-        LAST.take();
+        close();
     }
+}
+
+/// Closes the file that was read last. To be done before a child is made that closes what it inherits: it would read
+/// from, and in the end close, what has the same number by then.
+pub fn close() {
+    LAST.take();
 }
 
 /// The bytes of a section, unpacked; `None` if there is no such section, or it would unpack to too much: gigabytes fit

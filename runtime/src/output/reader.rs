@@ -2,6 +2,7 @@
 //! take for ever to read, unpack to gigabytes, or are cut while they are read, which ends who has them mapped. Then the
 //! child ends, and we go on.
 
+use crate::foreign;
 use crate::kernel::os::memfd;
 use crate::kernel::{debug_file, demangled, mini, user};
 use crate::privileges::{CAP_CHECKPOINT_RESTORE, CAP_DAC_READ_SEARCH, CAP_SYS_PTRACE};
@@ -190,6 +191,7 @@ impl Reader {
             Some(worker) => Ok(worker),
             none => {
                 let memory = u64::from(config.max_symbol_memory) << 20;
+                foreign::close();
                 let new = Worker::start(memory, CAPABILITIES, |line| serve(line, config)).map_err(NoAnswer::NoChild)?;
                 Ok(none.insert(new))
             }
@@ -368,6 +370,21 @@ mod tests {
         assert_eq!(shown(symbol, &Config::default()), b"n::f(n::A&, n::A::B&)");
         assert_eq!(shown(symbol, &Config { cpp_demangle: false, ..Config::default() }), symbol);
         assert_eq!(shown(b"main", &Config::default()), b"main");
+    }
+
+    /// The child closes what it inherits. It must not go on with a file of ours, nor close what has its number by now.
+    #[test]
+    fn files_that_are_open_here_are_not_the_childs() {
+        let library = crate::kernel::user::library("libc").unwrap();
+        let function = crate::kernel::user::symbols(&library.to_string_lossy(), "getenv").unwrap().pop().unwrap();
+        let own = std::env::current_exe().unwrap();
+        let question = Question::File { number: 1, offset: function.file_offset, debug: false, path: &library };
+        for last in [&own, &library] {
+            drop(foreign::source(last).unwrap());
+            let mut reader = Reader::default();
+            let found = reader.ask(&Config::default(), question, &mut Duration::default()).unwrap();
+            assert_eq!(found.map(|s| s.name).as_deref(), Some(&b"getenv"[..]), "{}", last.display());
+        }
     }
 
     #[test]
