@@ -98,6 +98,8 @@ impl<'t, 'a> Formatter<'t, 'a> {
         match (before, role) {
             (_, Role::Comma | Role::Joint | Role::Close | Role::Cast | Role::Postfix | Role::Colon) => false,
             (Role::Open | Role::Joint, _) => false,
+            // `?:`
+            (Role::Binary, Role::Binary) => false,
             // Two signs must not become another one.
             (Role::Prefix, _) => token.text.chars().next().is_some_and(|c| "+-&".contains(c) && last.text.ends_with(c)),
             (Role::Predicate, _) => token.text.starts_with('*'),
@@ -120,7 +122,8 @@ impl<'t, 'a> Formatter<'t, 'a> {
     /// May, or must, a line end before this token, which has no comment before it?
     pub(super) fn stop(&self, role: Role, token: &Token<'a>) -> Stop {
         let Some((before, _)) = self.last else { return Stop::No };
-        if self.inline {
+        // Inside `?:`, which is one operator, no line ends: the next time, what comes after would be laid out otherwise.
+        if self.inline || (before, role) == (Role::Binary, Role::Binary) {
             return Stop::No;
         }
         let next = self.tokens.get(self.at.saturating_add(1));
