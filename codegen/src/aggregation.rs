@@ -327,13 +327,19 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 Ok(self.figure(agg, words))
             }
             Storage::Map { object, per_cpu } => {
+                let span = self.span;
                 let mark = self.mark();
                 let key = self.key(key)?;
+                self.span = span;
                 let zero = (self.ir.int(0), self.ir.int(0));
                 let words = if per_cpu && self.unit.options.percpu_lookup {
+                    if self.unit.typed.globals.failures.is_some() {
+                        self.tell_missing(self.lookup(object, key)?);
+                    }
                     self.sum_cpus(agg, object, key)?
                 } else {
                     let p = self.lookup(object, key)?;
+                    self.tell_missing(p);
                     self.merge_if(agg, zero, p)
                 };
                 self.release(mark);

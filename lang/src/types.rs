@@ -209,6 +209,17 @@ impl Agg {
         !matches!(self, Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Quantiles { .. } | Agg::Tseries { .. })
     }
 
+    /// The type of the one number that it prints as.
+    pub fn figure(&self) -> Option<Type> {
+        match self {
+            Agg::Count => Some(Type::U64),
+            Agg::Sum { signed } | Agg::Avg { signed } | Agg::Min { signed } | Agg::Max { signed } => {
+                Some(Type::Int { bits: 64, signed: *signed })
+            }
+            _ => None,
+        }
+    }
+
     /// Whether every update is an addition, so that CPUs may share a counter atomically.
     pub fn is_additive(&self) -> bool {
         !matches!(self, Agg::Min { .. } | Agg::Max { .. } | Agg::Tseries { .. })

@@ -6,6 +6,7 @@ use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::format;
+use crate::kernel::Feature;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
@@ -66,7 +67,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "print",
         signatures: &["print(value)", "print(@m [, top [, divisor]])", "print(@m[key])"],
-        doc: "Prints a value or a map; of a map the `top` largest entries, divided by `divisor`.",
+        doc: "Prints a value, as it is now, or a map, as it is when the event arrives; of a map the `top` largest entries, divided by `divisor`.",
         example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { print(@, 5); clear(@) }",
         side: Side::User,
         arity: (1, 3),
@@ -168,11 +169,7 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
                 let map = c.map_id(name, first.span);
                 Ok(c.send(Action::PrintMap { map, top, div }, Vec::new(), call.span))
             }
-            Some(key) => {
-                let (map, key) = c.map_place(name, Some(key), first.span)?;
-                let entry = (first.span.start, first.span.end);
-                Ok(c.send(Action::PrintEntry { map, top, div, entry }, key.into_iter().collect(), call.span))
-            }
+            Some(_) => print_entry(c, call, first, top, div),
         };
     }
     if let Some(extra) = call.arg(1) {
@@ -183,6 +180,27 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Err(Diagnostic::error(Code::WrongType, first.span, "this gives no value to print"));
     }
     Ok(c.send(Action::PrintValue, vec![e], call.span))
+}
+
+/// `print(@m[key])`: the value that the entry has now. What a program cannot add up, or is to be divided, is read
+/// when the event arrives.
+fn print_entry(c: &mut Checker<'_>, call: &Call<'_>, first: &ast::Expr, top: u32, div: u64) -> Result<Expr> {
+    let e = c.expr(first)?;
+    let number = match &e.ty {
+        Type::Agg(agg) if c.kernel.has(Feature::PercpuLookup) => agg.figure(),
+        Type::Agg(_) => None,
+        ty => Some(ty.clone()),
+    };
+    match (number.filter(|_| div == 0), e.kind) {
+        (None, ExprKind::MapGet { map, key } | ExprKind::AggGet { map, key }) => {
+            let entry = (first.span.start, first.span.end);
+            Ok(c.send(Action::PrintEntry { map, top, div, entry }, key.into_iter().map(|k| *k).collect(), call.span))
+        }
+        (number, kind) => {
+            let e = Expr { kind, ty: number.unwrap_or(e.ty), span: e.span };
+            Ok(c.send(Action::PrintValue, vec![e], call.span))
+        }
+    }
 }
 
 fn number(c: &mut Checker<'_>, arg: Option<&ast::Expr>, what: &str) -> Result<u64> {
