@@ -429,8 +429,13 @@ pub trait Kernel {
     fn user_function(&self, _path: &str, _offset: u64, _name: &str) -> Result<Option<UserFunction>, KernelError> {
         Ok(None)
     }
-    /// A struct (or union) of an executable, from debug information.
+    /// A struct, union or enum of an executable, from debug information.
     fn user_type(&self, _path: &str, _kind: TypeKind, _name: &str) -> Option<Type> {
+        None
+    }
+    /// The value and enum type of an enumerator of an executable, from debug information; `None` too where several of
+    /// its enums have one of this name with different values.
+    fn user_enumerator(&self, _path: &str, _name: &str) -> Option<(i64, Type)> {
         None
     }
     /// Where copies of a function begin that the compiler put into others, from debug information.

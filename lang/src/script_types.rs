@@ -461,6 +461,10 @@ impl Kernel for WithScript<'_> {
         if self.types.contains_key(&(kind, name.to_owned())) { None } else { self.kernel.user_type(path, kind, name) }
     }
 
+    fn user_enumerator(&self, path: &str, name: &str) -> Option<(i64, Type)> {
+        self.kernel.user_enumerator(path, name)
+    }
+
     fn usdt_probes(&self, path: &str) -> std::result::Result<Vec<UsdtProbe>, KernelError> {
         self.kernel.usdt_probes(path)
     }

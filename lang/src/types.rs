@@ -43,7 +43,7 @@ pub enum Type {
     Int128 {
         signed: bool,
     },
-    /// An enum of the kernel or the script; prints by name.
+    /// An enum of the kernel, the script or a [program](program_enum); prints by name.
     Enum {
         name: String,
         bits: u8,
@@ -401,6 +401,25 @@ pub fn first_of_unnamed(name: &str) -> Option<&str> {
     name.strip_prefix('{')?.strip_suffix(", …}")
 }
 
+/// What an enum of a traced program is called, which is the one of that number: programs, their units and the kernel may
+/// each have one of the same name.
+pub fn program_enum(name: &str, number: usize) -> String {
+    format!("{name}@{number}")
+}
+
+/// The number of an enum of a traced program, by what it is called.
+pub fn number_of_program_enum(name: &str) -> Option<usize> {
+    name.rsplit_once('@')?.1.parse().ok()
+}
+
+/// An enum's name as its definition has it.
+fn enum_name(name: &str) -> &str {
+    match number_of_program_enum(name) {
+        Some(_) => name.rsplit_once('@').map_or(name, |(written, _)| written),
+        None => name,
+    }
+}
+
 impl std::fmt::Display for Type {
     /// The type as the language writes it.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -412,7 +431,7 @@ impl std::fmt::Display for Type {
             Type::Float { bytes: 8 } => f.write_str("double"),
             Type::Float { .. } => f.write_str("long double"),
             Type::Int128 { signed } => f.write_str(if *signed { "__int128" } else { "unsigned __int128" }),
-            Type::Enum { name, .. } => write!(f, "enum {name}"),
+            Type::Enum { name, .. } => write!(f, "enum {}", enum_name(name)),
             Type::String { cap } => write!(f, "string[{cap}]"),
             Type::Buffer { cap } => write!(f, "buffer[{cap}]"),
             Type::List { elem, .. } => write!(f, "{elem}[]"),
@@ -447,7 +466,7 @@ impl std::fmt::Display for Type {
             Type::Timestamp { .. } => f.write_str("timestamp"),
             Type::CgroupPath => f.write_str("cgroup_path_t"),
             Type::ProcessName => f.write_str("process_name"),
-            Type::Flags { of } => write!(f, "flags({of})"),
+            Type::Flags { of } => write!(f, "flags({})", enum_name(of)),
             Type::Agg(a) => write!(f, "{}_t", a.name()),
         }
     }

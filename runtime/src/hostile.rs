@@ -7,7 +7,8 @@ use crate::kernel::{LiveKernel, user};
 use crate::output::hostile::{Reads, perf_names};
 use crate::unwind;
 use object::{Object, ObjectSection};
-use rtrace_lang::kernel::Kernel;
+use rtrace_lang::kernel::{Kernel, TypeKind};
+use rtrace_lang::types::Type;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -149,7 +150,10 @@ fn read(path: &Path, reads: &mut Reads) {
             std::hint::black_box(types);
         }
     }
-    let _ = kernel.user_type(&text, rtrace_lang::kernel::TypeKind::Struct, "pair");
+    let _ = kernel.user_type(&text, TypeKind::Struct, "pair");
+    if let Some(Type::Enum { name, .. }) = kernel.user_type(&text, TypeKind::Enum, "colour") {
+        let _ = (kernel.enum_values(&name), kernel.user_enumerator(&text, "BLUE"));
+    }
     let _ = (kernel.inlined(&text, "small"), kernel.source_line(&text, "p.c", 9, None));
     for probe in kernel.usdt_probes(&text).unwrap_or_default() {
         let _ = kernel.user_address(&text, probe.file_offset);
@@ -181,6 +185,11 @@ fn damaged_programs_are_read_to_the_end() {
         let apart = kernel.user_symbols(&text, "apart").unwrap().pop().unwrap();
         let function = kernel.user_function(&text, apart.file_offset, "apart").unwrap().unwrap();
         assert_eq!(function.params.len(), 5);
+        let Type::Enum { name, bits: 32, signed: true } = &function.params[2].ty else {
+            panic!("{:?}", function.params)
+        };
+        assert_eq!(kernel.enum_values(name), [("RED".to_owned(), 0), ("BLUE".to_owned(), -4)]);
+        assert_eq!(kernel.user_enumerator(&text, "BLUE").map(|(value, _)| value), Some(-4));
         assert!(kernel.usdt_probes(&text).unwrap().len() >= 2 && unwind::rows_of(&text) > 10);
         assert!(!kernel.inlined(&text, "small").unwrap().is_empty());
     }

@@ -297,26 +297,34 @@ fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(Code::WrongType, arg.span, message)
                 .help("flags(n, NAME) takes the enumerators of `enum NAME`, flags(n, \"O_\") the constants O_…"));
         }
-        (Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }), _) if !c.kernel.enum_values(word).is_empty() => {
-            word.clone()
-        }
         (Some(set), _) => {
-            let text = c.literal_text(set, "the enum")?;
-            let name = text.strip_prefix("enum ").unwrap_or(&text).trim();
-            let found = match name.ends_with('_') {
-                true => constants::has_prefix(name),
-                false => !c.kernel.enum_values(name).is_empty(),
+            let word = match &set.kind {
+                ast::ExprKind::Ident(word) => c.enum_of(word),
+                _ => None,
             };
-            if !found {
-                let what = if name.ends_with('_') { "no constants begin with" } else { "there is no enum" };
-                return Err(Diagnostic::error(Code::UnknownType, set.span, format!("{what} `{name}`")));
+            match word {
+                Some(of) => of,
+                None => enum_or_prefix(c, set)?,
             }
-            name.to_owned()
         }
     };
     let e = c.integer(e, "what `flags` takes")?;
     let e = c.coerce(e, &Type::U64)?;
     Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Flags { of }, span: call.span })
+}
+
+/// What the names of bits are, written as text: an enum, or a prefix of constants.
+fn enum_or_prefix(c: &mut Checker<'_>, set: &ast::Expr) -> Result<String> {
+    let text = c.literal_text(set, "the enum")?;
+    let name = text.strip_prefix("enum ").unwrap_or(&text).trim();
+    let found = match name.ends_with('_') {
+        true => constants::has_prefix(name).then(|| name.to_owned()),
+        false => c.enum_of(name),
+    };
+    found.ok_or_else(|| {
+        let what = if name.ends_with('_') { "no constants begin with" } else { "there is no enum" };
+        Diagnostic::error(Code::UnknownType, set.span, format!("{what} `{name}`"))
+    })
 }
 
 fn setting(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

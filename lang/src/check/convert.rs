@@ -201,7 +201,8 @@ impl Checker<'_> {
     pub(crate) fn integer(&self, e: Expr, what: &str) -> Result<Expr> {
         let wide = match &e.ty {
             Type::Int { signed, .. } => Type::Int { bits: 64, signed: *signed },
-            Type::Enum { .. } => Type::I64,
+            // As in C, numbers that only an unsigned one holds stay positive.
+            Type::Enum { bits, signed, .. } => Type::Int { bits: 64, signed: *signed || *bits < 64 },
             Type::Bool | Type::Username | Type::Timestamp { .. } | Type::Ksym => Type::U64,
             Type::Ptr { .. } | Type::CgroupPath | Type::Flags { .. } => Type::U64,
             // An aggregation read as the number it stands for.
@@ -236,12 +237,15 @@ pub(super) fn signed_as(e: Expr, ty: &Type) -> Expr {
 pub fn fold(v: i64, ty: &Type) -> i64 {
     match ty {
         Type::Bool => i64::from(v != 0),
-        Type::Int { bits: 8, signed: true } => i64::from(v as i8),
-        Type::Int { bits: 8, .. } => i64::from(v as u8),
-        Type::Int { bits: 16, signed: true } => i64::from(v as i16),
-        Type::Int { bits: 16, .. } => i64::from(v as u16),
-        Type::Int { bits: 32, signed: true } | Type::Enum { bits: 32, signed: true, .. } => i64::from(v as i32),
-        Type::Int { bits: 32, .. } | Type::Enum { bits: 32, .. } => i64::from(v as u32),
+        Type::Int { bits, signed } | Type::Enum { bits, signed, .. } => match (bits, signed) {
+            (8, true) => i64::from(v as i8),
+            (8, false) => i64::from(v as u8),
+            (16, true) => i64::from(v as i16),
+            (16, false) => i64::from(v as u16),
+            (32, true) => i64::from(v as i32),
+            (32, false) => i64::from(v as u32),
+            _ => v,
+        },
         _ => v,
     }
 }

@@ -185,7 +185,8 @@ impl Checker<'_> {
             self.defining.pop();
             return value;
         }
-        if let Some((value, ty)) = constants::find(self.kernel, name) {
+        let found = constants::find(self.kernel, name).or_else(|| self.program_enumerator(name));
+        if let Some((value, ty)) = found {
             return Ok(Expr::int(value, ty, span));
         }
         let error = Diagnostic::error(Code::UnknownName, span, format!("`{name}` is not known"));

@@ -66,13 +66,34 @@ impl Checker<'_> {
         })
     }
 
+    /// The program that the probe is in: in another one, names mean other things.
+    fn program(&self) -> Option<&str> {
+        let (Target::Uprobe { path, .. } | Target::Usdt { path, .. }) = &self.probe.target else { return None };
+        self.probe.specific.set(true);
+        Some(path)
+    }
+
+    /// In a program, a name means the program's type before the kernel's.
+    fn program_type(&self, kind: TypeKind, name: &str) -> Option<Type> {
+        self.kernel.user_type(self.program()?, kind, name)
+    }
+
+    /// The value and type of an enumerator of the program that the probe is in.
+    pub(super) fn program_enumerator(&self, name: &str) -> Option<(i64, Type)> {
+        self.kernel.user_enumerator(self.program()?, name)
+    }
+
+    /// What the type of an enum with enumerators is called, by its name.
+    pub(crate) fn enum_of(&self, name: &str) -> Option<String> {
+        match self.program_type(TypeKind::Enum, name) {
+            Some(Type::Enum { name, .. }) => Some(name),
+            _ => (!self.kernel.enum_values(name).is_empty()).then(|| name.to_owned()),
+        }
+    }
+
     pub(crate) fn kernel_type(&mut self, kind: TypeKind, word: &str, name: &str, span: Span) -> Result<Type> {
-        // In a program, a name means the program's type before the kernel's; in another program, another one.
-        if let Target::Uprobe { path, .. } | Target::Usdt { path, .. } = &self.probe.target {
-            self.probe.specific.set(true);
-            if let Some(ty) = self.kernel.user_type(path, kind, name) {
-                return Ok(ty);
-            }
+        if let Some(ty) = self.program_type(kind, name) {
+            return Ok(ty);
         }
         match self.kernel.find_type(kind, name) {
             Ok(Some(ty)) => Ok(ty),

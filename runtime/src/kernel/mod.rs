@@ -64,6 +64,7 @@ pub struct LiveKernel {
     /// What programs of Go say of themselves, by path.
     go: RefCell<HashMap<String, Option<go::Go>>>,
     named_types: RefCell<HashMap<(String, TypeKind, String), Option<Type>>>,
+    user_enumerators: RefCell<HashMap<(String, String), Option<(i64, Type)>>>,
     /// The process that is traced, where it is only one.
     process: Option<u32>,
 }
@@ -165,7 +166,7 @@ impl Kernel for LiveKernel {
     }
 
     fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
-        self.btf.enum_values(name)
+        self.user_types.enum_values(name).unwrap_or_else(|| self.btf.enum_values(name))
     }
 
     fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String> {
@@ -322,15 +323,17 @@ impl Kernel for LiveKernel {
     }
 
     fn user_type(&self, path: &str, kind: TypeKind, name: &str) -> Option<Type> {
-        let union = match kind {
-            TypeKind::Struct => false,
-            TypeKind::Union => true,
-            TypeKind::Enum | TypeKind::Typedef => return None,
-        };
         let debug = self.debug(path)?;
         let mut known = self.named_types.borrow_mut();
         let key = (path.to_owned(), kind, name.to_owned());
-        known.entry(key).or_insert_with(|| debug.named(&self.user_types, union, name)).clone()
+        known.entry(key).or_insert_with(|| self.user_types.named(&debug, kind, name)).clone()
+    }
+
+    fn user_enumerator(&self, path: &str, name: &str) -> Option<(i64, Type)> {
+        let debug = self.debug(path)?;
+        let mut known = self.user_enumerators.borrow_mut();
+        let key = (path.to_owned(), name.to_owned());
+        known.entry(key).or_insert_with(|| self.user_types.enumerator(&debug, name)).clone()
     }
 
     fn inlined(&self, path: &str, name: &str) -> Result<Vec<UserSymbol>, KernelError> {

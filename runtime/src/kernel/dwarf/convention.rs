@@ -220,7 +220,7 @@ fn shape(debug: &Debug, ty: Option<At>, cpp: bool, result: bool) -> Shape {
     let Some((at, die)) = bare(debug, ty) else { return Shape::Uncertain };
     let is_record = is_record(&die);
     let at = if is_record && die.has_attr(dw::DW_AT_declaration) {
-        match debug.name(at).and_then(|name| debug.definition(&name)) {
+        match debug.name(at).and_then(|name| debug.definition(&name, &super::types::RECORDS)) {
             Some(definition) => definition,
             None => return Shape::Uncertain,
         }

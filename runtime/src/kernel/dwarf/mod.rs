@@ -4,6 +4,7 @@
 //! found by the ranges in their first entries; only names of inlined functions need all entries of all units.
 
 mod convention;
+mod enums;
 mod lines;
 mod places;
 mod split;
@@ -30,6 +31,9 @@ type Reader = EndianSlice<'static, NativeEndian>;
 type Unit = gimli::Unit<Reader>;
 type Die = DebuggingInformationEntry<Reader>;
 type Result<T> = gimli::Result<T>;
+
+/// Members, enumerators or parameters that are read of one entry. What has more was made to have them.
+const MOST_CHILDREN: usize = 1 << 16;
 
 /// An entry: number of its unit, and place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -167,7 +171,7 @@ impl Debug {
             let Some(unit) = self.unit(at.unit) else { return Ok(()) };
             let mut tree = unit.entries_tree(Some(at.offset))?;
             let mut children = tree.root()?.children();
-            while let Some(child) = children.next()? {
+            while let (true, Some(child)) = (found.len() < MOST_CHILDREN, children.next()?) {
                 let die = child.entry();
                 found.push((At { unit: at.unit, offset: die.offset() }, die.clone()));
             }
@@ -337,11 +341,6 @@ impl Debug {
             found.push(UserParameter { name, ty: types.convert(self, ty), declared: types.text_of(self, ty), place });
         }
         found
-    }
-
-    /// The struct or union of this name.
-    pub fn named(&self, types: &Types, union: bool, name: &str) -> Option<rtrace_lang::types::Type> {
-        types.named(self, union, name)
     }
 
     /// Where copies of a function were inlined, sorted by address.

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 
 use gimli::{AttributeValue, constants as dw};
-use rtrace_lang::kernel::Member;
+use rtrace_lang::kernel::{Member, TypeKind};
 use rtrace_lang::types::{Record, Space, Type, TypeId};
 
+use super::enums::Enums;
 use super::{At, Debug, Die};
 
 /// Handles from here up, below those of the script's own types, are records of executables; BTF's are below.
@@ -14,10 +15,11 @@ pub const FIRST: u32 = 0x7000_0000;
 /// Deeper types are cut off: they go round in circles.
 pub(super) const DEEPEST: u32 = 32;
 
-/// The records that have handles, of all executables.
+/// The records that have handles, of all executables, and their enums.
 #[derive(Default)]
 pub struct Types {
     records: RefCell<Vec<Known>>,
+    enums: Enums,
 }
 
 #[derive(Clone, Debug)]
@@ -65,10 +67,7 @@ impl Types {
                 let to = self.converted(debug, debug.type_of(at), depth + 1);
                 Type::Ptr { to: Box::new(to), space: Space::User }
             }
-            dw::DW_TAG_enumeration_type => {
-                let under = bare(debug, debug.type_of(at)).map(|(_, d)| base(&d, size, None));
-                under.unwrap_or(Type::Int { bits: bits(size), signed: false })
-            }
+            dw::DW_TAG_enumeration_type => self.enums.convert(debug, at, &die),
             dw::DW_TAG_structure_type | dw::DW_TAG_class_type | dw::DW_TAG_union_type => {
                 self.record(debug, at, &die).map_or(Type::Void, Type::Record)
             }
@@ -96,7 +95,7 @@ impl Types {
     fn record(&self, debug: &Debug, at: At, die: &Die) -> Option<Record> {
         let (at, die) = if die.has_attr(dw::DW_AT_declaration) {
             let name = debug.name(at)?;
-            let found = debug.definition(&name)?;
+            let found = debug.definition(&name, &RECORDS)?;
             (found, debug.die(found)?)
         } else {
             (at, die.clone())
@@ -165,21 +164,37 @@ impl Types {
         text(debug, ty, 0)
     }
 
-    /// The record or base type of this name.
-    pub(super) fn named(&self, debug: &Debug, union: bool, name: &str) -> Option<Type> {
-        let at = debug.definition(name)?;
-        let die = debug.die(at)?;
-        ((die.tag() == dw::DW_TAG_union_type) == union).then(|| self.convert(debug, Some(at)))
+    /// The record or enum of this name.
+    pub fn named(&self, debug: &Debug, kind: TypeKind, name: &str) -> Option<Type> {
+        let tags: &[gimli::DwTag] = match kind {
+            TypeKind::Struct | TypeKind::Union => &RECORDS,
+            TypeKind::Enum => &[dw::DW_TAG_enumeration_type],
+            TypeKind::Typedef => return None,
+        };
+        let at = debug.definition(name, tags)?;
+        let union = debug.die(at)?.tag() == dw::DW_TAG_union_type;
+        (union == (kind == TypeKind::Union)).then(|| self.convert(debug, Some(at)))
+    }
+
+    /// The value and type of the enumerator of this name, if all that have it agree.
+    pub fn enumerator(&self, debug: &Debug, name: &str) -> Option<(i64, Type)> {
+        debug.enumerator(&self.enums, name)
+    }
+
+    /// The enumerators of an enum by what its type is called; `None` where it is none of a program.
+    pub fn enum_values(&self, name: &str) -> Option<Vec<(String, i64)>> {
+        self.enums.values(name)
     }
 }
 
+pub(super) const RECORDS: [gimli::DwTag; 3] = [dw::DW_TAG_structure_type, dw::DW_TAG_class_type, dw::DW_TAG_union_type];
+
 impl Debug {
-    /// The definition of the struct, class or union of this name, wherever it is.
-    pub(super) fn definition(&self, name: &str) -> Option<At> {
-        const RECORDS: [gimli::DwTag; 3] = [dw::DW_TAG_structure_type, dw::DW_TAG_class_type, dw::DW_TAG_union_type];
+    /// The definition of this name with one of these tags, wherever it is.
+    pub(super) fn definition(&self, name: &str, tags: &[gimli::DwTag]) -> Option<At> {
         let mut found = None;
         for unit in 0..self.headers.len() {
-            self.each(unit, &RECORDS, &mut |at, die| {
+            self.each(unit, tags, &mut |at, die| {
                 if found.is_none() && !die.has_attr(dw::DW_AT_declaration) && self.name(at).is_some_and(|n| n == name) {
                     found = Some(at);
                 }
@@ -228,7 +243,7 @@ fn bits(bytes: u64) -> u8 {
 }
 
 /// A number; what C has no such type for is its bytes.
-fn base(die: &Die, size: u64, name: Option<&str>) -> Type {
+pub(super) fn base(die: &Die, size: u64, name: Option<&str>) -> Type {
     let signed = match encoding(die) {
         // Of 16 bytes there are several: `_Float128` is another format than `long double`.
         Some(dw::DW_ATE_float) if size < 16 || name == Some("long double") => match Type::float(size) {
