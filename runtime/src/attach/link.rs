@@ -1,10 +1,12 @@
 //! What is attached, and how it is taken off.
 
+use super::cpus::Wish;
 use super::hurry::{self, Hurry};
 use super::kprobe_events::Definition;
 use crate::sys::{self, PerfControl};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Descriptors that are closed at the same time.
@@ -29,6 +31,8 @@ pub struct Link {
     waits: bool,
     /// The address of a watchpoint.
     watches: Option<u64>,
+    /// For an event of one processor: what is wanted, and the processor.
+    seat: Option<(Rc<Wish>, u32)>,
     /// An iterator that waits to be run.
     iterates: bool,
     /// Index of its program.
@@ -68,6 +72,26 @@ impl Link {
     /// The same, of a watchpoint.
     pub(super) fn watching(self, address: u64) -> Link {
         Link { watches: Some(address), ..self }
+    }
+
+    /// The same, of an event on one processor.
+    pub(super) fn seated(self, wish: Rc<Wish>, cpu: u32) -> Link {
+        Link { seat: Some((wish, cpu)), ..self }
+    }
+
+    /// The event that is wanted and the processor that it is on, where it is on one.
+    pub(super) fn seat(&self) -> Option<&(Rc<Wish>, u32)> {
+        self.seat.as_ref()
+    }
+
+    /// What others of the same probe have in common with it.
+    pub(super) fn outline(&self) -> Link {
+        Link { watches: self.watches, program: self.program, probe: self.probe, ..Link::default() }
+    }
+
+    /// The same, for the same probe as another.
+    pub(super) fn like(self, outline: &Link) -> Link {
+        Link { watches: outline.watches, program: outline.program, probe: outline.probe, ..self }
     }
 
     /// The same, on a variant of the function that was asked for.
@@ -159,6 +183,14 @@ impl Extend<Link> for Links {
 }
 
 impl Links {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.0.iter()
+    }
+
+    pub(super) fn retain(&mut self, wanted: impl Fn(&Link) -> bool) {
+        self.0.retain(wanted);
+    }
+
     /// Removes the watchpoints of an address. Returns whether there were any.
     pub fn unwatch(&mut self, address: u64) -> bool {
         let before = self.0.len();

@@ -2,6 +2,7 @@
 //! wants it; this one decides which copies of a program are loaded, what happens when a point fails, and
 //! holds everything attached so that dropping it detaches everything.
 
+mod cpus;
 mod hurry;
 mod iter;
 pub mod kprobe;
@@ -176,6 +177,8 @@ pub struct Attached {
     pub waits: bool,
     /// The probes that addresses stand for, where programs look that up.
     identities: HashMap<u64, u32>,
+    /// The processors, where events are attached to single ones.
+    cpus: Option<cpus::Watch>,
     /// Clauses with the static probes that were counted.
     counted: HashSet<((u32, u32), u32)>,
     pub missing: Vec<Missing>,
@@ -196,6 +199,11 @@ impl Attached {
         if !is_static || self.counted.insert((def.span, point.probe)) {
             self.count += 1;
         }
+    }
+
+    /// Follows processors that come and go, at most once a second; returns what there is to say.
+    pub fn follow_cpus(&mut self) -> Vec<String> {
+        self.cpus.as_mut().map(|cpus| cpus.look(&mut self.links)).unwrap_or_default()
     }
 
     /// Removes the watchpoints of an address. Returns whether there were any.
@@ -563,7 +571,10 @@ impl Programs {
             Some(Missing { name, reason, span }) => {
                 Err(AttachError::Point { name: name.clone(), span: *span, reason: reason.clone() })
             }
-            None => Ok(attached),
+            None => {
+                attached.cpus = cpus::Watch::start(&attached.links);
+                Ok(attached)
+            }
         }
     }
 }

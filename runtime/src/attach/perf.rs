@@ -1,6 +1,7 @@
 //! Timers and counters: interval, profile and perf events of any type, on every CPU or in every thread of one
 //! process.
 
+use super::cpus::Wish;
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
 use rtrace_lang::bundle::Sampling;
@@ -21,7 +22,9 @@ pub(super) fn attach_interval(
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: nanoseconds.max(1), ..PerfAttr::default() };
-    open(&attr, -1, sys::any_cpu(), program, cookie).map(|link| vec![link]).map_err(|e| reason(&e))
+    let cpu = u32::try_from(sys::any_cpu()).unwrap_or(0);
+    let link = Wish::new(attr, program, cookie, false).and_then(|wish| wish.open(cpu));
+    link.map(|link| vec![link]).map_err(|e| reason(&e))
 }
 
 /// A timer on every CPU, or in every thread of a process while it runs.
@@ -61,8 +64,9 @@ pub(super) fn everywhere(
     let mut links = Vec::new();
     match pid {
         None => {
+            let wish = Wish::new(attr, program, cookie, true)?;
             for cpu in sys::online_cpus()? {
-                match open(&attr, -1, cpu as i32, program, cookie) {
+                match wish.open(cpu) {
                     Ok(link) => links.push(link),
                     // The CPU went offline after the list was read.
                     Err(e) if e.raw_os_error() == Some(libc::ENODEV) && !links.is_empty() => {}
@@ -86,7 +90,13 @@ pub(super) fn everywhere(
     Ok(links)
 }
 
-fn open(attr: &PerfAttr, pid: i32, cpu: i32, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
+pub(super) fn open(
+    attr: &PerfAttr,
+    pid: i32,
+    cpu: i32,
+    program: BorrowedFd<'_>,
+    cookie: Option<u64>,
+) -> io::Result<Link> {
     // Started when the program is in place.
     let attr = PerfAttr { flags: attr.flags | PerfAttr::DISABLED, ..*attr };
     Link::event(sys::perf_event_open(&attr, pid, cpu)?, program, cookie)
