@@ -265,7 +265,7 @@ fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Opti
         percpu_lookup: kernel.has(Feature::PercpuLookup),
         for_each: kernel.has(Feature::ForEachMapElem),
         bpf_loop: kernel.has(Feature::Loop),
-        cpus: rtrace_runtime::sys::possible_cpus().ok().and_then(|n| n.try_into().ok()),
+        cpus: rtrace_runtime::sys::cpu_numbers().ok(),
         bitcode: script.c.clone(),
         ..rtrace_codegen::Options::default()
     }

@@ -52,8 +52,8 @@ pub struct Options {
     pub for_each: bool,
     /// `bpf_loop` (Linux 5.17): loops over ranges of any length.
     pub bpf_loop: bool,
-    /// How many CPUs there can be at most, if the programs are to run on this machine only: scratch memory is then
-    /// found without a look-up.
+    /// How many numbers CPUs can have at most, those that are offline included, if the programs are to run on this machine
+    /// only: scratch memory is then found without a look-up.
     pub cpus: Option<u32>,
     /// Imported C.
     pub bitcode: Vec<Bitcode>,

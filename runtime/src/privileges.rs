@@ -3,7 +3,7 @@
 
 use crate::session::RunOptions;
 use crate::sys;
-use rtrace_lang::bundle::{Action, Bundle, ProgType};
+use rtrace_lang::bundle::{Action, Bundle};
 use rtrace_lang::types::{StackMode, Type};
 use std::io;
 
@@ -14,7 +14,6 @@ const CAP_KILL: u32 = 5;
 pub(crate) const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYSLOG: u32 = 34;
-const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
 pub(crate) const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
@@ -24,8 +23,6 @@ type Need = (u32, fn(&Bundle, &RunOptions) -> bool);
 const NEEDS: &[Need] = &[
     // Maps are read and changed; kernels before 5.19 ask for it each time.
     (CAP_BPF, |_, _| true),
-    // Processors that come online get the events that the others have.
-    (CAP_PERFMON, |bundle, _| bundle.programs.iter().any(|p| p.prog_type == ProgType::PerfEvent)),
     // The addresses in /proc/kallsyms, which is opened when the first one is printed, and again for one without a symbol.
     (CAP_SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_))) || reads_files(bundle)),
     // Mappings and files of other users' processes, what `cat` is to read.
@@ -41,14 +38,14 @@ const NEEDS: &[Need] = &[
     (CAP_KILL, |_, options| options.command.is_some()),
 ];
 
-/// Gives up all capabilities that the rest of the run does not need. Commands of `system` run with all that we have, as
+/// Gives up all capabilities that the rest of the run does not need, `others` being some that it does. Commands of `system` run with all that we have, as
 /// their script was promised (`--unsafe`): with them everything stays.
-pub fn drop_others(bundle: &Bundle, options: &RunOptions) -> io::Result<()> {
+pub fn drop_others(bundle: &Bundle, options: &RunOptions, others: &[u32]) -> io::Result<()> {
     if has(bundle, |a| matches!(a, Action::System { .. })) {
         return Ok(());
     }
-    let keep = NEEDS.iter().filter(|(_, needed)| needed(bundle, options)).fold(0, |set, (cap, _)| set | 1u64 << cap);
-    sys::keep_capabilities(keep)
+    let needed = NEEDS.iter().filter(|(_, needed)| needed(bundle, options)).map(|(cap, _)| cap);
+    sys::keep_capabilities(needed.chain(others).fold(0, |set, cap| set | 1u64 << cap))
 }
 
 /// Whether addresses of processes are printed by name.

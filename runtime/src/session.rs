@@ -209,7 +209,7 @@ impl Session<'_> {
         // From here on Ctrl-C means the end of the script, not of the process.
         let signals = EndSignals::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map_err(system("take signals"))?;
         let yardstick = trials::Yardstick::new(self.bundle)?;
-        privileges::drop_others(self.bundle, options).map_err(system("drop capabilities"))?;
+        privileges::drop_others(self.bundle, options, attached.capabilities()).map_err(system("drop capabilities"))?;
         self.warn_missing(&attached, options)?;
         let mode = self.bundle.config.mode;
         if mode == Mode::Trace {

@@ -1,18 +1,23 @@
 //! Probes that are events of single processors: what happens to them when processors come and go during a run.
 //!
-//! The kernel takes the events of a processor that goes offline away for good, and opens none on one that is offline. So
-//! once a second the list of processors is looked at, and events are opened where they are missing.
+//! The kernel takes the events of a processor that goes offline away for good, also while the machine sleeps, and opens none
+//! on one that comes online. So once a second it is asked whether anything changed; if so, events are opened where they are
+//! missing.
 
 use super::link::Links;
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How often the list of processors is read.
+/// How often the kernel is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longer than a tick of any kernel's clock.
+const TICK: Duration = Duration::from_millis(11);
 
 /// An event as it is wanted: on all processors, or on any one.
 #[derive(Debug)]
@@ -25,6 +30,7 @@ pub(super) struct Wish {
 
 impl Wish {
     pub fn new(attr: PerfAttr, program: BorrowedFd<'_>, cookie: Option<u64>, everywhere: bool) -> io::Result<Rc<Wish>> {
+        let attr = PerfAttr { read_format: PerfAttr::TIME_ENABLED, ..attr };
         Ok(Rc::new(Wish { attr, program: program.try_clone_to_owned()?, cookie, everywhere }))
     }
 
@@ -34,84 +40,150 @@ impl Wish {
         Ok(link.seated(self.clone(), cpu))
     }
 
-    /// The processors that it is to be opened on, of those that are online.
+    /// The processors that it is to be opened on, of those that are online; on the first that takes it where one is enough.
     fn missing(&self, online: &[u32], has: &[u32]) -> Vec<u32> {
         if self.everywhere {
             online.iter().filter(|cpu| !has.contains(cpu)).copied().collect()
         } else if has.is_empty() {
-            online.iter().take(1).copied().collect()
+            online.to_vec()
         } else {
             Vec::new()
         }
     }
 }
 
-/// The processors that were online when the list was read last.
+/// The processors as they were when they were looked at last.
 #[derive(Debug)]
 pub(super) struct Watch {
     online: Vec<u32>,
-    read: Instant,
+    changes: String,
+    looked: Instant,
 }
 
 impl Watch {
-    /// Nothing if no event is one of a processor.
+    /// Nothing if no event can lose its processor, or miss one.
     pub fn start(links: &Links) -> Option<Watch> {
-        let online = links.any_seated().then(|| sys::online_cpus().ok()).flatten()?;
-        Some(Watch { online, read: Instant::now() })
+        let many = sys::possible_cpus().map_or(true, |count| count > 1);
+        let concerns = |(wish, cpu): &(Rc<Wish>, u32)| (wish.everywhere && many) || may_go_offline(*cpu);
+        if !links.iter().filter_map(Link::seat).any(concerns) {
+            return None;
+        }
+        Some(Watch { changes: changes(), online: sys::online_cpus().ok()?, looked: Instant::now() })
     }
 
     /// Looks at the processors if it is time to; returns what there is to say.
     pub fn look(&mut self, links: &mut Links) -> Vec<String> {
-        if self.read.elapsed() < INTERVAL {
+        if self.looked.elapsed() < INTERVAL {
             return Vec::new();
         }
-        self.read = Instant::now();
+        self.looked = Instant::now();
+        let changes = changes();
         // A list that cannot be read says that nothing has changed.
         let Ok(online) = sys::online_cpus() else { return Vec::new() };
-        if online == self.online {
+        if changes == self.changes && online == self.online {
             return Vec::new();
         }
-        let failure = links.follow(&online);
-        let came: Vec<u32> = online.iter().filter(|cpu| !self.online.contains(cpu)).copied().collect();
+        self.changes = changes;
         self.online = online;
-        let outcome = match failure {
-            Some(error) => format!("is not probed: {}", Reason::of(&error, &[]).0),
-            None => "is probed from now on".to_owned(),
-        };
-        came.iter().map(|cpu| format!("processor {cpu} came online and {outcome}")).collect()
+        links.follow(&self.online).words()
+    }
+}
+
+/// What changes when devices come or go, processors among them, even if all is as before when it is looked at: when a
+/// machine wakes up, all its processors were away.
+fn changes() -> String {
+    std::fs::read_to_string("/sys/kernel/uevent_seqnum").unwrap_or_default()
+}
+
+/// Whether a processor has a switch.
+fn may_go_offline(cpu: u32) -> bool {
+    std::path::Path::new(&format!("/sys/devices/system/cpu/cpu{cpu}/online")).exists()
+}
+
+/// What became of events of single processors.
+#[derive(Debug, Default)]
+struct Followed {
+    /// Processors that got events of their own.
+    came: BTreeSet<u32>,
+    failure: Option<io::Error>,
+    /// Where an event that is wanted on one processor was, and is now.
+    moved: Option<(u32, u32)>,
+}
+
+impl Followed {
+    fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        if !self.came.is_empty() {
+            let numbers: Vec<String> = self.came.iter().map(u32::to_string).collect();
+            let (noun, verb) = if numbers.len() == 1 { ("processor", "is") } else { ("processors", "are") };
+            let outcome = match &self.failure {
+                Some(error) => format!("not probed: {}", Reason::of(error, &[]).0),
+                None => "probed from now on".to_owned(),
+            };
+            words.push(format!("{noun} {} came online and {verb} {outcome}", numbers.join(", ")));
+        }
+        if let Some((from, to)) = self.moved {
+            words.push(format!("processor {from} went offline; its timers go on on processor {to} from now on"));
+        }
+        words
     }
 }
 
 impl Links {
-    /// Whether there are events of single processors.
-    fn any_seated(&self) -> bool {
-        self.iter().any(|link| link.seat().is_some())
-    }
-
-    /// Lets go of events on processors that went offline, and opens those that are missing. Returns the last error.
-    fn follow(&mut self, online: &[u32]) -> Option<io::Error> {
-        let mut wishes: Vec<(Rc<Wish>, Vec<u32>, Link)> = Vec::new();
+    /// Lets go of events whose processors went away, and opens those that are missing.
+    fn follow(&mut self, online: &[u32]) -> Followed {
+        let running = self.running(online);
+        let mut wishes: Vec<(Rc<Wish>, Vec<u32>, u32, Link)> = Vec::new();
         for link in self.iter() {
             let Some((wish, cpu)) = link.seat() else { continue };
-            let seated = online.contains(cpu).then_some(*cpu);
+            let seated = running.contains(cpu).then_some(*cpu);
             match wishes.iter_mut().find(|(known, ..)| Rc::ptr_eq(known, wish)) {
-                Some((_, has, _)) => has.extend(seated),
-                None => wishes.push((wish.clone(), seated.into_iter().collect(), link.outline())),
+                Some((_, has, ..)) => has.extend(seated),
+                None => wishes.push((wish.clone(), seated.into_iter().collect(), *cpu, link.outline())),
             }
         }
-        self.retain(|link| link.seat().is_none_or(|(_, cpu)| online.contains(cpu)));
-        let mut failure = None;
-        for (wish, has, outline) in wishes {
+        self.retain(|link| link.seat().is_none_or(|(_, cpu)| running.contains(cpu)));
+        let mut followed = Followed::default();
+        for (wish, has, before, outline) in wishes {
             for cpu in wish.missing(online, &has) {
                 match wish.open(cpu) {
-                    Ok(link) => self.extend([link.like(&outline)]),
-                    // It went offline again.
+                    Ok(link) => {
+                        self.extend([link.like(&outline)]);
+                        if !wish.everywhere {
+                            followed.moved = Some((before, cpu));
+                            break;
+                        }
+                        followed.came.insert(cpu);
+                    }
+                    // It went offline again, which changes the list.
                     Err(e) if e.raw_os_error() == Some(libc::ENODEV) => {}
-                    Err(e) => failure = Some(e),
+                    Err(e) => {
+                        followed.came.insert(cpu);
+                        followed.failure = Some(e);
+                    }
                 }
             }
         }
-        failure
+        followed
+    }
+
+    /// The processors whose events still count: one of each is asked, which tells of all of them.
+    fn running(&self, online: &[u32]) -> BTreeSet<u32> {
+        let mut asked = BTreeMap::new();
+        for link in self.iter() {
+            if let Some((_, cpu)) = link.seat().filter(|(_, cpu)| online.contains(cpu)) {
+                asked.entry(*cpu).or_insert(link);
+            }
+        }
+        let before: Vec<(u32, &Link, Option<u64>)> = asked.into_iter().map(|(n, l)| (n, l, l.counted())).collect();
+        let counts = |(_, link, time): &(u32, &Link, Option<u64>)| time.is_some() && link.counted() != *time;
+        let (mut running, still): (Vec<_>, Vec<_>) = before.into_iter().partition(counts);
+        if !still.is_empty() {
+            // Some clocks go by ticks.
+            std::thread::sleep(TICK);
+            running.extend(still.into_iter().filter(counts));
+        }
+        running.into_iter().map(|(cpu, ..)| cpu).collect()
     }
 }
 
@@ -126,6 +198,15 @@ mod tests {
         assert_eq!(wish(true).missing(&[0, 1, 3], &[0]), [1, 3]);
         assert!(wish(true).missing(&[0, 1], &[0, 1]).is_empty());
         assert!(wish(false).missing(&[1, 2], &[1]).is_empty());
-        assert_eq!(wish(false).missing(&[1, 2], &[]), [1]);
+        assert_eq!(wish(false).missing(&[1, 2], &[]), [1, 2]);
+    }
+
+    #[test]
+    fn what_is_said() {
+        let followed = Followed { came: [1, 3].into(), moved: Some((2, 0)), failure: None };
+        let words = followed.words();
+        assert_eq!(words.len(), 2);
+        assert_eq!(words[0], "processors 1, 3 came online and are probed from now on");
+        assert!(Followed::default().words().is_empty());
     }
 }

@@ -192,7 +192,7 @@ pub fn shares_name(function: &str) -> bool {
     const NOWHERE: u64 = 1 << 30;
     let (Ok(pmu), Ok(symbol)) = (pmu(), CString::new(function)) else { return false };
     let attr = PerfAttr { kind: pmu.kind, config1: symbol.as_ptr() as u64, config2: NOWHERE, ..PerfAttr::default() };
-    let refused = sys::perf_event_open(&attr, -1, sys::any_cpu()).err();
+    let refused = sys::perf_event_anywhere(&attr).err();
     refused.is_some_and(|e| e.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
 
@@ -207,7 +207,7 @@ fn all_of(links: impl Iterator<Item = io::Result<Link>>) -> io::Result<Vec<Link>
 }
 
 fn open(attr: &PerfAttr, program: BorrowedFd<'_>, cookie: Option<u64>) -> io::Result<Link> {
-    Link::event(sys::perf_event_open(attr, -1, sys::any_cpu())?, program, cookie).map(Link::waiting)
+    Link::event(sys::perf_event_anywhere(attr)?, program, cookie).map(Link::waiting)
 }
 
 fn reason(error: &io::Error, offset: u64) -> Reason {

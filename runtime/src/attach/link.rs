@@ -84,6 +84,11 @@ impl Link {
         self.seat.as_ref()
     }
 
+    /// How long its event, one of a processor, has been counting; nothing where it cannot be told.
+    pub(super) fn counted(&self) -> Option<u64> {
+        sys::perf_time(self.event.as_ref()?.as_fd()).ok()
+    }
+
     /// What others of the same probe have in common with it.
     pub(super) fn outline(&self) -> Link {
         Link { watches: self.watches, program: self.program, probe: self.probe, ..Link::default() }

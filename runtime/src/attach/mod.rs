@@ -107,14 +107,17 @@ fn locked_down() -> Option<Reason> {
 /// Whether this kernel keeps perf events, which most probes are, from us: some distributions' kernels have a level 3 that
 /// CAP_PERFMON does not lift.
 fn too_paranoid() -> Option<Reason> {
-    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?;
-    let level: i32 = level.trim().parse().ok()?;
+    let level = paranoid_level()?;
     (level > 2 && !sys::has_capability(CAP_SYS_ADMIN)).then(|| {
         Reason(format!(
             "not allowed: with kernel.perf_event_paranoid={level} this needs root or CAP_SYS_ADMIN; with \
              `sysctl kernel.perf_event_paranoid=2`, CAP_PERFMON"
         ))
     })
+}
+
+fn paranoid_level() -> Option<i32> {
+    std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").ok()?.trim().parse().ok()
 }
 
 /// A copy of a program in the kernel, with the attach points (indices) that it serves.
@@ -204,6 +207,15 @@ impl Attached {
     /// Follows processors that come and go, at most once a second; returns what there is to say.
     pub fn follow_cpus(&mut self) -> Vec<String> {
         self.cpus.as_mut().map(|cpus| cpus.look(&mut self.links)).unwrap_or_default()
+    }
+
+    /// The capabilities that following them takes.
+    pub fn capabilities(&self) -> &'static [u32] {
+        match &self.cpus {
+            None => &[],
+            Some(_) if paranoid_level().is_some_and(|level| level > 2) => &[CAP_PERFMON, CAP_SYS_ADMIN],
+            Some(_) => &[CAP_PERFMON],
+        }
     }
 
     /// Removes the watchpoints of an address. Returns whether there were any.

@@ -22,8 +22,7 @@ pub(super) fn attach_interval(
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
     let attr = PerfAttr { kind: SOFTWARE, config: CPU_CLOCK, sample: nanoseconds.max(1), ..PerfAttr::default() };
-    let cpu = u32::try_from(sys::any_cpu()).unwrap_or(0);
-    let link = Wish::new(attr, program, cookie, false).and_then(|wish| wish.open(cpu));
+    let link = Wish::new(attr, program, cookie, false).and_then(|wish| wish.open(sys::any_cpu()));
     link.map(|link| vec![link]).map_err(|e| reason(&e))
 }
 

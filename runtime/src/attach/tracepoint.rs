@@ -32,7 +32,7 @@ pub(super) fn attach(
 pub(super) fn open(id: u64) -> io::Result<OwnedFd> {
     // The program runs on all CPUs, whichever CPU the event is opened on.
     let attr = PerfAttr { kind: TRACEPOINT, config: id, sample: 1, ..PerfAttr::default() };
-    sys::perf_event_open(&attr, -1, sys::any_cpu())
+    sys::perf_event_anywhere(&attr)
 }
 
 /// The tracepoint's identifier.

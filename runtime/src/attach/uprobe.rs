@@ -63,8 +63,7 @@ pub(super) fn attach(
         config2: place.offset,
         ..PerfAttr::default()
     };
-    let (pid, cpu) = pid.map_or_else(|| (-1, sys::any_cpu()), |pid| (pid as i32, -1));
-    sys::perf_event_open(&attr, pid, cpu)
+    pid.map_or_else(|| sys::perf_event_anywhere(&attr), |pid| sys::perf_event_open(&attr, pid as i32, -1))
         .and_then(|event| Link::event(event, program, cookie))
         .map(|link| vec![link.waiting()])
         .map_err(|e| reason(&e))

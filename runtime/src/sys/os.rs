@@ -39,6 +39,8 @@ impl PerfAttr {
     pub const DISABLED: u64 = 1;
     pub const INHERIT: u64 = 1 << 1;
     pub const FREQ: u64 = 1 << 10;
+    /// `PERF_FORMAT_TOTAL_TIME_ENABLED` of `read_format`.
+    pub const TIME_ENABLED: u64 = 1;
 }
 
 /// perf_event_open(2) with close-on-exec. `pid` −1: all; `cpu` −1: any.
@@ -61,6 +63,15 @@ pub enum PerfControl<'a> {
     Enable,
     Disable,
     SetProgram(BorrowedFd<'a>),
+}
+
+/// How long an event opened with [`PerfAttr::TIME_ENABLED`] has been counting, in nanoseconds.
+pub fn perf_time(event: BorrowedFd<'_>) -> io::Result<u64> {
+    // Its value, and the time.
+    let mut words = [0u64; 2];
+    // SAFETY: the buffer is as long as the call is told.
+    let read = unsafe { libc::read(event.as_raw_fd(), words.as_mut_ptr().cast(), size_of_val(&words)) };
+    if read == size_of_val(&words) as isize { Ok(words[1]) } else { Err(io::Error::last_os_error()) }
 }
 
 pub fn perf_control(event: BorrowedFd<'_>, control: PerfControl<'_>) -> io::Result<()> {
@@ -361,16 +372,34 @@ pub fn online_cpus() -> io::Result<Vec<u32>> {
     Ok(parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/online")?))
 }
 
-/// A CPU that is running, for events that are to be opened on any.
-pub fn any_cpu() -> i32 {
-    static CPU: OnceLock<i32> = OnceLock::new();
-    *CPU.get_or_init(|| online_cpus().ok().and_then(|cpus| i32::try_from(*cpus.first()?).ok()).unwrap_or(0))
+/// A CPU that is running.
+pub fn any_cpu() -> u32 {
+    online_cpus().ok().and_then(|cpus| cpus.first().copied()).unwrap_or(0)
+}
+
+/// Opens an event on any CPU, whose program runs on all of them.
+pub fn perf_event_anywhere(attr: &PerfAttr) -> io::Result<OwnedFd> {
+    static CPU: OnceLock<u32> = OnceLock::new();
+    match perf_event_open(attr, -1, *CPU.get_or_init(any_cpu) as i32) {
+        // It may have gone offline since.
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => perf_event_open(attr, -1, any_cpu() as i32),
+        other => other,
+    }
 }
 
 /// Number of copies that a per-CPU map has: one for each CPU that there may be, without those that the list leaves out
 /// (`bpf_percpu_hash_copy` of kernel/bpf/hashtab.c).
 pub fn possible_cpus() -> io::Result<usize> {
-    Ok(parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/possible")?).len().max(1))
+    Ok(possible_cpu_list()?.len().max(1))
+}
+
+/// How many numbers of CPUs there may be, from 0 to the highest: more than [`possible_cpus`] where the list has gaps.
+pub fn cpu_numbers() -> io::Result<u32> {
+    Ok(possible_cpu_list()?.into_iter().max().unwrap_or(0) + 1)
+}
+
+fn possible_cpu_list() -> io::Result<Vec<u32>> {
+    Ok(parse_cpu_list(&std::fs::read_to_string("/sys/devices/system/cpu/possible")?))
 }
 
 /// Bytes of a page of memory.
