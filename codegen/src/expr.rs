@@ -10,7 +10,7 @@ use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, PROBES_SYMBOL, ProbeI
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::grammar::ast::BinOp;
-use rtrace_lang::typed::{Bits, Expr, ExprKind, LocalId};
+use rtrace_lang::typed::{Bits, Expr, ExprKind, Known, LocalId};
 use rtrace_lang::types::{Space, Type};
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
@@ -65,7 +65,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             ExprKind::Ternary { cond, then, otherwise } => self.ternary(cond, then, otherwise),
             ExprKind::Convert(x) => self.convert(x, &e.ty),
-            ExprKind::Load { ptr, offset, known: true, .. } if self.depth == 0 => self.known(ptr, *offset, &e.ty),
+            ExprKind::Load { ptr, offset, known, .. } if self.depth == 0 && *known != Known::Nothing => {
+                self.span = e.span;
+                self.known(ptr, *offset, *known, &e.ty)
+            }
             ExprKind::Load { ptr, offset, space, bits, .. } => {
                 let address = self.address(ptr, *offset)?;
                 self.span = e.span;
@@ -132,8 +135,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ExprKind::Ctx { .. } => self.has_tracked_context() && e.ty.size() == 8,
             ExprKind::CtxAddr { .. } | ExprKind::CtxDataLoc { .. } => true,
             ExprKind::Local(id) => self.tracked.contains(id),
-            ExprKind::Load { known: true, .. } => {
-                self.depth == 0 && matches!(&e.ty, Type::Ptr { to, .. } if matches!(**to, Type::Record(_)))
+            ExprKind::Load { known, .. } => {
+                self.depth == 0
+                    && *known != Known::Nothing
+                    && matches!(&e.ty, Type::Ptr { to, .. } if matches!(**to, Type::Record(_)))
             }
             ExprKind::Convert(x) => e.ty.size() == 8 && self.is_tracked(x),
             ExprKind::Address { ptr, .. } => self.is_tracked(ptr),
@@ -337,22 +342,39 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// A member of a struct that the verifier knows: loaded by one instruction, in the same way as the context. The
     /// kernel makes zero of what cannot be read.
-    fn known(&mut self, ptr: &Expr, offset: i64, ty: &Type) -> Result<Val<'c>> {
+    fn known(&mut self, ptr: &Expr, offset: i64, known: Known, ty: &Type) -> Result<Val<'c>> {
         let p = self.scalar(ptr)?;
         let size = ty.size().max(1);
         let load = |s: &Self| s.ir.load_context(s.ir.int_to_ptr(p), offset as u32, size, ty.is_signed());
-        if matches!(ptr.kind, ExprKind::Ctx { .. }) {
+        let argument = matches!(ptr.kind, ExprKind::Ctx { .. });
+        if argument && known == Known::Member {
             return Ok(load(self));
         }
-        // Of some members the verifier knows that they may be null, and wants that tested.
-        let (some, done) = (self.ir.block("some"), self.ir.block("done"));
-        let before = self.ir.here();
-        self.ir.cond_br(self.ir.icmp(Pred::EQ, p, self.ir.int(0)), done, some);
-        self.ir.at(some);
+        let done = self.ir.block("done");
+        let mut values = Vec::new();
+        if !argument {
+            // Of some members the verifier knows that they may be null, and wants that tested.
+            let some = self.ir.block("some");
+            values.push((self.ir.int(0), self.ir.here()));
+            self.ir.cond_br(self.ir.icmp(Pred::EQ, p, self.ir.int(0)), done, some);
+            self.ir.at(some);
+        }
+        if known == Known::MemberOrUser {
+            // The kernel's addresses are the upper half. Of others the instruction makes zero.
+            let (kernel, user) = (self.ir.block("kernel"), self.ir.block("user"));
+            self.ir.cond_br(self.ir.icmp(Pred::SLT, p, self.ir.int(0)), kernel, user);
+            self.ir.at(user);
+            let address = self.ir.add(p, self.ir.int(offset));
+            let v = self.sometimes(|s| s.load(address, Space::User, None, ty))?;
+            values.push((v, self.ir.here()));
+            self.ir.br(done);
+            self.ir.at(kernel);
+        }
         let v = load(self);
+        values.push((v, self.ir.here()));
         self.ir.br(done);
         self.ir.at(done);
-        Ok(self.ir.phi(&[(self.ir.int(0), before), (v, some)]))
+        Ok(self.ir.phi(&values))
     }
 
     /// A scalar or bit-field at `mem`; for sizes that are no power of two the whole word is there.

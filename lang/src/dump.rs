@@ -9,7 +9,7 @@ use crate::bundle::{
     Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage,
     Target, Together, Watched,
 };
-use crate::typed::{Bits, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind, Typed};
+use crate::typed::{Bits, Expr, ExprKind, Function, Known, Local, LocalId, MapId, Program, Stmt, StmtKind, Typed};
 use crate::types::{Agg, Space, StackMode, Type};
 use rtrace_grammar::ast::BinOp;
 use std::fmt::Write as _;
@@ -357,9 +357,12 @@ impl Dump<'_> {
             ExprKind::Resize(x) => format!("({ty})resize({})", self.expr(x)),
             ExprKind::Load { ptr, offset, space, bits, known } => {
                 let space = match space {
-                    Space::Kernel if *known => "known",
-                    Space::Kernel => "kernel",
                     Space::User => "user",
+                    Space::Kernel => match known {
+                        Known::Nothing => "kernel",
+                        Known::Member => "known",
+                        Known::MemberOrUser => "known_or_user",
+                    },
                 };
                 format!("({ty})load.{space}({}, {offset:+}{})", self.expr(ptr), bits_text(*bits))
             }

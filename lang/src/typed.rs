@@ -170,6 +170,17 @@ pub struct Expr {
     pub span: Span,
 }
 
+/// What the verifier knows of a place in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    Nothing,
+    /// What the pointer points to: it sees a member of the wanted type and size there.
+    Member,
+    /// The same, but what it takes for a struct of the kernel may be one that a program handed over: few kernels' type
+    /// information says so (`__user`), and then the address tells.
+    MemberOrUser,
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ExprKind {
     /// A scalar constant, sign-extended to 64 bits.
@@ -271,13 +282,12 @@ pub enum ExprKind {
     /// Aggregate of another capacity (string to string): truncated or zero-extended.
     Resize(Box<Expr>),
     /// Memory at `ptr + offset` in the pointer's address space; `ty` says how much. A failed read gives zero.
-    /// `known`: the verifier knows what `ptr` points to and sees a member of that type and size there.
     Load {
         ptr: Box<Expr>,
         offset: i64,
         space: Space,
         bits: Option<Bits>,
-        known: bool,
+        known: Known,
     },
     /// `ptr + offset` as a pointer: array members and `&`.
     Address {

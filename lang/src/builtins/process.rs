@@ -11,7 +11,7 @@ use crate::kernel::{TypeKind, Version};
 use crate::names;
 use crate::probes::Context;
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
+use crate::typed::{Expr, ExprKind, Known, Stmt, StmtKind};
 use crate::types::{Space, Type};
 use rtrace_grammar::ast::{self, BinOp};
 
@@ -421,7 +421,7 @@ fn number_in(c: &mut Checker<'_>, pids: Expr, namespace: u64, span: Span) -> Res
     let (level, numbers, size, nr, ns, inum) = layout().ok_or_else(unknown)?;
     let load = |ptr: Expr, offset: i64, ty: Type| {
         let ptr = Box::new(ptr);
-        Expr { kind: ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: false }, ty, span }
+        Expr { kind: ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: Known::Nothing }, ty, span }
     };
     let local = c.new_local("parent", &pid_type);
     let parent = || Expr { kind: ExprKind::Local(local), ty: pid_type.clone(), span };

@@ -7,7 +7,7 @@ use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{Image, Version};
 use crate::names;
-use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
+use crate::typed::{Expr, ExprKind, Known, Stmt, StmtKind};
 use crate::types::{Space, StackMode, StackType, Type};
 use rtrace_grammar::ast;
 
@@ -323,7 +323,8 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let arith = |op, left, right| Expr { kind: ExprKind::Arith { op, left, right }, ty: Type::U64, span };
     let scaled = arith(ast::BinOp::Mul, cpu(), Box::new(Expr::int(8, Type::U64, span)));
     let place = arith(ast::BinOp::Add, Box::new(scaled), Box::new(table));
-    let start = ExprKind::Load { ptr: Box::new(place), offset: 0, space: Space::Kernel, bits: None, known: false };
+    let start =
+        ExprKind::Load { ptr: Box::new(place), offset: 0, space: Space::Kernel, bits: None, known: Known::Nothing };
     let start = Expr { kind: start, ty: Type::U64, span };
     let sum = arith(ast::BinOp::Add, Box::new(start), Box::new(symbol));
     let ty = Type::kptr(Type::U64);

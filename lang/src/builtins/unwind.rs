@@ -7,7 +7,7 @@ use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{TypeKind, Version};
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind};
+use crate::typed::{Expr, ExprKind, Known};
 use crate::types::{Space, Type};
 
 /// `bpf_task_pt_regs`; before, a program computes where the registers lie.
@@ -77,7 +77,7 @@ fn task_member(c: &mut Checker<'_>, name: &str, span: Span) -> Result<Expr> {
     let offset = member(c, "task_struct", &[name], span)?;
     let Some(curtask) = Call::bare("curtask", span) else { return Ok(Expr::int(0, Type::U64, span)) };
     let ptr = Box::new(c.call(&curtask).and_then(|e| c.coerce(e, &Type::U64))?);
-    let kind = ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: false };
+    let kind = ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: Known::Nothing };
     Ok(Expr { kind, ty: Type::U64, span })
 }
 

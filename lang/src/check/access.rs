@@ -10,7 +10,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::kernel::Member;
 use crate::probes::Context;
 use crate::source::Span;
-use crate::typed::{Bits, Expr, ExprKind};
+use crate::typed::{Bits, Expr, ExprKind, Known};
 use crate::types::{Record, Space, Type, TypeId};
 use rtrace_grammar::ast::{self, BinOp};
 
@@ -28,7 +28,10 @@ impl Checker<'_> {
                 Type::Record(r) => {
                     let m = self.member(&r, name)?;
                     self.note_byte_order(&m, span);
-                    let known = space == Space::Kernel && self.is_known(&base) && self.is_plain(&r, &m);
+                    let known = match space {
+                        Space::Kernel if self.is_plain(&r, &m) => self.known(&base, &r),
+                        _ => Known::Nothing,
+                    };
                     Ok(load_member(base, 0, &m, space, known, span))
                 }
                 Type::Void => {
@@ -48,7 +51,7 @@ impl Checker<'_> {
                 self.note_byte_order(&m, span);
                 match base.kind {
                     ExprKind::Load { ptr, offset, space, bits: None, known } => {
-                        let known = known && self.is_plain(&r, &m);
+                        let known = if self.is_plain(&r, &m) { known } else { Known::Nothing };
                         Ok(load_member(*ptr, offset, &m, space, known, span))
                     }
                     _ => {
@@ -93,17 +96,22 @@ impl Checker<'_> {
         }
     }
 
-    /// Whether the verifier knows the struct that a pointer points to: an argument of fentry and fexit, and what such
+    /// What the verifier knows of the struct that a pointer points to: an argument of fentry and fexit, and what such
     /// structs point to. Arguments of tracepoints are not among them: some it takes for numbers.
-    fn is_known(&self, ptr: &Expr) -> bool {
+    fn known(&self, ptr: &Expr, record: &Record) -> Known {
+        let found = || match self.is_exchanged(record, true) {
+            true => Known::MemberOrUser,
+            false => Known::Member,
+        };
         match ptr.kind {
             ExprKind::Ctx { .. } => match &self.probe.context {
-                Context::Trampoline { .. } | Context::Iter(_) => true,
-                Context::BpfFunction { function, .. } => function.tracked,
-                _ => false,
+                Context::Trampoline { .. } => found(),
+                Context::Iter(_) => Known::Member,
+                Context::BpfFunction { function, .. } if function.tracked => Known::Member,
+                _ => Known::Nothing,
             },
-            ExprKind::Load { known, .. } => known,
-            _ => false,
+            ExprKind::Load { known: Known::Member, .. } => found(),
+            _ => Known::Nothing,
         }
     }
 
@@ -114,6 +122,19 @@ impl Checker<'_> {
             && m.bits.is_none()
             && self.kernel.members(record.id).iter().filter(|o| o.bit_offset == m.bit_offset).count() == 1
             && self.kernel.members(record.id).iter().any(|o| o.name == m.name)
+    }
+
+    /// Whether a program may hand over such a struct: it holds numbers, text, and addresses of what itself has, if
+    /// `pointers`, no addresses of other structs. Almost all structs of the kernel's own lead further.
+    fn is_exchanged(&self, record: &Record, pointers: bool) -> bool {
+        self.kernel.members(record.id).iter().all(|m| match element(&m.ty) {
+            Type::Record(inner) => self.is_exchanged(inner, pointers),
+            Type::Ptr { to, .. } => match &**to {
+                Type::Record(to) => to.id == record.id || (pointers && self.is_exchanged(to, false)),
+                _ => true,
+            },
+            _ => true,
+        })
     }
 
     /// A member of a record, or the error with the nearest name.
@@ -309,6 +330,14 @@ impl Checker<'_> {
     }
 }
 
+/// What an array is made of; other types unchanged.
+fn element(ty: &Type) -> &Type {
+    match ty {
+        Type::Array { elem, .. } => element(elem),
+        ty => ty,
+    }
+}
+
 /// An element of a tuple that is written out, if nothing is lost by leaving the others out.
 fn constant_part(base: &Expr, index: usize) -> Option<Expr> {
     let ExprKind::Tuple(list) = &base.kind else { return None };
@@ -317,7 +346,7 @@ fn constant_part(base: &Expr, index: usize) -> Option<Expr> {
 }
 
 /// `ptr->member`, as a value of the member's type.
-fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, known: bool, span: Span) -> Expr {
+fn load_member(ptr: Expr, offset: i64, m: &Member, space: Space, known: Known, span: Span) -> Expr {
     let (start, bits) = place(m);
     let offset = offset.wrapping_add(i64::from(start));
     let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits, known };
@@ -391,7 +420,7 @@ fn place(m: &Member) -> (u32, Option<Bits>) {
 }
 
 fn load(ptr: Expr, offset: i64, ty: Type, space: Space, span: Span) -> Expr {
-    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: false };
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: Known::Nothing };
     whole_text(Expr { kind, ty: reached(&ty, space), span })
 }
 

@@ -9,7 +9,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, network_size_of};
 use crate::probes::{Context, a_probe, no_facts, undescribed};
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind};
+use crate::typed::{Expr, ExprKind, Known};
 use crate::types::{Space, Type};
 
 impl Context {
@@ -479,7 +479,7 @@ pub(super) fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
 }
 
 fn loaded(ptr: Expr, offset: i64, ty: Type, space: Space, span: Span) -> Expr {
-    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: false };
+    let kind = ExprKind::Load { ptr: Box::new(ptr), offset, space, bits: None, known: Known::Nothing };
     whole_text(Expr { kind, ty, span })
 }
 

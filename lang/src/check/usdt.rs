@@ -10,7 +10,7 @@ use crate::kernel::{Image, UsdtProbe};
 use crate::probes::no_facts;
 use crate::probes::usdt_argument::{self, Address, Argument, Operand};
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind};
+use crate::typed::{Expr, ExprKind, Known};
 use crate::types::{Space, Type};
 use rtrace_grammar::ast::BinOp;
 
@@ -113,7 +113,7 @@ pub(super) fn arithmetic(op: BinOp, left: Expr, right: Expr) -> Expr {
 pub(super) fn load(address: Expr, offset: i64, ty: Type) -> Expr {
     let span = address.span;
     let pointer = Expr { ty: Type::Ptr { to: Box::new(ty.clone()), space: Space::User }, ..address };
-    let kind = ExprKind::Load { ptr: Box::new(pointer), offset, space: Space::User, bits: None, known: false };
+    let kind = ExprKind::Load { ptr: Box::new(pointer), offset, space: Space::User, bits: None, known: Known::Nothing };
     Expr { kind, ty, span }
 }
 
