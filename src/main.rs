@@ -82,7 +82,7 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
     let unused: Vec<_> = cli.no_feature.iter().map(|f| f.0).collect();
     let mut kernel = LiveKernel::for_process(cli.pid).without(&unused);
     if let Some(file) = &cli.traceable_functions {
-        kernel = kernel.with_traceable(file.clone());
+        kernel = kernel.with_traceable(file.clone()).map_err(|e| Failure::plain(&e.message, e.help.as_deref()))?;
     }
     debug_file::look_in(cli.debuginfo.clone());
     if cli.info {

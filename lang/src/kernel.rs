@@ -337,6 +337,8 @@ pub trait Kernel {
     fn function(&self, name: &str, module: Option<&str>) -> Result<Option<Function>, KernelError>;
     /// Functions that kprobes can be placed on; `module` is a pattern, `None` for everywhere.
     fn traceable_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
+    /// Whether the user said which functions can be traced: then no other can.
+    fn functions_are_given(&self) -> bool;
     /// Whether several functions of the kernel itself have this name.
     fn shares_name(&self, _function: &str) -> bool {
         false

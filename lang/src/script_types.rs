@@ -355,6 +355,10 @@ impl Kernel for WithScript<'_> {
         self.kernel.traceable_functions(module, pattern)
     }
 
+    fn functions_are_given(&self) -> bool {
+        self.kernel.functions_are_given()
+    }
+
     fn shares_name(&self, function: &str) -> bool {
         self.kernel.shares_name(function)
     }

@@ -452,6 +452,10 @@ impl Kernel for Recorded {
         Ok(self.names(false, module, pattern))
     }
 
+    fn functions_are_given(&self) -> bool {
+        false
+    }
+
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError> {
         Ok(self.names(true, module, pattern))
     }

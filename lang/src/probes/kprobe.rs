@@ -53,6 +53,9 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         }
         found
     } else {
+        if !address {
+            spec.listed(kernel, module, function)?;
+        }
         vec![FunctionName { name: function.into(), module: module.map(String::from) }]
     };
     Ok(names

@@ -251,6 +251,18 @@ impl Spec {
         Diagnostic::error(Code::NoSuchTarget, self.span, message)
     }
 
+    /// An error for a function that is not one of those that the user said can be traced.
+    fn listed(&self, kernel: &dyn Kernel, module: Option<&str>, function: &str) -> Result<()> {
+        if !kernel.functions_are_given()
+            || !kernel.traceable_functions(module, function).map_err(|e| self.unknowable(e))?.is_empty()
+        {
+            return Ok(());
+        }
+        Err(self
+            .missing(format!("`{function}` is not in the list of traceable functions"))
+            .help("add it to the file of --traceable-functions, or leave the option out"))
+    }
+
     /// The error for a program or library that does not exist.
     fn no_program(&self, program: &str) -> Box<Diagnostic> {
         self.missing(format!("there is no program or library `{program}`"))

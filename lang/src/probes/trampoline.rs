@@ -64,6 +64,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 .help(super::listing("fentry", function)));
         }
     } else {
+        spec.listed(kernel, module, function)?;
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
             Some(f) => match uncarried(&f, kernel.version()) {
                 Some(why) => {

@@ -106,9 +106,10 @@ impl LiveKernel {
     }
 
     /// The same with the traceable functions that a file lists, in the form of `available_filter_functions`.
-    pub fn with_traceable(mut self, file: std::path::PathBuf) -> LiveKernel {
+    pub fn with_traceable(mut self, file: std::path::PathBuf) -> Result<LiveKernel, KernelError> {
         self.functions = functions::Functions::of_file(file);
-        self
+        self.traceable().map(drop)?;
+        Ok(self)
     }
 
     fn sources(&self) -> functions::Sources<'_> {
@@ -188,6 +189,10 @@ impl Kernel for LiveKernel {
             return Ok(vec![FunctionName { name: pattern.to_owned(), module: None }]);
         }
         self.functions.matching(self.sources(), module, pattern)
+    }
+
+    fn functions_are_given(&self) -> bool {
+        self.functions.is_given()
     }
 
     fn shares_name(&self, function: &str) -> bool {
