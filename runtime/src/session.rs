@@ -347,7 +347,7 @@ impl Session<'_> {
             // A full batch means that the reader is behind; many records, that it may sleep longer.
             nap = if count > 8 * BUSY { LONG_NAP } else { NAP };
             self.report_lost_events(false)?;
-            for text in attached.follow_cpus() {
+            for text in attached.follow() {
                 self.sink.warning(&text).map_err(RunError::Output)?;
             }
             self.sink.pause().map_err(RunError::Output)?;

@@ -1,10 +1,11 @@
-//! Probes that are events of single processors: what happens to them when processors come and go during a run.
+//! What comes and goes during a run: processors, of which some probes are events, and modules that probes are in.
 //!
 //! The kernel takes the events of a processor that goes offline away for good, also while the machine sleeps, and opens none
 //! on one that comes online. So once a second it is asked whether anything changed; if so, events are opened where they are
-//! missing.
+//! missing. A module takes the kprobes in it along, unless what they are attached with keeps it.
 
 use super::link::Links;
+use super::modules::Stamps;
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,40 +53,66 @@ impl Wish {
     }
 }
 
-/// The processors as they were when they were looked at last.
+/// Processors and modules as they were when they were looked at last.
 #[derive(Debug)]
 pub(super) struct Watch {
-    online: Vec<u32>,
+    /// Those that are online, where events are to follow them.
+    online: Option<Vec<u32>>,
+    modules: Stamps,
     changes: String,
     looked: Instant,
 }
 
 impl Watch {
-    /// Nothing if no event can lose its processor, or miss one.
-    pub fn start(links: &Links) -> Option<Watch> {
+    /// Nothing if no event can lose its processor, or miss one, and no probe its module. `inside`: the probes in modules.
+    pub fn start(links: &Links, inside: &BTreeMap<String, usize>) -> Option<Watch> {
+        let changes = changes();
         let many = sys::possible_cpus().map_or(true, |count| count > 1);
         let concerns = |(wish, cpu): &(Rc<Wish>, u32)| (wish.everywhere && many) || may_go_offline(*cpu);
-        if !links.iter().filter_map(Link::seat).any(concerns) {
+        let follows = links.iter().filter_map(Link::seat).any(concerns);
+        let online = follows.then(|| sys::online_cpus().ok()).flatten();
+        let modules = Stamps::of(inside.keys().map(String::as_str));
+        if online.is_none() && modules.is_empty() {
             return None;
         }
-        Some(Watch { changes: changes(), online: sys::online_cpus().ok()?, looked: Instant::now() })
+        Some(Watch { online, modules, changes, looked: Instant::now() })
     }
 
-    /// Looks at the processors if it is time to; returns what there is to say.
-    pub fn look(&mut self, links: &mut Links) -> Vec<String> {
+    /// Whether events may have to be opened.
+    pub fn opens(&self) -> bool {
+        self.online.is_some()
+    }
+
+    /// Looks if it is time to; returns what there is to say.
+    pub fn look(&mut self, links: &mut Links, inside: &BTreeMap<String, usize>) -> Vec<String> {
         if self.looked.elapsed() < INTERVAL {
             return Vec::new();
         }
         self.looked = Instant::now();
         let changes = changes();
+        let changed = std::mem::replace(&mut self.changes, changes) != self.changes;
+        let mut words = self.look_at_cpus(links, changed);
+        if changed {
+            words.extend(self.modules.take_changed().into_iter().map(|module| {
+                let probes = match inside.get(&module) {
+                    Some(1) => "the probe in it is gone".to_owned(),
+                    count => format!("the {} probes in it are gone", count.unwrap_or(&0)),
+                };
+                format!("module {module} was unloaded: {probes}")
+            }));
+        }
+        words
+    }
+
+    fn look_at_cpus(&mut self, links: &mut Links, changed: bool) -> Vec<String> {
+        let Some(known) = &mut self.online else { return Vec::new() };
         // A list that cannot be read says that nothing has changed.
         let Ok(online) = sys::online_cpus() else { return Vec::new() };
-        if changes == self.changes && online == self.online {
+        if !changed && online == *known {
             return Vec::new();
         }
-        self.changes = changes;
-        self.online = online;
-        links.follow(&self.online).words()
+        *known = online;
+        links.follow(known).words()
     }
 }
 

@@ -2,6 +2,7 @@
 //! the links to many functions at once.
 
 use super::hurry::{self, Hurry};
+use super::modules::{self, Stamps};
 use super::{Link, Reason, multi};
 use crate::kernel::clones;
 use crate::kernel::functions::has_module;
@@ -65,6 +66,8 @@ pub(super) type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
 #[derive(Debug, Default)]
 pub(super) struct Places {
     addresses: Addresses,
+    /// The modules as they were before.
+    modules: Stamps,
     /// The kernel's code, where entries may be probed behind the place that ftrace has there.
     code: Option<Memory>,
     _hurry: Option<Hurry>,
@@ -89,12 +92,13 @@ impl Places {
         if addresses.len() < hurry::MANY {
             return Places::default();
         }
+        let modules = Stamps::of(addresses.keys().filter_map(|(_, module)| module.as_deref()));
         find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut addresses);
         // Each kprobe on a place of ftrace makes the kernel walk all such places several times; one on the
         // instruction behind is a breakpoint, and later a jump.
         let code = cfg!(target_arch = "x86_64").then(Memory::open).flatten();
         let hurry = code.is_some().then(|| Hurry::start(&[hurry::JUMPS])).flatten();
-        Places { addresses, code, _hurry: hurry }
+        Places { addresses, modules, code, _hurry: hurry }
     }
 
     fn find(&self, place: Place<'_>) -> &[u64] {
@@ -147,7 +151,12 @@ pub(super) fn attach(
                 _ => at(address.wrapping_add(offset)),
             }
         });
-        return all_of(each).map_err(|e| reason(&e, offset));
+        let links = all_of(each);
+        // Another module may have taken the place meanwhile.
+        return match module.filter(|m| !places.modules.holds(m)) {
+            Some(module) => Err(modules::went(module)),
+            None => links.map_err(|e| reason(&e, offset)),
+        };
     }
     let symbol = match module {
         Some(module) if module != "vmlinux" => format!("{module}:{function}"),

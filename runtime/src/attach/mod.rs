@@ -8,6 +8,7 @@ mod iter;
 pub mod kprobe;
 mod kprobe_events;
 mod link;
+mod modules;
 mod multi;
 pub mod perf;
 pub mod raw_tracepoint;
@@ -24,6 +25,7 @@ use kprobe::{Place, Places};
 use kprobe_events::Identities;
 pub use link::Link;
 use link::Links;
+use modules::Stamp;
 use multi::Wanted;
 use rtrace_lang::bundle::{
     AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
@@ -180,8 +182,10 @@ pub struct Attached {
     pub waits: bool,
     /// The probes that addresses stand for, where programs look that up.
     identities: HashMap<u64, u32>,
-    /// The processors, where events are attached to single ones.
-    cpus: Option<cpus::Watch>,
+    /// How many probes are in functions of modules that may go.
+    inside: BTreeMap<String, usize>,
+    /// What may come and go while it is probed.
+    watch: Option<cpus::Watch>,
     /// Clauses with the static probes that were counted.
     counted: HashSet<((u32, u32), u32)>,
     pub missing: Vec<Missing>,
@@ -198,20 +202,23 @@ impl Attached {
     fn works(&mut self, def: &ProgramDef, point: &AttachPoint) {
         self.spans.insert(point.span);
         self.waits |= point.target.waits();
+        if let Some(module) = modules::of(&point.target) {
+            *self.inside.entry(module.to_owned()).or_insert(0) += 1;
+        }
         let is_static = matches!(point.target, Target::Usdt { .. });
         if !is_static || self.counted.insert((def.span, point.probe)) {
             self.count += 1;
         }
     }
 
-    /// Follows processors that come and go, at most once a second; returns what there is to say.
-    pub fn follow_cpus(&mut self) -> Vec<String> {
-        self.cpus.as_mut().map(|cpus| cpus.look(&mut self.links)).unwrap_or_default()
+    /// Follows processors and modules that come and go, at most once a second; returns what there is to say.
+    pub fn follow(&mut self) -> Vec<String> {
+        self.watch.as_mut().map(|watch| watch.look(&mut self.links, &self.inside)).unwrap_or_default()
     }
 
-    /// The capabilities that following them takes.
+    /// The capabilities that following processors takes.
     pub fn capabilities(&self) -> &'static [u32] {
-        match &self.cpus {
+        match self.watch.as_ref().filter(|watch| watch.opens()) {
             None => &[],
             Some(_) if paranoid_level().is_some_and(|level| level > 2) => &[CAP_PERFMON, CAP_SYS_ADMIN],
             Some(_) => &[CAP_PERFMON],
@@ -241,7 +248,8 @@ pub struct Context<'a> {
     pub dry_run: bool,
     /// Programs are loaded, which is all that is asked.
     pub only_load: bool,
-    modules: RefCell<HashMap<String, Option<OwnedFd>>>,
+    /// Types of modules, with what these were known by when they were looked for.
+    modules: RefCell<HashMap<String, (Stamp, Option<OwnedFd>)>>,
     /// How many attach points each one as written stands for.
     counts: HashMap<(u32, u32), usize>,
 }
@@ -294,6 +302,25 @@ impl<'a> Context<'a> {
             || self.counts.get(&point.span).is_some_and(|count| *count > 1)
     }
 
+    /// Adds to the points that are left for single links those that are gone but must be there; the others are missing.
+    fn leave_out<'p>(
+        &self,
+        mut left: Vec<&'p AttachPoint>,
+        gone: &[&'p AttachPoint],
+        attached: &mut Attached,
+    ) -> Vec<&'p AttachPoint> {
+        for point in gone {
+            match modules::of(&point.target).filter(|_| self.tolerates(point)) {
+                Some(module) => {
+                    let (name, reason) = (self.name(point), modules::went(module).0);
+                    attached.missing.push(Missing { name, reason, span: point.span });
+                }
+                None => left.push(point),
+            }
+        }
+        left
+    }
+
     fn missing(&self, point: &AttachPoint, error: &AttachError) -> Missing {
         let reason = match error {
             AttachError::Point { reason, .. } => reason.clone(),
@@ -332,12 +359,16 @@ impl<'a> Context<'a> {
                 let known = match modules.entry(module.clone()) {
                     std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                     std::collections::hash_map::Entry::Vacant(entry) => {
+                        let stamp = modules::stamp(module);
                         let fd = sys::module_btf(module)
                             .map_err(|e| self.error(point, Reason(format!("no types of module {module}: {e}"))))?;
-                        entry.insert(fd)
+                        entry.insert((stamp, fd))
                     }
                 };
-                let Some(fd) = known.as_ref() else {
+                let Some(fd) = known.1.as_ref() else {
+                    if let Some(reason) = modules::absent(module) {
+                        return Err(self.error(point, reason));
+                    }
                     let reason =
                         format!("module {module} has no BTF (it needs Linux 5.11 and CONFIG_DEBUG_INFO_BTF_MODULES)");
                     return Err(self.error(point, Reason(reason)));
@@ -347,7 +378,18 @@ impl<'a> Context<'a> {
             _ => None,
         };
         let variant = Variant { probe, btf_id, attach_to, multi };
-        program::load(self.loaded, def, variant, &self.bundle.sources).map_err(|e| self.blame_point(e, point))
+        let error = match program::load(self.loaded, def, variant, &self.bundle.sources) {
+            Ok(program) => return Ok(program),
+            Err(error) => error,
+        };
+        // What the kernel says of types that went with their module is not worth repeating.
+        if let (Some(module), Some(point)) = (module, point)
+            && modules.get(module).is_some_and(|(stamp, _)| modules::stamp(module) != *stamp)
+        {
+            modules.remove(module);
+            return Err(self.error(point, modules::went(module)));
+        }
+        Err(self.blame_point(error, point))
     }
 
     /// A tracing program that the kernel refuses without a word of the verifier is refused for its target.
@@ -584,7 +626,7 @@ impl Programs {
                 Err(AttachError::Point { name: name.clone(), span: *span, reason: reason.clone() })
             }
             None => {
-                attached.cpus = cpus::Watch::start(&attached.links);
+                attached.watch = cpus::Watch::start(&attached.links, &attached.inside);
                 Ok(attached)
             }
         }
@@ -653,13 +695,12 @@ fn attach_singly(
     Ok(())
 }
 
-/// Why a target cannot be there, known without asking the kernel for it, which takes long for each of many.
+/// Why a target cannot be there.
 fn absent(target: &Target) -> Option<Reason> {
     let (Target::Kprobe { module: Some(module), .. } | Target::Trampoline { module: Some(module), .. }) = target else {
         return None;
     };
-    let gone = !std::path::Path::new("/sys/module").join(module).exists();
-    gone.then(|| Reason(format!("there is no module {module}: it is not loaded")))
+    modules::absent(module)
 }
 
 fn attach_one(
@@ -713,8 +754,26 @@ fn attach_multi<'p>(
     if context.only_load {
         return Vec::new();
     }
+    let ((links, left), gone) =
+        modules::steadily(points, |p| p, |points| attach_at_once(context, fd, def, points, multi, attached));
+    attached.links.extend(links.into_iter().map(|l| l.belonging(program, None)));
+    let left = context.leave_out(left, &gone, attached);
+    let done = points.iter().filter(|p| !left.iter().chain(&gone).any(|l| std::ptr::eq(*l, **p)));
+    done.for_each(|point| attached.works(def, point));
+    left
+}
+
+/// The same, whatever modules come and go.
+fn attach_at_once<'p>(
+    context: &Context<'_>,
+    fd: BorrowedFd<'_>,
+    def: &ProgramDef,
+    points: &[&'p AttachPoint],
+    multi: Multi,
+    attached: &mut Attached,
+) -> (Vec<Link>, Vec<&'p AttachPoint>) {
     let with_cookies = def.probe_id == ProbeIdSource::Cookie;
-    let (links, left) = match multi {
+    match multi {
         Multi::Kprobe | Multi::Session => {
             let wanted: Vec<_> = points.iter().map(|point| Wanted { point, returns: None }).collect();
             let (links, left) = multi::attach(fd, &wanted, with_cookies);
@@ -728,11 +787,7 @@ fn attach_multi<'p>(
             attached.notes.extend(outcome.partly.iter().map(|point| context.partly(point)));
             (outcome.link.into_iter().collect(), outcome.left)
         }
-    };
-    attached.links.extend(links.into_iter().map(|l| l.belonging(program, None)));
-    let done = points.iter().filter(|p| !left.iter().any(|l| std::ptr::eq(*l, **p)));
-    done.for_each(|point| attached.works(def, point));
-    left
+    }
 }
 
 /// Loads the object of a bundle; see [`load::load`].

@@ -58,6 +58,8 @@ pub(super) fn attach<'p>(
             None => sets.named.extend(CString::new(symbol).map(|name| (name, n))),
         }
     }
+    // The functions of a module that went lie together: few sets are refused for them.
+    sides.iter_mut().for_each(|(_, sets)| sets.placed.sort_unstable());
     let mut opened = Opened { links: Vec::new(), done: vec![false; wanted.len()] };
     for (side, sets) in &sides {
         let cookies = |set: &mut dyn Iterator<Item = usize>| -> Vec<u64> {

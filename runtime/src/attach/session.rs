@@ -3,7 +3,7 @@
 //! they are attached as if nobody had asked.
 
 use super::multi::{self, Wanted};
-use super::{AttachError, Attached, Context, attach_copy, attach_multi};
+use super::{AttachError, Attached, Context, attach_copy, attach_multi, modules};
 use crate::kernel::LiveKernel;
 use crate::load::{Multi, program};
 use crate::sys;
@@ -49,17 +49,21 @@ pub(super) fn attach(
     let pairs = points(entry_def, false).into_iter().zip(points(returns_def, true));
     let wanted: Vec<Wanted<'_>> = pairs.map(|(point, returns)| Wanted { point, returns: Some(returns) }).collect();
     let with_cookies = [entry_def, returns_def].iter().any(|def| def.probe_id == ProbeIdSource::Cookie);
-    let (links, left) = multi::attach(fd, &wanted, with_cookies);
+    let ((links, left), gone) =
+        modules::steadily(&wanted, |w| w.point, |wanted| multi::attach(fd, wanted, with_cookies));
     attached.links.extend(links.into_iter().map(|l| match entry == returns {
         true => l.belonging(entry, None),
         false => l.belonging(entry, None).returning(returns),
     }));
-    for one in wanted.iter().filter(|w| !left.iter().any(|l| std::ptr::eq(l.point, w.point))) {
+    let is = |one: &Wanted<'_>, list: &[Wanted<'_>]| list.iter().any(|other| std::ptr::eq(other.point, one.point));
+    for one in wanted.iter().filter(|w| !is(w, &left) && !is(w, &gone)) {
         attached.works(entry_def, one.point);
         one.returns.into_iter().for_each(|point| attached.works(returns_def, point));
     }
-    let entries: Vec<&AttachPoint> = left.iter().map(|w| w.point).collect();
-    let exits: Vec<&AttachPoint> = left.iter().filter_map(|w| w.returns).collect();
+    let (left, left_returns) = split(&left);
+    let (gone, gone_returns) = split(&gone);
+    let entries = context.leave_out(left, &gone, attached);
+    let exits = context.leave_out(left_returns, &gone_returns, attached);
     for (program, def, points) in [(entry, entry_def, entries), (returns, returns_def, exits)] {
         if points.is_empty() {
             continue;
@@ -72,6 +76,11 @@ pub(super) fn attach(
         attach_copy(context, program, def, &rest, attached)?;
     }
     Ok(())
+}
+
+/// Entries and returns of what belongs together.
+fn split<'p>(list: &[Wanted<'p>]) -> (Vec<&'p AttachPoint>, Vec<&'p AttachPoint>) {
+    (list.iter().map(|w| w.point).collect(), list.iter().filter_map(|w| w.returns).collect())
 }
 
 /// What entries and returns have of the runs that a program for both missed. Since Linux 6.13 a hit whose entry is missed

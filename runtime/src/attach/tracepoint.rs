@@ -10,22 +10,46 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// `PERF_TYPE_TRACEPOINT`
 const TRACEPOINT: u32 = 2;
 
+/// How often one that changes is tried.
+const ATTEMPTS: usize = 3;
+
+const GONE: &str = "the kernel has no such tracepoint";
+
 pub(super) fn attach(
     program: BorrowedFd<'_>,
     category: &str,
     name: &str,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
-    let id = id(category, name)?;
-    open(id).and_then(|event| Link::event(event, program, cookie)).map(|link| vec![link.waiting()]).map_err(|e| {
-        Reason::of(
-            &e,
-            &[
-                (libc::EACCES, "its program reads beyond the tracepoint's record"),
-                (libc::E2BIG, "64 programs are on it already"),
-            ],
-        )
-    })
+    opened(category, name)?
+        .and_then(|event| Link::event(event, program, cookie))
+        .map(|link| vec![link.waiting()])
+        .map_err(|e| {
+            Reason::of(
+                &e,
+                &[
+                    (libc::EACCES, "its program reads beyond the tracepoint's record"),
+                    (libc::E2BIG, "64 programs are on it already"),
+                    (libc::ENOENT, GONE),
+                    (libc::ENODEV, GONE),
+                ],
+            )
+        })
+}
+
+/// A perf event of the tracepoint of this name. Identifiers of a module that went are given to the next one; once the
+/// event is open, the module stays.
+fn opened(category: &str, name: &str) -> Result<io::Result<OwnedFd>, Reason> {
+    let mut known = id(category, name)?;
+    for _ in 0..ATTEMPTS {
+        let event = open(known);
+        let now = id(category, name)?;
+        if now == known {
+            return Ok(event);
+        }
+        known = now;
+    }
+    Err(Reason("its module was loaded and unloaded again and again".to_owned()))
 }
 
 /// A perf event of the tracepoint with this identifier.
@@ -46,7 +70,7 @@ fn id(category: &str, name: &str) -> Result<u64, Reason> {
         }
     }
     Err(Reason(if mounted {
-        "the kernel has no such tracepoint".to_owned()
+        GONE.to_owned()
     } else {
         "tracefs is not readable: mount it (mount -t tracefs tracefs /sys/kernel/tracing) and be root".to_owned()
     }))

@@ -122,6 +122,12 @@ impl LiveKernel {
     }
 }
 
+/// Whether a file of the kernel's is not there any more, or goes away while it is read (ENODEV: f_start of
+/// kernel/trace/trace_events.c, kernfs_fop_read_iter): what it was about is gone.
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::ENODEV))
+}
+
 impl Kernel for LiveKernel {
     fn version(&self) -> Version {
         *self.version.get_or_init(|| {

@@ -65,7 +65,7 @@ impl Tracefs {
         let path = self.root()?.join("events").join(category).join(name).join("format");
         match std::fs::read(&path) {
             Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) if super::is_gone(&e) => Ok(None),
             Err(e) => Err(cannot_read(&path, &e)),
         }
     }
@@ -127,7 +127,7 @@ impl Tracefs {
 fn subfolders(folder: &Path) -> Result<Vec<String>, KernelError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(e) if super::is_gone(&e) => return Ok(Vec::new()),
         Err(e) => return Err(cannot_read(folder, &e)),
     };
     Ok(entries

@@ -143,7 +143,7 @@ impl Facts {
         let path = Path::new(MODULES).join(name);
         match std::fs::read(&path) {
             Ok(bytes) if name != "vmlinux" && !name.contains('/') => self.add_module(name, bytes).map(Some),
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(cannot_read(&path, e)),
+            Err(e) if !crate::kernel::is_gone(&e) => Err(cannot_read(&path, e)),
             _ => Ok(None),
         }
     }
@@ -219,6 +219,20 @@ impl Facts {
         }
         self.found.borrow_mut().insert(key, at);
         Ok(at)
+    }
+
+    /// Keeps for [`Facts::find`] where a type is that one object is known to have, unless another one has it, too.
+    fn remember(&self, module: Option<&str>, name: &str, kind: Kind) -> Result<(), KernelError> {
+        let object = match module {
+            None => Some(0),
+            Some(module) => self.module(module)?,
+        };
+        let key = (name.to_owned(), kind as u8);
+        if let Some(object) = object.filter(|_| !self.found.borrow().contains_key(&key)) {
+            let at = self.find_in(object, name, &[kind])?;
+            self.found.borrow_mut().extend(at.map(|at| (key, Some(at))));
+        }
+        Ok(())
     }
 
     /// A name of vmlinux or a module.
@@ -375,9 +389,10 @@ impl Facts {
 
     /// Names of raw tracepoints that match, with the module that has them.
     pub fn raw_tracepoints(&self, pattern: &Glob<'_>) -> Result<Vec<(Option<String>, String)>, KernelError> {
-        let mut found = Vec::new();
+        let mut found: Vec<(Option<String>, String)> = Vec::new();
         let modules = self.module_names();
         for module in std::iter::once(None).chain(modules.iter().map(|m| Some(m.as_str()))) {
+            let before = found.len();
             self.each_name(Kind::Typedef, module, &mut |name| {
                 if let Some(name) = name.strip_prefix(RAW_PREFIX.as_bytes())
                     && pattern.matches(name)
@@ -385,6 +400,10 @@ impl Facts {
                     found.push((module.map(str::to_owned), String::from_utf8_lossy(name).into_owned()));
                 }
             })?;
+            // They will be asked about one by one, which would otherwise look through all modules for each.
+            for (_, name) in found.get(before..).unwrap_or_default() {
+                self.remember(module, &format!("{RAW_PREFIX}{name}"), Kind::Typedef)?;
+            }
         }
         found.sort();
         found.dedup();
