@@ -9,7 +9,13 @@ use std::sync::OnceLock;
 
 /// Traces the Linux kernel and the programs on it with small scripts.
 #[derive(Parser, Debug)]
-#[command(name = "rtrace", disable_version_flag = true, disable_help_flag = true, max_term_width = 100)]
+#[command(
+    name = "rtrace",
+    disable_version_flag = true,
+    disable_help_flag = true,
+    max_term_width = 100,
+    args_override_self = true
+)]
 #[command(
     override_usage = "rtrace [OPTIONS] FILE [PARAMETER]…\n       rtrace [OPTIONS] -e PROGRAM [PARAMETER]…\n       rtrace [OPTIONS] FILE [PARAMETER]… -- --NAME=VALUE…\n       rtrace FILE --help\n       rtrace -l[v] [PATTERN]\n       rtrace --fmt [--write | --check] FILE…"
 )]
@@ -25,7 +31,7 @@ pub struct Cli {
     pub args: Vec<String>,
 
     /// Run this program
-    #[arg(short = 'e', value_name = "PROGRAM", allow_hyphen_values = true, overrides_with = "program")]
+    #[arg(short = 'e', value_name = "PROGRAM", allow_hyphen_values = true)]
     pub program: Option<String>,
 
     /// List probes that match a pattern (or those of a program or script); -lv with their arguments
