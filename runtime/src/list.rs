@@ -348,7 +348,11 @@ impl Lister<'_> {
         let (module, name) = module_and_name(target);
         let mut lines = Lines::default();
         if is_glob(name) || module.is_some_and(is_glob) {
+            let ret = kind == "fexit";
             self.kernel.each_btf_function(module, &Glob::new(name), &mut |name, module| {
+                if std::str::from_utf8(name).is_ok_and(|name| probes::trampoline::barred(name, ret).is_some()) {
+                    return;
+                }
                 lines.push(&[module.unwrap_or("vmlinux").as_bytes(), name]);
             })?;
         } else {

@@ -22,7 +22,7 @@ mod raw_tracepoint;
 mod special;
 mod timer;
 mod tracepoint;
-mod trampoline;
+pub mod trampoline;
 pub(crate) use trampoline::undescribed;
 mod trial;
 mod uprobe;

@@ -56,7 +56,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         }
         for name in names {
             let described = kernel.function(&name.name, name.module.as_deref()).map_err(|e| spec.unknowable(e))?;
-            found.extend(described.filter(|f| uncarried(f, kernel.version()).is_none()));
+            found.extend(described.filter(|f| uncarried(f, ret, kernel.version()).is_none()));
         }
         if found.is_empty() {
             return Err(spec
@@ -66,10 +66,14 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     } else {
         spec.listed(kernel, module, function)?;
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
-            Some(f) => match uncarried(&f, kernel.version()) {
+            Some(f) => match uncarried(&f, ret, kernel.version()) {
                 Some(why) => {
                     let message = format!("`{function}` {why}, which {} cannot trace", spec.kind);
-                    let other = if ret { "kretprobe" } else { "kprobe" };
+                    let other = match ret {
+                        true if NEVER_RETURN.contains(&function) => "fentry",
+                        true => "kretprobe",
+                        false => "kprobe",
+                    };
                     return Err(spec.missing(message).help(format!("{other}:{function} can trace it")));
                 }
                 None => found.push(f),
@@ -116,9 +120,49 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         .collect())
 }
 
+/// What a trampoline itself calls before and after a program: `btf_id_deny` in kernel/bpf/verifier.c, which refuses them
+/// without a word since Linux 5.13 (35e3815fa810); before, a program on them called itself.
+const CALLED_AROUND: &[&str] = &[
+    "migrate_disable",
+    "migrate_enable",
+    "__migrate_enable",
+    "rcu_read_unlock_strict",
+    "preempt_count_add",
+    "preempt_count_sub",
+    "__rcu_read_lock",
+    "__rcu_read_unlock",
+];
+
+/// `noreturn_deny` there, since Linux 6.15 (cfe816d469dc); before, fexit never ran, and its trampoline was never freed.
+const NEVER_RETURN: &[&str] = &[
+    "__ia32_sys_exit",
+    "__ia32_sys_exit_group",
+    "__kunit_abort",
+    "kunit_try_catch_throw",
+    "__module_put_and_kthread_exit",
+    "__x64_sys_exit",
+    "__x64_sys_exit_group",
+    "do_exit",
+    "do_group_exit",
+    "kthread_complete_and_exit",
+    "kthread_exit",
+    "make_task_dead",
+];
+
+/// Why the kernel lets nobody trace the entry, or the return, of a function of this name.
+pub fn barred(function: &str, ret: bool) -> Option<&'static str> {
+    if CALLED_AROUND.contains(&function) {
+        return Some("is called by every BPF program itself");
+    }
+    (ret && NEVER_RETURN.contains(&function)).then_some("never returns")
+}
+
 /// What of a function no BPF trampoline carries (`btf_distill_func_proto` in kernel/bpf/btf.c): the kernel would refuse the
 /// program. Structures of up to 16 bytes it has carried since Linux 6.1 (720e6a435194), but never as a result.
-fn uncarried(function: &Function, version: Version) -> Option<String> {
+fn uncarried(function: &Function, ret: bool, version: Version) -> Option<String> {
+    if let Some(why) = barred(&function.name, ret) {
+        return Some(why.to_owned());
+    }
     let record = |ty: &Type| if let Type::Record(r) = ty { Some(r.clone()) } else { None };
     let structure = function.params.iter().find_map(|(_, ty)| record(ty));
     if function.variadic {
