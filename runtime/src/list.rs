@@ -13,6 +13,9 @@ use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFT
 
 use crate::kernel::{Glob, LiveKernel, Prototype, demangled, format_fields, is_glob, keyword};
 
+/// How symbols of Rust begin (RFC 2603, "v0").
+const RUST: &str = "_R";
+
 /// Why nothing could be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
@@ -477,9 +480,11 @@ impl Lister<'_> {
             let names = Glob::new(name);
             let by_symbol =
                 language.is_none() && symbols.iter().any(|s| s.name == name || names.matches(s.name.as_bytes()));
+            // Symbols of Rust's present form say nothing to anybody, unless just these are asked for.
+            let as_symbol = |symbol: &str| by_symbol && (name.starts_with(RUST) || !symbol.starts_with(RUST));
             let mut lines = BTreeMap::new();
             for symbol in &symbols {
-                let source = if by_symbol { None } else { demangled(&symbol.name) };
+                let source = if as_symbol(&symbol.name) { None } else { demangled(&symbol.name) };
                 let shown = source.map_or_else(|| symbol.name.clone(), |full| format!("\"{full}\""));
                 let line = match language {
                     Some(language) => format!("{path}:{language}:{shown}"),

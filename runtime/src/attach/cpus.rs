@@ -5,7 +5,7 @@
 //! missing. A module takes the kprobes in it along, unless what they are attached with keeps it.
 
 use super::link::Links;
-use super::modules::Stamps;
+use super::modules::{Inside, Stamps};
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,17 +65,16 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Nothing if no event can lose its processor, or miss one, and no probe its module. `inside`: the probes in modules.
-    pub fn start(links: &Links, inside: &BTreeMap<String, usize>) -> Option<Watch> {
-        let changes = changes();
+    pub fn start(links: &Links, inside: &Inside) -> Option<Watch> {
         let many = sys::possible_cpus().map_or(true, |count| count > 1);
         let concerns = |(wish, cpu): &(Rc<Wish>, u32)| (wish.everywhere && many) || may_go_offline(*cpu);
         let follows = links.iter().filter_map(Link::seat).any(concerns);
-        let online = follows.then(|| sys::online_cpus().ok()).flatten();
-        let modules = Stamps::of(inside.keys().map(String::as_str));
-        if online.is_none() && modules.is_empty() {
+        if !follows && inside.is_empty() {
             return None;
         }
-        Some(Watch { online, modules, changes, looked: Instant::now() })
+        let online = follows.then(|| sys::online_cpus().ok()).flatten();
+        // The first look finds what changed while probes were attached.
+        Some(Watch { online, modules: inside.stamps(), changes: String::new(), looked: Instant::now() })
     }
 
     /// Whether events may have to be opened.
@@ -84,7 +83,7 @@ impl Watch {
     }
 
     /// Looks if it is time to; returns what there is to say.
-    pub fn look(&mut self, links: &mut Links, inside: &BTreeMap<String, usize>) -> Vec<String> {
+    pub fn look(&mut self, links: &mut Links, inside: &Inside) -> Vec<String> {
         if self.looked.elapsed() < INTERVAL {
             return Vec::new();
         }
@@ -93,12 +92,9 @@ impl Watch {
         let changed = std::mem::replace(&mut self.changes, changes) != self.changes;
         let mut words = self.look_at_cpus(links, changed);
         if changed {
-            words.extend(self.modules.take_changed().into_iter().map(|module| {
-                let probes = match inside.get(&module) {
-                    Some(1) => "the probe in it is gone".to_owned(),
-                    count => format!("the {} probes in it are gone", count.unwrap_or(&0)),
-                };
-                format!("module {module} was unloaded: {probes}")
+            words.extend(self.modules.take_gone().into_iter().map(|module| match inside.count(&module) {
+                1 => format!("module {module} was unloaded: the probe in it is gone"),
+                count => format!("module {module} was unloaded: the {count} probes in it are gone"),
             }));
         }
         words

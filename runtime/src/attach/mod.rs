@@ -25,7 +25,7 @@ use kprobe::{Place, Places};
 use kprobe_events::Identities;
 pub use link::Link;
 use link::Links;
-use modules::Stamp;
+use modules::{Inside, Stamp};
 use multi::Wanted;
 use rtrace_lang::bundle::{
     AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
@@ -174,16 +174,16 @@ pub struct Attached {
     copies: Vec<(usize, OwnedFd)>,
     /// Files that iterators were pinned to.
     pub pinned: Vec<String>,
-    /// Attach points as written of which something works.
-    spans: HashSet<(u32, u32)>,
+    /// Clauses of which something works.
+    clauses: HashSet<(u32, u32)>,
     /// Attach points that work; the places of a static probe are one.
     pub count: usize,
     /// Whether any of them waits for something to happen; the others are run by rtrace itself.
     pub waits: bool,
     /// The probes that addresses stand for, where programs look that up.
     identities: HashMap<u64, u32>,
-    /// How many probes are in functions of modules that may go.
-    inside: BTreeMap<String, usize>,
+    /// The probes in functions of modules that may go.
+    inside: Inside,
     /// What may come and go while it is probed.
     watch: Option<cpus::Watch>,
     /// Clauses with the static probes that were counted.
@@ -200,10 +200,10 @@ impl Attached {
     }
 
     fn works(&mut self, def: &ProgramDef, point: &AttachPoint) {
-        self.spans.insert(point.span);
+        self.clauses.insert(def.span);
         self.waits |= point.target.waits();
         if let Some(module) = modules::of(&point.target) {
-            *self.inside.entry(module.to_owned()).or_insert(0) += 1;
+            self.inside.add(module);
         }
         let is_static = matches!(point.target, Target::Usdt { .. });
         if !is_static || self.counted.insert((def.span, point.probe)) {
@@ -250,15 +250,15 @@ pub struct Context<'a> {
     pub only_load: bool,
     /// Types of modules, with what these were known by when they were looked for.
     modules: RefCell<HashMap<String, (Stamp, Option<OwnedFd>)>>,
-    /// How many attach points each one as written stands for.
-    counts: HashMap<(u32, u32), usize>,
+    /// How many attach points each one as written stands for, and the clause that it is of.
+    written: HashMap<(u32, u32), (usize, (u32, u32))>,
 }
 
 impl<'a> Context<'a> {
     pub fn new(bundle: &'a Bundle, loaded: &'a Loaded, pid: Option<u32>) -> Context<'a> {
-        let mut counts = HashMap::new();
-        for point in bundle.programs.iter().flat_map(|p| &p.attach) {
-            *counts.entry(point.span).or_insert(0) += 1;
+        let mut written = HashMap::new();
+        for (def, point) in bundle.programs.iter().flat_map(|def| def.attach.iter().map(move |point| (def, point))) {
+            written.entry(point.span).or_insert((0, def.span)).0 += 1;
         }
         Context {
             bundle,
@@ -268,7 +268,7 @@ impl<'a> Context<'a> {
             dry_run: false,
             only_load: false,
             modules: RefCell::default(),
-            counts,
+            written,
         }
     }
 
@@ -299,7 +299,7 @@ impl<'a> Context<'a> {
     /// Whether an attach point may be left out: one of a wildcard, or any when the script says so.
     fn tolerates(&self, point: &AttachPoint) -> bool {
         self.bundle.config.missing_probes != MissingProbes::Error
-            || self.counts.get(&point.span).is_some_and(|count| *count > 1)
+            || self.written.get(&point.span).is_some_and(|(count, _)| *count > 1)
     }
 
     /// Adds to the points that are left for single links those that are gone but must be there; the others are missing.
@@ -614,13 +614,13 @@ impl Programs {
         }
         let specials = |p: &&AttachPoint| p.target.is_special();
         let special = context.bundle.programs.iter().flat_map(|p| &p.attach).filter(specials).count();
-        // Nothing to trace is an error whatever is tolerated, unless there is a `begin` or `end` to run; usually, so is an
-        // attach point as written of which nothing is left.
+        // Nothing to trace is an error whatever is tolerated, unless there is a `begin` or `end` to run; usually, so is a
+        // clause of which nothing is left.
         let whole = context.bundle.config.missing_probes == MissingProbes::Error;
-        let fatal = attached
-            .missing
-            .iter()
-            .find(|m| (attached.count == 0 && special == 0) || (whole && !attached.spans.contains(&m.span)));
+        let works =
+            |m: &Missing| context.written.get(&m.span).is_some_and(|(_, clause)| attached.clauses.contains(clause));
+        let nothing = attached.count == 0 && special == 0;
+        let fatal = attached.missing.iter().find(|m| nothing || (whole && !works(m)));
         match fatal {
             Some(Missing { name, reason, span }) => {
                 Err(AttachError::Point { name: name.clone(), span: *span, reason: reason.clone() })

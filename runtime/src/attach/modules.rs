@@ -39,18 +39,19 @@ impl Stamps {
         Stamps(stamps)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether a module is still the one that it was.
     pub fn holds(&self, module: &str) -> bool {
         self.0.get(module).is_none_or(|known| known.is_some() && stamp(module) == *known)
     }
 
-    /// The modules that are not what they were any more; they are not asked about again.
-    pub fn take_changed(&mut self) -> Vec<String> {
-        self.take_changed_by(&stamp)
+    /// The modules that are gone, or not what they were any more; they are not asked about again.
+    pub fn take_gone(&mut self) -> Vec<String> {
+        let mut gone = self.take_changed_by(&stamp);
+        self.0.retain(|name, known| {
+            gone.extend(known.is_none().then(|| name.clone()));
+            known.is_some()
+        });
+        gone
     }
 
     fn take_changed_by(&mut self, stamp: &dyn Fn(&str) -> Stamp) -> Vec<String> {
@@ -61,6 +62,32 @@ impl Stamps {
             stays
         });
         changed
+    }
+}
+
+/// Modules that probes are in, as they were when the first of these was attached, and how many there are.
+#[derive(Debug, Default)]
+pub(super) struct Inside(BTreeMap<String, (Stamp, usize)>);
+
+impl Inside {
+    pub fn add(&mut self, module: &str) {
+        if let Some((_, count)) = self.0.get_mut(module) {
+            *count += 1;
+        } else {
+            self.0.insert(module.to_owned(), (stamp(module), 1));
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn count(&self, module: &str) -> usize {
+        self.0.get(module).map_or(0, |(_, count)| *count)
+    }
+
+    pub fn stamps(&self) -> Stamps {
+        Stamps(self.0.iter().map(|(module, (stamp, _))| (module.clone(), *stamp)).collect())
     }
 }
 
@@ -170,9 +197,9 @@ mod tests {
     fn a_module_is_the_one_that_it_was() {
         let mut stamps = Stamps::of(["no such module"].into_iter());
         assert!(!stamps.holds("no such module"));
-        assert!(stamps.take_changed().is_empty() && stamps.holds("another"));
-        assert_eq!(stamps.take_changed_by(&|_| Some(7)), ["no such module"]);
-        assert!(stamps.is_empty());
+        assert!(stamps.take_changed_by(&|_| None).is_empty() && stamps.holds("another"));
+        assert_eq!(stamps.take_gone(), ["no such module"]);
+        assert!(stamps.take_gone().is_empty());
     }
 
     #[test]
