@@ -382,12 +382,14 @@ impl<'a> Context<'a> {
             Ok(program) => return Ok(program),
             Err(error) => error,
         };
-        // What the kernel says of types that went with their module is not worth repeating.
+        // What the kernel says of types that went with their module, or are about to, is not worth repeating.
         if let (Some(module), Some(point)) = (module, point)
-            && modules.get(module).is_some_and(|(stamp, _)| modules::stamp(module) != *stamp)
+            && let Some((known, _)) = modules.get(module)
+            && let Some(reason) =
+                modules::absent(module).or_else(|| (modules::stamp(module) != *known).then(|| modules::went(module)))
         {
             modules.remove(module);
-            return Err(self.error(point, modules::went(module)));
+            return Err(self.error(point, reason));
         }
         Err(self.blame_point(error, point))
     }
