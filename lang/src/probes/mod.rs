@@ -265,6 +265,11 @@ impl Spec {
 
     /// The error for a program or library that does not exist.
     fn no_program(&self, program: &str) -> Box<Diagnostic> {
+        if program.is_empty() {
+            return self
+                .malformed()
+                .note("no program is named here, and no process is traced (-p), whose program it would be");
+        }
         self.missing(format!("there is no program or library `{program}`"))
             .help("give a path, a program in $PATH, or the name of a library")
     }

@@ -139,7 +139,10 @@ fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)
         }
         _ => return Err(spec.malformed()),
     };
-    if name.is_empty() || (program.is_empty() && !traced()?) {
+    if program.is_empty() && !traced()? {
+        return Err(spec.no_program(program));
+    }
+    if name.is_empty() {
         return Err(spec.malformed());
     }
     if let Some(address) = number(name) {
