@@ -68,6 +68,8 @@ pub(super) struct Places {
     addresses: Addresses,
     /// The modules as they were before.
     modules: Stamps,
+    /// What is in no list of symbols, which the kernel would be asked for in vain; see [`absent`].
+    absent: HashMap<(String, Option<String>), Vec<String>>,
     /// The kernel's code, where entries may be probed behind the place that ftrace has there.
     code: Option<Memory>,
     _hurry: Option<Hurry>,
@@ -93,17 +95,26 @@ impl Places {
             return Places::default();
         }
         let modules = Stamps::of(addresses.keys().filter_map(|(_, module)| module.as_deref()));
-        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut addresses);
+        let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
+        find_addresses(&kallsyms, &mut addresses);
+        let unknown = addresses.iter().filter(|(_, found)| found.is_empty()).map(|(key, _)| key.clone());
+        let absent = if kallsyms.is_empty() { HashMap::new() } else { absent(&kallsyms, unknown.collect()) };
         // Each kprobe on a place of ftrace makes the kernel walk all such places several times; one on the
         // instruction behind is a breakpoint, and later a jump.
         let code = cfg!(target_arch = "x86_64").then(Memory::open).flatten();
         let hurry = code.is_some().then(|| Hurry::start(&[hurry::JUMPS])).flatten();
-        Places { addresses, modules, code, _hurry: hurry }
+        Places { addresses, modules, absent, code, _hurry: hurry }
     }
 
     fn find(&self, place: Place<'_>) -> &[u64] {
         let key = (place.function.to_owned(), place.module.map(str::to_owned));
         self.addresses.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// The variants of a function that is known not to be there.
+    fn absent(&self, place: Place<'_>) -> Option<&[String]> {
+        let key = (place.function.to_owned(), place.module.map(str::to_owned));
+        self.absent.get(&key).map(Vec::as_slice)
     }
 
     fn behind(&self, entry: u64) -> Option<u64> {
@@ -158,13 +169,26 @@ pub(super) fn attach(
             None => links.map_err(|e| reason(&e, offset)),
         };
     }
+    let named = |symbol: &str| {
+        let symbol = CString::new(symbol).map_err(|_| io::ErrorKind::InvalidInput)?;
+        open(&PerfAttr { config1: symbol.as_ptr() as u64, config2: offset, ..attr }, program, cookie)
+    };
+    let instead = |variants: &[String]| -> Vec<Link> {
+        variants.iter().filter_map(|variant| Some(named(variant).ok()?.instead(variant.clone()))).collect()
+    };
+    let missing = |error: &io::Error| match module.filter(|m| *m != "vmlinux" && !has_module(m)) {
+        Some(module) => Reason(format!("there is no module {module}: it is not loaded")),
+        None => reason(error, offset),
+    };
+    if let Some(variants) = places.absent(place) {
+        let links = instead(variants);
+        return if links.is_empty() { Err(missing(&io::Error::from_raw_os_error(libc::ENOENT))) } else { Ok(links) };
+    }
     let symbol = match module {
         Some(module) if module != "vmlinux" => format!("{module}:{function}"),
         _ => function.to_owned(),
     };
-    let symbol = CString::new(symbol).map_err(|_| Reason("its name holds a NUL".to_owned()))?;
-    let named = PerfAttr { config1: symbol.as_ptr() as u64, config2: offset, ..attr };
-    let error = match open(&named, program, cookie) {
+    let error = match named(&symbol) {
         Ok(link) => return Ok(vec![link]),
         Err(e) => e,
     };
@@ -176,12 +200,8 @@ pub(super) fn attach(
         find_addresses(&kallsyms, &mut wanted);
         match all_of(wanted.into_values().flatten().map(|address| at(address.wrapping_add(offset)))) {
             Ok(links) if links.is_empty() => {
-                let mut links = Vec::new();
-                for variant in variants(&kallsyms, function, module) {
-                    let Ok(symbol) = CString::new(variant.as_str()) else { continue };
-                    let named = PerfAttr { config1: symbol.as_ptr() as u64, ..named };
-                    links.extend(open(&named, program, cookie).ok().map(|link| link.instead(variant)));
-                }
+                let key = (function.to_owned(), module.map(str::to_owned));
+                let links = instead(&absent(&kallsyms, vec![key]).into_values().flatten().collect::<Vec<_>>());
                 if !links.is_empty() {
                     return Ok(links);
                 }
@@ -189,10 +209,7 @@ pub(super) fn attach(
             links => return links.map_err(|e| reason(&e, offset)),
         }
     }
-    if let Some(module) = module.filter(|m| *m != "vmlinux" && !has_module(m)) {
-        return Err(Reason(format!("there is no module {module}: it is not loaded")));
-    }
-    Err(reason(&error, offset))
+    Err(missing(&error))
 }
 
 /// Whether several functions have a name, as the kernel says (Linux 6.6, and stable releases since) when it is to probe one.
@@ -263,22 +280,51 @@ pub(super) fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
     }
 }
 
-/// What the compiler made of a function that is not there by its own name: copies with fewer or fixed parameters, and
-/// parts of it. Names as the kernel takes them, with the module.
-fn variants(kallsyms: &[u8], function: &str, module: Option<&str>) -> Vec<String> {
-    let mut found = Vec::new();
+/// Those of some functions, by name and module, that no line of kallsyms names. Each with what the compiler made of it
+/// instead: copies with fewer or fixed parameters, and parts of it, by names as the kernel takes them, with the module. All
+/// are looked for in one go: many functions may be missing, and to find out singly takes the kernel and us 60 ms each.
+pub(super) fn absent(
+    kallsyms: &[u8],
+    functions: Vec<(String, Option<String>)>,
+) -> HashMap<(String, Option<String>), Vec<String>> {
+    let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
+    for (n, (name, _)) in functions.iter().enumerate() {
+        by_name.entry(name.as_bytes()).or_default().push(n);
+    }
+    let mut there = vec![false; functions.len()];
+    let mut variants = vec![Vec::new(); functions.len()];
     for line in kallsyms.split(|b| *b == b'\n') {
-        let Ok(line) = std::str::from_utf8(line) else { continue };
-        let mut words = line.split_ascii_whitespace();
-        let (Some(_), Some("t" | "T"), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
-        let of = words.next().map(|m| m.trim_matches(['[', ']']));
-        if clones::function(name) == Some(function) && module.is_none_or(|m| m == of.unwrap_or("vmlinux")) {
-            found.push(of.map_or_else(|| name.to_owned(), |m| format!("{m}:{name}")));
+        let mut words = line.split(|b| matches!(b, b' ' | b'\t')).filter(|w| !w.is_empty());
+        let (Some(_), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
+        // Almost all names are nobody's.
+        let same = by_name.get(name);
+        let copied = Some(name).filter(|n| n.contains(&b'.') && matches!(kind, b"t" | b"T"));
+        let copied = copied.and_then(|n| std::str::from_utf8(n).ok()).and_then(|n| Some((clones::function(n)?, n)));
+        let of = copied.and_then(|(original, _)| by_name.get(original.as_bytes()));
+        if same.is_none() && of.is_none() {
+            continue;
+        }
+        let module = words.next().and_then(|m| std::str::from_utf8(m).ok()).map(|m| m.trim_matches(['[', ']']));
+        let wanted = |n: &&usize| {
+            let wanted = functions.get(**n).and_then(|(_, module)| module.as_deref());
+            wanted.is_none_or(|m| m == module.unwrap_or("vmlinux"))
+        };
+        for n in same.into_iter().flatten().filter(wanted) {
+            there.get_mut(*n).into_iter().for_each(|there| *there = true);
+        }
+        for n in of.into_iter().flatten().filter(wanted) {
+            let name = copied.map_or("", |(_, name)| name);
+            let name = module.map_or_else(|| name.to_owned(), |m| format!("{m}:{name}"));
+            variants.get_mut(*n).into_iter().for_each(|list| list.push(name.clone()));
         }
     }
-    found.sort();
-    found.dedup();
-    found
+    let all = functions.into_iter().zip(there).zip(variants).filter(|((_, there), _)| !there);
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names.dedup();
+        names
+    };
+    all.map(|((function, _), variants)| (function, sorted(variants))).collect()
 }
 
 /// The function of a target that may be probed together with others: its name, its module, and whether at its return.
@@ -330,9 +376,26 @@ mod tests {
         let text =
             b"ffffffff81000010 t f.isra.0\nffffffff81000020 t f.part.0.cold\nffffffff81000030 t f.constprop.0\t[m]\n\
             ffffffff81000040 t ff.isra.0\nffffffff81000050 t f.other\nffffffff81000060 t f.isra.0\n";
-        assert_eq!(variants(text, "f", None), ["f.isra.0", "m:f.constprop.0"]);
-        assert_eq!(variants(text, "f", Some("m")), ["m:f.constprop.0"]);
-        assert_eq!(variants(text, "f", Some("vmlinux")), ["f.isra.0"]);
-        assert!(variants(text, "g", None).is_empty());
+        let key = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
+        let keys = [
+            key("f", None),
+            key("f", Some("m")),
+            key("f", Some("vmlinux")),
+            key("g", None),
+            key("f.other", None),
+            key("f.isra.0", Some("m")),
+        ];
+        let found = absent(text, keys.to_vec());
+        let variants = keys.map(|key| found.get(&key).cloned());
+        let list = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        let expected = [
+            list(&["f.isra.0", "m:f.constprop.0"]),
+            list(&["m:f.constprop.0"]),
+            list(&["f.isra.0"]),
+            list(&[]),
+            None,
+            list(&[]),
+        ];
+        assert_eq!(variants, expected);
     }
 }

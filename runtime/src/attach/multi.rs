@@ -3,7 +3,8 @@
 //! since the kernel takes the first of a name.
 
 use super::Link;
-use super::kprobe::{Addresses, find_addresses};
+use super::hurry::MANY;
+use super::kprobe::{Addresses, absent, find_addresses};
 use crate::sys::{self, Functions, Side};
 use rtrace_lang::bundle::{AttachPoint, Target};
 use std::collections::HashMap;
@@ -65,10 +66,24 @@ pub(super) fn attach<'p>(
         let cookies = |set: &mut dyn Iterator<Item = usize>| -> Vec<u64> {
             set.filter(|_| with_cookies).filter_map(|n| wanted.get(n)).map(Wanted::cookie).collect()
         };
-        opened.all(&sets.named, |set| {
+        let by_name = |set: &[(CString, usize)]| {
             let names: Vec<&CStr> = set.iter().map(|(name, _)| name.as_c_str()).collect();
             sys::kprobe_multi(program, Functions::Names(&names), *side, &cookies(&mut set.iter().map(|(_, n)| *n)))
-        });
+        };
+        match opened.whole(&sets.named, by_name) {
+            // The kernel takes up to a second to refuse many names, of whose halves most may have missing ones, too.
+            Err(e) if sets.named.len() > MANY && e.raw_os_error() != Some(libc::EOPNOTSUPP) => {
+                let there = there(&sets.named);
+                if there.len() < sets.named.len() {
+                    opened.all(&there, by_name);
+                } else {
+                    let (low, high) = there.split_at(there.len() / 2);
+                    [low, high].iter().for_each(|half| opened.all(half, by_name));
+                }
+            }
+            Err(_) => opened.all(&sets.named, by_name),
+            Ok(()) => {}
+        }
         opened.all(&sets.placed, |set| {
             let addresses: Vec<u64> = set.iter().map(|(address, _)| *address).collect();
             sys::kprobe_multi(
@@ -90,35 +105,47 @@ struct Opened {
 }
 
 impl Opened {
-    /// Opens a link for a set, or for its halves.
+    /// Opens a link for a set.
+    fn whole<T>(&mut self, set: &[(T, usize)], open: impl Fn(&[(T, usize)]) -> io::Result<OwnedFd>) -> io::Result<()> {
+        if set.is_empty() {
+            return Ok(());
+        }
+        self.links.push(Link::whole(open(set)?));
+        for (_, n) in set {
+            if let Some(done) = self.done.get_mut(*n) {
+                *done = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, or for its halves.
     fn all<T>(&mut self, all: &[(T, usize)], open: impl Fn(&[(T, usize)]) -> io::Result<OwnedFd>) {
         let mut sets = vec![all];
         let mut failures = 0;
         while let Some(set) = sets.pop() {
-            if set.is_empty() {
-                continue;
-            }
-            match open(set) {
-                Ok(fd) => {
-                    self.links.push(Link::whole(fd));
-                    for (_, n) in set {
-                        if let Some(done) = self.done.get_mut(*n) {
-                            *done = true;
-                        }
-                    }
-                }
-                Err(error) => {
-                    failures += 1;
-                    // EOPNOTSUPP: a kernel without CONFIG_FPROBE, Debian's 6.1 for one.
-                    let hopeless = error.raw_os_error() == Some(libc::EOPNOTSUPP) || failures > MOST_FAILURES;
-                    match set.split_at_checked(set.len() / 2) {
-                        Some((low, high)) if !hopeless && !low.is_empty() => sets.extend([high, low]),
-                        _ => {}
-                    }
+            if let Err(error) = self.whole(set, &open) {
+                failures += 1;
+                // EOPNOTSUPP: a kernel without CONFIG_FPROBE, Debian's 6.1 for one.
+                let hopeless = error.raw_os_error() == Some(libc::EOPNOTSUPP) || failures > MOST_FAILURES;
+                match set.split_at_checked(set.len() / 2) {
+                    Some((low, high)) if !hopeless && !low.is_empty() => sets.extend([high, low]),
+                    _ => {}
                 }
             }
         }
     }
+}
+
+/// Those of some functions that the kernel has.
+fn there(named: &[(CString, usize)]) -> Vec<(CString, usize)> {
+    let key = |name: &CString| (name.to_string_lossy().into_owned(), None);
+    let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
+    if kallsyms.is_empty() {
+        return named.to_vec();
+    }
+    let missing = absent(&kallsyms, named.iter().map(|(name, _)| key(name)).collect());
+    named.iter().filter(|(name, _)| !missing.contains_key(&key(name))).cloned().collect()
 }
 
 /// What a function that goes by address is known by.
