@@ -46,6 +46,9 @@ use rtrace_lang::types::{Type, TypeId};
 
 pub use glob::{Glob, is_glob};
 
+/// The value of an enumerator, and its type.
+type Enumerator = (i64, Type);
+
 /// The running system. Questions are answered from the system at the time of the first asking and
 /// remembered; make a new one to ask again.
 #[derive(Default)]
@@ -64,7 +67,7 @@ pub struct LiveKernel {
     /// What programs of Go say of themselves, by path.
     go: RefCell<HashMap<String, Option<go::Go>>>,
     named_types: RefCell<HashMap<(String, TypeKind, String), Option<Type>>>,
-    user_enumerators: RefCell<HashMap<(String, String), Option<(i64, Type)>>>,
+    user_enumerators: RefCell<HashMap<(String, String), Option<Enumerator>>>,
     /// The process that is traced, where it is only one.
     process: Option<u32>,
 }
