@@ -447,7 +447,8 @@ def run_kernel(kernel: str, args: argparse.Namespace) -> tuple[bool, str]:
     tell = functools.partial(say, args, kernel)
     chosen = all_cases(args.filter, long=bool(args.filter) or args.kernel == "all")
     # Guests at the same time take time from each other.
-    cases = [dataclasses.replace(c, timeout=c.timeout * args.jobs) for c in chosen if suits(c.kernel, kernel)]
+    longer = args.jobs * args.patience
+    cases = [dataclasses.replace(c, timeout=c.timeout * longer) for c in chosen if suits(c.kernel, kernel)]
     tell(f"kernel {kernel}: {len(cases)} cases")
     for case in chosen:
         if not suits(case.kernel, kernel):
@@ -487,6 +488,8 @@ def main() -> int:
     ap.add_argument("--bin-dir", default=f"{HERE}/../../target/release", help="where rtrace is (default: target/release)")
     ap.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N",
                     help="kernels at the same time: most cases wait most of the time (default: as there are processors)")
+    ap.add_argument("--patience", type=float, default=1, metavar="N",
+                    help="give each case N times as long, on a machine that does other work meanwhile (default: 1)")
     ap.add_argument("--copy", action="append", default=[], metavar="FILE", help="one more program for the guest")
     ap.add_argument("-v", "--verbose", action="store_true", help="show the output of cases that passed too")
     ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
