@@ -31,6 +31,8 @@ pub enum Of {
     /// Runs of a clause, or of one probe of it (index), that the kernel left out, since a program was running on the CPU
     /// already or a return probe followed as many calls as it can.
     Run { span: (u32, u32), probe: Option<u32> },
+    /// Packets of this call on processors that were offline when the run began, and have no buffer.
+    Unbuffered { span: (u32, u32) },
     /// Packets that found no room in their buffers.
     Packet,
     /// Packets that have no place in a capture file of IP packets.
@@ -49,7 +51,7 @@ impl Loss {
             Of::Unready => "unready_stacks",
             Of::Loop { .. } => "loops",
             Of::Run { .. } => "runs",
-            Of::Packet => "packets",
+            Of::Packet | Of::Unbuffered { .. } => "packets",
             Of::Foreign => "not_ip",
         }
     }
@@ -57,7 +59,8 @@ impl Loss {
     /// The place in the script.
     pub fn span(&self) -> Option<(u32, u32)> {
         match self.of {
-            Of::Event { span } | Of::Merged { span } | Of::Loop { span, .. } | Of::Run { span, .. } => Some(span),
+            Of::Event { span } | Of::Merged { span } | Of::Unbuffered { span } => Some(span),
+            Of::Loop { span, .. } | Of::Run { span, .. } => Some(span),
             Of::Failure | Of::Update { .. } | Of::Stack | Of::Unready | Of::Packet | Of::Foreign => None,
         }
     }
@@ -114,6 +117,9 @@ impl Loss {
                 let or = if name.starts_with("kr") { " or too many calls were open" } else { "" };
                 format!("{count} {times} {name} was hit while a probe ran on the same CPU{or}, and was left out")
             }
+            Of::Unbuffered { .. } => {
+                format!("{count} packets of {place} came on processors that were offline when the run began")
+            }
             Of::Packet => format!("{count} packets found no room in the packet buffers"),
             Of::Foreign => format!("{count} packets that are not IP were left out of the capture files"),
         }
@@ -156,7 +162,9 @@ pub fn collect(bundle: &Bundle, maps: &Maps) -> Vec<Loss> {
     };
     let script = |e: &&EventDef| !matches!(e.action, Action::Failure { .. });
     for event in bundle.events.iter().filter(script) {
-        add(lost_events(maps, event), Of::Event { span: event.span });
+        let span = event.span;
+        let of = if matches!(event.action, Action::Packet { .. }) { Of::Unbuffered { span } } else { Of::Event { span } };
+        add(lost_events(maps, event), of);
     }
     add(bundle.globals.failures.map_or(0, |lost| maps.counter(lost)), Of::Failure);
     for map in 0..bundle.maps.len() {

@@ -2,7 +2,7 @@
 
 use super::{Call, How, Row};
 use crate::helpers::*;
-use crate::llvm::ir::{Effect, Pred, Val};
+use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::bundle::{PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST};
@@ -20,6 +20,8 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 const AF_INET: i64 = 2;
+/// What the kernel returns where a processor has no buffer.
+const ENOENT: i64 = 2;
 
 fn ntop<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
@@ -106,6 +108,15 @@ fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let size = ir.add(pulled, ir.int(i64::from(PACKET_HEADER)));
     let args = [skb.into(), packets.into(), flags.into(), header.ptr.into(), size.into()];
     let result = ir.helper(SKB_OUTPUT, &args, Effect::Any);
+    // Where no room is left the kernel counts.
+    if let Some(def) = l.unit.typed.events.get(event as usize) {
+        let (nowhere, done) = (ir.block("nowhere"), ir.block("done"));
+        ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(-ENOENT)), nowhere, done);
+        ir.at(nowhere);
+        ir.atomic(AtomicOp::Add, l.unit.global(def.lost), ir.int(1), 8);
+        ir.br(done);
+        ir.at(done);
+    }
     Ok(l.normal(result, &call.expr.ty))
 }
 
