@@ -54,8 +54,9 @@ fn opened(category: &str, name: &str) -> Result<io::Result<OwnedFd>, Reason> {
 
 /// A perf event of the tracepoint with this identifier.
 pub(super) fn open(id: u64) -> io::Result<OwnedFd> {
-    // The program runs on all CPUs, whichever CPU the event is opened on.
-    let attr = PerfAttr { kind: TRACEPOINT, config: id, sample: 1, ..PerfAttr::default() };
+    // The program runs on all CPUs, whichever CPU the event is opened on, and each time: it is not for samples, which the
+    // kernel refuses for irq_work_exit (`TRACE_EVENT_PERF_PERM`).
+    let attr = PerfAttr { kind: TRACEPOINT, config: id, ..PerfAttr::default() };
     sys::perf_event_anywhere(&attr)
 }
 
