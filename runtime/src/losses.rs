@@ -163,7 +163,8 @@ pub fn collect(bundle: &Bundle, maps: &Maps) -> Vec<Loss> {
     let script = |e: &&EventDef| !matches!(e.action, Action::Failure { .. });
     for event in bundle.events.iter().filter(script) {
         let span = event.span;
-        let of = if matches!(event.action, Action::Packet { .. }) { Of::Unbuffered { span } } else { Of::Event { span } };
+        let of =
+            if matches!(event.action, Action::Packet { .. }) { Of::Unbuffered { span } } else { Of::Event { span } };
         add(lost_events(maps, event), of);
     }
     add(bundle.globals.failures.map_or(0, |lost| maps.counter(lost)), Of::Failure);

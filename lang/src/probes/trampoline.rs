@@ -172,6 +172,10 @@ fn uncarried(function: &Function, ret: bool, version: Version) -> Option<String>
     if given > most {
         return Some(format!("takes {given} arguments (at most {most} on this kernel)"));
     }
+    // `io_tw_token_t` of Linux 6.18.
+    if let Some(r) = function.params.iter().find_map(|(_, ty)| record(ty).filter(|r| r.size == 0)) {
+        return Some(format!("takes an empty `{}` by value", r.name));
+    }
     if let Some(r) = record(&function.ret) {
         return Some(format!("returns a `{}`", r.name));
     }
