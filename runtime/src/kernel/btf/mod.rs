@@ -221,20 +221,6 @@ impl Facts {
         Ok(at)
     }
 
-    /// Keeps for [`Facts::find`] where a type is that one object is known to have, unless another one has it, too.
-    fn remember(&self, module: Option<&str>, name: &str, kind: Kind) -> Result<(), KernelError> {
-        let object = match module {
-            None => Some(0),
-            Some(module) => self.module(module)?,
-        };
-        let key = (name.to_owned(), kind as u8);
-        if let Some(object) = object.filter(|_| !self.found.borrow().contains_key(&key)) {
-            let at = self.find_in(object, name, &[kind])?;
-            self.found.borrow_mut().extend(at.map(|at| (key, Some(at))));
-        }
-        Ok(())
-    }
-
     /// A name of vmlinux or a module.
     fn string(&self, object: u32, offset: u32) -> String {
         let (Ok(o), Ok(vmlinux)) = (self.object(object), self.vmlinux()) else { return String::new() };
@@ -379,10 +365,16 @@ impl Facts {
 
     /// Calls `each` with the name of every type of one kind in one object (`None`: vmlinux).
     pub fn each_name(&self, kind: Kind, module: Option<&str>, each: &mut dyn FnMut(&[u8])) -> Result<(), KernelError> {
+        self.each_named(kind, module, &mut |_, name| each(name))
+    }
+
+    /// The same with the place of each.
+    fn each_named(&self, kind: Kind, module: Option<&str>, each: &mut dyn FnMut(At, &[u8])) -> Result<(), KernelError> {
         let vmlinux = self.vmlinux()?;
-        if let Some(object) = self.object_of(module)? {
-            let base = module.map(|_| &vmlinux.index);
-            object.index.all(kind).for_each(|(_, offset)| each(object.index.name(base, offset)));
+        let Some(number) = module.map_or(Ok(Some(0)), |module| self.module(module))? else { return Ok(()) };
+        let (object, base) = (self.object(number)?, module.map(|_| &vmlinux.index));
+        for (id, offset) in object.index.all(kind) {
+            each(At { object: number, id }, object.index.name(base, offset));
         }
         Ok(())
     }
@@ -392,18 +384,17 @@ impl Facts {
         let mut found: Vec<(Option<String>, String)> = Vec::new();
         let modules = self.module_names();
         for module in std::iter::once(None).chain(modules.iter().map(|m| Some(m.as_str()))) {
-            let before = found.len();
-            self.each_name(Kind::Typedef, module, &mut |name| {
+            self.each_named(Kind::Typedef, module, &mut |at, name| {
                 if let Some(name) = name.strip_prefix(RAW_PREFIX.as_bytes())
                     && pattern.matches(name)
                 {
-                    found.push((module.map(str::to_owned), String::from_utf8_lossy(name).into_owned()));
+                    let name = String::from_utf8_lossy(name).into_owned();
+                    // They may be asked about one by one, which would otherwise look through all modules for each.
+                    let key = (format!("{RAW_PREFIX}{name}"), Kind::Typedef as u8);
+                    self.found.borrow_mut().entry(key).or_insert(Some(at));
+                    found.push((module.map(str::to_owned), name));
                 }
             })?;
-            // They will be asked about one by one, which would otherwise look through all modules for each.
-            for (_, name) in found.get(before..).unwrap_or_default() {
-                self.remember(module, &format!("{RAW_PREFIX}{name}"), Kind::Typedef)?;
-            }
         }
         found.sort();
         found.dedup();
