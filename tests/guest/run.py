@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 LAST = f"{HERE}/lockdown.test"            # the guest is not the same afterwards
-LONG = f"{HERE}/sweep.test"               # takes many minutes: on all kernels, or when asked for by --filter
+# They take many minutes: on all kernels, or when asked for by --filter.
+LONG = {f"{HERE}/sweep.test", f"{HERE}/churn.test"}
 GUEST_TESTS = "/tests"          # where the guest sees tests/
 PROGRAMS = "/opt/programs"      # where it has what is built of programs/
 ATTACHED = "__BPFTRACE_NOTIFY_PROBES_ATTACHED"
@@ -177,7 +178,7 @@ def examples(path: str) -> list[Case]:
 
 
 def all_cases(pattern: str, long: bool) -> list[Case]:
-    paths = sorted(set(glob.glob(f"{HERE}/*.test")) - {LAST} - (set() if long else {LONG}))
+    paths = sorted(set(glob.glob(f"{HERE}/*.test")) - {LAST} - (set() if long else LONG))
     cases = [c for path in paths for c in parse(path)]
     pages = sorted(set(glob.glob(f"{HERE}/../../docs/*.md")) - set(glob.glob(f"{HERE}/../../docs/functions.md")))
     cases += [c for path in pages for c in examples(path)] + parse(LAST)

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Attempts before all functions of modules are left out.
-const ATTEMPTS: usize = 3;
+/// Attempts before all functions of modules are left out. Each leaves out one module at least, so that those that stay are
+/// attached unless very many come and go.
+const ATTEMPTS: usize = 16;
 
 /// What a module is known by as long as it is loaded; nothing if it is not there.
 pub(super) type Stamp = Option<u64>;
