@@ -407,17 +407,20 @@ pub fn program_enum(name: &str, number: usize) -> String {
     format!("{name}@{number}")
 }
 
+/// The name and the number of an enum of a traced program, by what it is called.
+fn parts_of_program_enum(name: &str) -> Option<(&str, usize)> {
+    let (written, number) = name.rsplit_once('@')?;
+    Some((written, number.parse().ok()?))
+}
+
 /// The number of an enum of a traced program, by what it is called.
 pub fn number_of_program_enum(name: &str) -> Option<usize> {
-    name.rsplit_once('@')?.1.parse().ok()
+    parts_of_program_enum(name).map(|(_, number)| number)
 }
 
 /// An enum's name as its definition has it.
 fn enum_name(name: &str) -> &str {
-    match number_of_program_enum(name) {
-        Some(_) => name.rsplit_once('@').map_or(name, |(written, _)| written),
-        None => name,
-    }
+    parts_of_program_enum(name).map_or(name, |(written, _)| written)
 }
 
 impl std::fmt::Display for Type {

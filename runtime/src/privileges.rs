@@ -38,8 +38,8 @@ const NEEDS: &[Need] = &[
     (CAP_KILL, |_, options| options.command.is_some()),
 ];
 
-/// Gives up all capabilities that the rest of the run does not need, `others` being some that it does. Commands of `system` run with all that we have, as
-/// their script was promised (`--unsafe`): with them everything stays.
+/// Gives up all capabilities that the rest of the run does not need, `others` being some that it does. Commands of `system`
+/// run with all that we have, as their script was promised (`--unsafe`): with them everything stays.
 pub fn drop_others(bundle: &Bundle, options: &RunOptions, others: &[u32]) -> io::Result<()> {
     if has(bundle, |a| matches!(a, Action::System { .. })) {
         return Ok(());

@@ -177,7 +177,7 @@ pub(super) fn attach(
         variants.iter().filter_map(|variant| Some(named(variant).ok()?.instead(variant.clone()))).collect()
     };
     let missing = |error: &io::Error| match module.filter(|m| *m != "vmlinux" && !has_module(m)) {
-        Some(module) => Reason(format!("there is no module {module}: it is not loaded")),
+        Some(module) => modules::not_loaded(module),
         None => reason(error, offset),
     };
     if let Some(variants) = places.absent(place) {

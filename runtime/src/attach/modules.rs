@@ -140,7 +140,7 @@ fn steadily_by<'p, W: Copy, T>(
 /// Why a function is left out whose module did not stay.
 pub(super) fn went(module: &str) -> Reason {
     match stamp(module) {
-        None => Reason(format!("there is no module {module}: it is not loaded")),
+        None => not_loaded(module),
         Some(_) => Reason(format!("module {module} was loaded or unloaded meanwhile")),
     }
 }
@@ -151,8 +151,12 @@ pub(super) fn absent(module: &str) -> Option<Reason> {
     match std::fs::read_to_string(folder.join("initstate")) {
         Ok(state) => (state.trim() != "live").then(|| Reason(format!("module {module} is being loaded or unloaded"))),
         // What is built in has no state.
-        Err(_) => (!folder.exists()).then(|| Reason(format!("there is no module {module}: it is not loaded"))),
+        Err(_) => (!folder.exists()).then(|| not_loaded(module)),
     }
+}
+
+pub(super) fn not_loaded(module: &str) -> Reason {
+    Reason(format!("there is no module {module}: it is not loaded"))
 }
 
 #[cfg(test)]
