@@ -156,6 +156,9 @@ impl Reader {
         if ends {
             time = time.min(most.saturating_sub(self.after_end));
         }
+        if time.is_zero() {
+            return Err(NoAnswer::Failed(Failure::Late));
+        }
         let began = Instant::now();
         let result = self.worker(config)?.ask(&question.encode(), time);
         let took = Some(began.elapsed()).filter(|took| *took > SLOW).unwrap_or_default();
@@ -399,10 +402,19 @@ mod tests {
         reader.close(1);
         assert!(reader.ask(&config, question, &mut spent).unwrap().is_some());
         assert_eq!(reader.generation(), 0);
-        // No time is left.
+        // No time is left: it is not asked, however fast it would be.
         spent = Duration::from_secs(u64::from(config.symbol_timeout));
         let late = reader.ask(&config, question, &mut spent);
-        assert!(matches!(late, Err(NoAnswer::Failed(Failure::Late))) && reader.worker.is_none());
+        assert!(matches!(late, Err(NoAnswer::Failed(Failure::Late))) && reader.worker.is_some());
+        assert_eq!(reader.generation(), 0);
+        // Without a child there is no answer, and another one is started for the next question.
+        spent = Duration::ZERO;
+        let child = reader.worker.as_ref().unwrap().child();
+        // SAFETY: takes integers; the child was not waited for.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+        let failed = reader.ask(&config, question, &mut spent);
+        assert!(matches!(failed, Err(NoAnswer::Failed(Failure::Ended(_)))) && reader.worker.is_none());
         assert_eq!(reader.generation(), 1);
+        assert!(reader.ask(&config, question, &mut spent).unwrap().is_some());
     }
 }

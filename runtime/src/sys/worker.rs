@@ -65,6 +65,12 @@ impl Worker {
         receive(&mut self.line).ok_or_else(|| self.ended())
     }
 
+    /// The child's number.
+    #[cfg(test)]
+    pub fn child(&self) -> libc::pid_t {
+        self.child
+    }
+
     /// How the child ended, which closed its socket.
     fn ended(&mut self) -> Failure {
         let status = self.wait();
