@@ -3,6 +3,8 @@
 //! `cli.rs` is the command line, `compile.rs` the way from text to bundle, `run.rs` the way from bundle
 //! to output. Every failure ends here as one message and an exit status.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
 mod c;
 mod cli;
 mod compile;
@@ -10,6 +12,7 @@ mod files;
 mod format;
 mod headers;
 mod info;
+mod list;
 mod run;
 
 use clap::{CommandFactory, Parser};
@@ -181,10 +184,10 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
         }
     };
     let mut out = std::io::stdout();
-    match rtrace_runtime::list::list(kernel, pattern, cli.verbose > 0, &mut out) {
+    match list::list(kernel, pattern, cli.verbose > 0, &mut out) {
         // No failure, as for the reference: an empty list may be what a script wants to know.
         Ok(0) => {
-            eprintln!("{}", rtrace_runtime::list::nothing_found(kernel, pattern));
+            eprintln!("{}", list::nothing_found(kernel, pattern));
             Ok(0)
         }
         Ok(_) => Ok(0),
@@ -196,7 +199,7 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
 fn describe(name: &str, kernel: &LiveKernel) -> Result<i32, Failure> {
     let mut text = Vec::new();
     // The arguments stand below the name; where there are none, a name as the script has it says more.
-    match rtrace_runtime::list::list(kernel, name, true, &mut text) {
+    match list::list(kernel, name, true, &mut text) {
         Ok(_) if text.iter().filter(|b| **b == b'\n').count() > 1 => print(&String::from_utf8_lossy(&text)),
         _ => print(&format!("{name}\n")),
     }

@@ -1,26 +1,10 @@
 //! The syntax tree: what the grammar builds, nothing resolved and nothing checked.
 //!
 //! Every node carries the [`Span`] it was written at. Positions are global: each source file of a
-//! run occupies its own range of one position space (see `rtrace_lang::source`), so a span alone
+//! run occupies its own range of one position space (see `rtrace_core::source`), so a span alone
 //! names file, line and column.
 
-/// A half-open range of byte positions in the run's position space.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Span {
-    pub start: u32,
-    pub end: u32,
-}
-
-impl Span {
-    pub fn new(start: usize, end: usize) -> Span {
-        Span { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
-    }
-
-    /// The smallest span that covers both.
-    pub fn to(self, other: Span) -> Span {
-        Span { start: self.start.min(other.start), end: self.end.max(other.end) }
-    }
-}
+pub use rtrace_core::source::Span;
 
 /// A name with the place it was written at.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,37 +6,28 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-pub mod arch;
 pub mod builtins;
-pub mod bundle;
 mod check;
-pub mod codes;
 pub mod config;
 pub mod constants;
-pub mod diag;
 pub mod driver;
 pub mod dump;
 mod expand;
-pub mod format;
 pub mod glob;
 pub mod headers;
-pub mod hist;
 pub mod imports;
-pub mod kernel;
 mod layout;
 pub mod manual;
 mod names;
-pub mod origin;
 pub mod parameters;
 mod preprocessor;
 pub mod probe_filter;
 pub mod probes;
 mod resolve;
 mod script_types;
-pub mod source;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod typed;
-pub mod types;
 
+pub use rtrace_core::{arch, bundle, codes, diag, hist, kernel, origin, source, types};
 pub use rtrace_grammar as grammar;

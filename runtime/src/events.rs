@@ -8,7 +8,7 @@ use crate::load::{Loaded, Maps};
 use crate::losses::Loss;
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
-use rtrace_lang::bundle::{Action, Bundle, EventDef, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL};
+use rtrace_core::bundle::{Action, Bundle, EventDef, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -193,8 +193,8 @@ impl Packets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtrace_lang::bundle::EventLayout;
-    use rtrace_lang::types::Type;
+    use rtrace_core::bundle::EventLayout;
+    use rtrace_core::types::Type;
 
     fn event(types: Vec<Type>) -> EventDef {
         EventDef { action: Action::PrintValue, layout: EventLayout::new(&types), fields: types, lost: 0, span: (0, 0) }

@@ -1,5 +1,5 @@
 //! Everything that touches the running system: kernel facts, loading and attaching bundles, the event loop and
-//! output. Knows the compiler's types (`rtrace_lang`), never LLVM.
+//! output. Knows the compiler's types (`rtrace_core`), never LLVM.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
@@ -12,7 +12,6 @@ mod foreign;
 mod hostile;
 pub mod kernel;
 pub mod launch;
-pub mod list;
 pub mod load;
 pub mod losses;
 mod mappings;

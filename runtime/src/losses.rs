@@ -2,8 +2,8 @@
 //! counted comes out of [`collect`], what the kernel or the run did is added there.
 
 use crate::load::Maps;
-use rtrace_lang::bundle::{Action, Bundle, EventDef, STACKS_SYMBOL};
-use rtrace_lang::source::Span;
+use rtrace_core::bundle::{Action, Bundle, EventDef, STACKS_SYMBOL};
+use rtrace_core::source::Span;
 
 /// So many of something were lost.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use crate::vmlinux;
 use object::{Object, ReadCache};
-use rtrace_lang::bundle::{Bundle, Target};
-use rtrace_lang::origin::{FileId, Origin, checksum};
+use rtrace_core::bundle::{Bundle, Target};
+use rtrace_core::origin::{FileId, Origin, checksum};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::hash::Hasher;

@@ -3,8 +3,8 @@
 
 use crate::session::RunOptions;
 use crate::sys;
-use rtrace_lang::bundle::{Action, Bundle};
-use rtrace_lang::types::{StackMode, Type};
+use rtrace_core::bundle::{Action, Bundle};
+use rtrace_core::types::{StackMode, Type};
 use std::io;
 
 /// The numbers of linux/capability.h.

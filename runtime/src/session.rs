@@ -12,7 +12,7 @@ use crate::pcap::Captures;
 use crate::privileges;
 use crate::sys::{self, EndSignals, Epoll, OwnSignals};
 use crate::unwind::Tables;
-use rtrace_lang::bundle::{Action, Bundle, EventDef, MissingProbes, Mode, Target};
+use rtrace_core::bundle::{Action, Bundle, EventDef, MissingProbes, Mode, Target};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

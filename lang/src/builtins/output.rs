@@ -1,11 +1,11 @@
 //! Printing and ending.
 
 use super::{Builtin, COMMON, Check, Side};
+use crate::bundle::printf;
 use crate::bundle::{Action, Conversion, Format, FormatSpec, Piece, Stream};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::format;
 use crate::kernel::Feature;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
@@ -110,7 +110,7 @@ pub(super) static ROWS: &[Builtin] = &[
 fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action) -> Result<Expr> {
     let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
     let text = c.literal(first, "a format")?;
-    let parsed = format::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
+    let parsed = printf::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
     let specs: Vec<FormatSpec> = parsed.specs().cloned().collect();
     let given = call.args.len() - 1;
     if specs.len() != given {

@@ -1,6 +1,7 @@
 //! Questions about types and constants, answered while compiling; pointers of another address space.
 
 use super::{Builtin, COMMON, Check, Side};
+use crate::bundle::printf;
 use crate::bundle::{Conversion, Piece};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
@@ -8,7 +9,6 @@ use crate::config;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::expand::member_path;
-use crate::format;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
@@ -243,7 +243,7 @@ fn static_assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
     let text = c.literal(first, "a format")?;
-    let parsed = format::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
+    let parsed = printf::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
     if parsed.specs().count() + 1 != call.args.len() {
         return Err(Diagnostic::error(Code::BadFormat, call.span, "each conversion of the format takes one value"));
     }

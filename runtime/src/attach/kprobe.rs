@@ -9,7 +9,7 @@ use crate::kernel::functions::has_module;
 use crate::kernel::kcore::Memory;
 use crate::kernel::text;
 use crate::sys::{self, PerfAttr};
-use rtrace_lang::bundle::{AttachPoint, Target};
+use rtrace_core::bundle::{AttachPoint, Target};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;

@@ -11,7 +11,7 @@ use super::kprobe::{Places, Spot};
 use super::{Link, tracepoint};
 use crate::kernel::tracefs::MOUNTS;
 use crate::sys::{self, Keeper, Setting};
-use rtrace_lang::bundle::AttachPoint;
+use rtrace_core::bundle::AttachPoint;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};

@@ -27,7 +27,7 @@ pub use link::Link;
 use link::Links;
 use modules::{Inside, Stamp};
 use multi::Wanted;
-use rtrace_lang::bundle::{
+use rtrace_core::bundle::{
     AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
 };
 use std::cell::RefCell;

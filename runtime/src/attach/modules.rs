@@ -4,7 +4,7 @@
 //! Once the probe is there, modules that are still the same have kept their places.
 
 use super::Reason;
-use rtrace_lang::bundle::{AttachPoint, Target};
+use rtrace_core::bundle::{AttachPoint, Target};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

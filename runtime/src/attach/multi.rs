@@ -6,7 +6,7 @@ use super::Link;
 use super::hurry::MANY;
 use super::kprobe::{Addresses, absent, find_addresses};
 use crate::sys::{self, Functions, Side};
-use rtrace_lang::bundle::{AttachPoint, Target};
+use rtrace_core::bundle::{AttachPoint, Target};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io;

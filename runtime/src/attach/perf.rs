@@ -4,7 +4,7 @@
 use super::cpus::Wish;
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
-use rtrace_lang::bundle::Sampling;
+use rtrace_core::bundle::Sampling;
 use std::io;
 use std::os::fd::BorrowedFd;
 

@@ -7,8 +7,8 @@ use super::{AttachError, Attached, Context, attach_copy, attach_multi, modules};
 use crate::kernel::LiveKernel;
 use crate::load::{Multi, program};
 use crate::sys;
-use rtrace_lang::bundle::{AttachPoint, ProbeIdSource, ProgramDef, Target};
-use rtrace_lang::kernel::Kernel;
+use rtrace_core::bundle::{AttachPoint, ProbeIdSource, ProgramDef, Target};
+use rtrace_core::kernel::Kernel;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

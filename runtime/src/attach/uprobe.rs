@@ -4,7 +4,7 @@
 use super::kprobe::ProbePmu;
 use super::{Link, Reason};
 use crate::sys::{self, PerfAttr};
-use rtrace_lang::bundle::{AttachPoint, Target};
+use rtrace_core::bundle::{AttachPoint, Target};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;

@@ -4,8 +4,8 @@ use super::perf::everywhere;
 use super::{Link, Reason};
 use crate::kernel::LiveKernel;
 use crate::sys::PerfAttr;
-use rtrace_lang::bundle::{Access, Watched};
-use rtrace_lang::kernel::Kernel;
+use rtrace_core::bundle::{Access, Watched};
+use rtrace_core::kernel::Kernel;
 use std::os::fd::BorrowedFd;
 
 /// `PERF_TYPE_BREAKPOINT`

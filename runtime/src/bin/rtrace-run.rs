@@ -1,7 +1,7 @@
 //! `rtrace-run x.rtb`: runs a bundle that `rtrace --emit bundle` made. The same run as `rtrace`'s, without the
 //! compiler and its libraries. The command line is read by hand: a dozen options need no library.
 
-use rtrace_lang::bundle::Bundle;
+use rtrace_core::bundle::Bundle;
 use rtrace_runtime::launch::{Launch, launch};
 use rtrace_runtime::origin;
 use rtrace_runtime::output::Buffering;

@@ -6,8 +6,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rtrace_lang::bundle::ProgType;
-use rtrace_lang::kernel::{Feature, Version};
+use rtrace_core::bundle::ProgType;
+use rtrace_core::kernel::{Feature, Version};
 
 use crate::sys::{self, ProgLoad, insn};
 

@@ -10,8 +10,8 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use rtrace_lang::kernel::TypeKind;
-use rtrace_lang::types::Type;
+use rtrace_core::kernel::TypeKind;
+use rtrace_core::types::Type;
 
 use super::btf::Facts;
 use super::kcore::{Memory, u16_at, u32_at, u64_at};
@@ -26,7 +26,7 @@ const INVALID: &[u8] = b"__ftrace_invalid_address__";
 /// A struct of the kernel: its size, and where members are in it.
 struct Struct<'a> {
     btf: &'a Facts,
-    ty: rtrace_lang::types::Record,
+    ty: rtrace_core::types::Record,
 }
 
 impl<'a> Struct<'a> {

@@ -13,7 +13,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use rtrace_lang::kernel::{FunctionName, KernelError};
+use rtrace_core::kernel::{FunctionName, KernelError};
 
 use super::btf;
 use super::cache::{Cache, Key};

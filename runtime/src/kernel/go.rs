@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
-use rtrace_lang::kernel::{GoAbi, KernelError, UserSymbol};
+use rtrace_core::kernel::{GoAbi, KernelError, UserSymbol};
 
 use super::user::with_elf;
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rtrace_lang::kernel::UserSymbol;
+use rtrace_core::kernel::UserSymbol;
 
 use super::user::file_address;
 use crate::mappings::{self, Code};

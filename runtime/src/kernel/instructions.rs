@@ -1,11 +1,11 @@
 //! Where the instructions of a function begin.
 
 use object::{Object, ObjectSection};
-use rtrace_lang::kernel::{KernelError, UserSymbol};
+use rtrace_core::kernel::{KernelError, UserSymbol};
 
 use super::user::with_elf;
 
-/// See [`rtrace_lang::kernel::Kernel::instructions`]: decodes from the beginning of the function.
+/// See [`rtrace_core::kernel::Kernel::instructions`]: decodes from the beginning of the function.
 pub fn around(path: &str, function: &UserSymbol, address: u64) -> Result<Option<(u64, u64)>, KernelError> {
     with_elf(path, |elf| {
         let code = code(elf, function)?;
@@ -17,7 +17,7 @@ pub fn around(path: &str, function: &UserSymbol, address: u64) -> Result<Option<
     })
 }
 
-/// See [`rtrace_lang::kernel::Kernel::returns`].
+/// See [`rtrace_core::kernel::Kernel::returns`].
 pub fn returns(path: &str, function: &UserSymbol) -> Result<Vec<u64>, KernelError> {
     with_elf(path, |elf| {
         let code = code(elf, function).unwrap_or_default();

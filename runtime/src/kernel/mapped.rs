@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use rtrace_lang::kernel::KernelError;
+use rtrace_core::kernel::KernelError;
 
 use super::glob::{self, Glob};
 use super::user;

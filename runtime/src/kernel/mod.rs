@@ -6,43 +6,43 @@
 
 mod btf;
 mod cache;
-pub(crate) mod clones;
+pub mod clones;
 pub mod debug_file;
 mod demangle;
 mod dwarf;
 mod features;
 mod ftrace;
-pub(crate) mod functions;
+pub mod functions;
 mod glob;
 mod go;
 mod hash;
 mod indirect;
 mod instructions;
-pub(crate) mod kcore;
+pub mod kcore;
 mod mapped;
-pub(crate) mod mini;
-pub(crate) mod namespace;
-pub(crate) mod os;
-pub(crate) mod programs;
+pub mod mini;
+pub mod namespace;
+pub mod os;
+pub mod programs;
 mod renamed;
 mod symbol_table;
-pub(crate) mod text;
-pub(crate) mod tracefs;
+pub mod text;
+pub mod tracefs;
 mod usdt;
-pub(crate) mod user;
+pub mod user;
 mod user_names;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use rtrace_lang::arch::Arch;
-use rtrace_lang::bundle::ProgType;
-use rtrace_lang::kernel::{
+use rtrace_core::arch::Arch;
+use rtrace_core::bundle::ProgType;
+use rtrace_core::kernel::{
     BpfFunction, BpfName, Feature, Function, FunctionName, GoAbi, Kernel, KernelError, Member, Tracepoint, TypeKind,
     UsdtProbe, UserFunction, UserObject, UserSymbol, Version,
 };
-use rtrace_lang::types::{Type, TypeId};
+use rtrace_core::types::{Type, TypeId};
 
 pub use glob::{Glob, is_glob};
 
@@ -468,13 +468,13 @@ impl LiveKernel {
 /// What the listing needs beyond the trait: streams instead of lists, types as C writes them.
 impl LiveKernel {
     /// See [`functions::Functions::traceable`].
-    pub(crate) fn traceable(&self) -> Result<impl Iterator<Item = (&[u8], Option<&[u8]>)>, KernelError> {
+    pub fn traceable(&self) -> Result<impl Iterator<Item = (&[u8], Option<&[u8]>)>, KernelError> {
         self.functions.traceable(self.sources())
     }
 
     /// Functions with BTF that ftrace can reach, with their module, sorted within each; `module` is a pattern as in
     /// the trait.
-    pub(crate) fn each_btf_function(
+    pub fn each_btf_function(
         &self,
         module: Option<&str>,
         names: &Glob<'_>,
@@ -505,40 +505,37 @@ impl LiveKernel {
     }
 
     /// Raw tracepoints that match, with the module that has them.
-    pub(crate) fn raw_tracepoints_by_module(
-        &self,
-        names: &Glob<'_>,
-    ) -> Result<Vec<(Option<String>, String)>, KernelError> {
+    pub fn raw_tracepoints_by_module(&self, names: &Glob<'_>) -> Result<Vec<(Option<String>, String)>, KernelError> {
         self.btf.raw_tracepoints(names)
     }
 
     /// The text of a tracepoint's format file.
-    pub(crate) fn tracepoint_format(&self, category: &str, name: &str) -> Result<Option<String>, KernelError> {
+    pub fn tracepoint_format(&self, category: &str, name: &str) -> Result<Option<String>, KernelError> {
         self.tracefs.format(category, name)
     }
 
     /// A function's prototype as C writes it; `module` `None` is vmlinux.
-    pub(crate) fn prototype(&self, name: &str, module: Option<&str>) -> Option<Prototype> {
+    pub fn prototype(&self, name: &str, module: Option<&str>) -> Option<Prototype> {
         self.btf.prototype(name, module).ok().flatten()
     }
 
     /// The prototype of a BPF program's function as C writes it.
-    pub(crate) fn bpf_prototype(&self, name: &BpfName) -> Option<Prototype> {
+    pub fn bpf_prototype(&self, name: &BpfName) -> Option<Prototype> {
         programs::prototype(&self.btf, name)
     }
 
     /// A raw tracepoint's prototype as C writes it.
-    pub(crate) fn raw_prototype(&self, name: &str) -> Option<Prototype> {
+    pub fn raw_prototype(&self, name: &str) -> Option<Prototype> {
         self.btf.raw_prototype(name).ok().flatten()
     }
 
     /// The names of types of one kind that match, sorted; a pattern looks in all modules, too.
-    pub(crate) fn type_names(&self, kind: TypeKind, names: &Glob<'_>) -> Result<Vec<String>, KernelError> {
+    pub fn type_names(&self, kind: TypeKind, names: &Glob<'_>) -> Result<Vec<String>, KernelError> {
         self.btf.type_names(kind, names)
     }
 
     /// A type's definition as C writes it, after its module's name.
-    pub(crate) fn definition(&self, kind: TypeKind, name: &str) -> Result<Option<String>, KernelError> {
+    pub fn definition(&self, kind: TypeKind, name: &str) -> Result<Option<String>, KernelError> {
         self.btf.definition(kind, name)
     }
 }
@@ -546,9 +543,9 @@ impl LiveKernel {
 /// What lists call the module of functions that are in none.
 const VMLINUX: &[u8] = b"vmlinux";
 
-pub(crate) use btf::{Prototype, keyword};
-pub(crate) use demangle::demangled;
-pub(crate) use tracefs::fields as format_fields;
+pub use btf::{Prototype, keyword};
+pub use demangle::demangled;
+pub use tracefs::fields as format_fields;
 
 /// Keeps the candidate nearest to a word, for "did you mean".
 struct Nearest<'w> {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rtrace_lang::kernel::KernelError;
+use rtrace_core::kernel::KernelError;
 
 /// The id of a cgroup of the unified hierarchy: by full path, or relative to its mount.
 pub fn cgroup_id(path: &str) -> Result<u64, KernelError> {

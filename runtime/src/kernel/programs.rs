@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use rtrace_lang::kernel::{BpfFunction, BpfName, KernelError};
+use rtrace_core::kernel::{BpfFunction, BpfName, KernelError};
 
 use super::btf::{self, Prototype};
 use super::features;

@@ -1,7 +1,7 @@
 //! Facts asked of the machine that the tests run on, where it has BTF.
 
 use super::*;
-use rtrace_lang::types::{Record, Space};
+use rtrace_core::types::{Record, Space};
 
 /// The kernel we run on; `None`, with a word about it, where it has no BTF.
 fn host() -> Option<LiveKernel> {

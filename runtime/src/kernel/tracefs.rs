@@ -8,8 +8,8 @@ use std::cell::OnceCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rtrace_lang::kernel::{KernelError, Tracepoint, TracepointField, TypeKind};
-use rtrace_lang::types::{Space, Type};
+use rtrace_core::kernel::{KernelError, Tracepoint, TracepointField, TypeKind};
+use rtrace_core::types::{Space, Type};
 
 use super::btf;
 use super::glob::Glob;

@@ -6,7 +6,7 @@
 //! format: <https://sourceware.org/systemtap/wiki/UserSpaceProbeImplementation>
 
 use object::{Object, ObjectSection};
-use rtrace_lang::kernel::{KernelError, UsdtProbe};
+use rtrace_core::kernel::{KernelError, UsdtProbe};
 
 use super::user::{file_offset, with_elf};
 
@@ -14,7 +14,7 @@ use super::user::{file_offset, with_elf};
 const TYPE: u32 = 3;
 const OWNER: &[u8] = b"stapsdt\0";
 
-/// See [`rtrace_lang::kernel::Kernel::usdt_probes`]. In the order of the file.
+/// See [`rtrace_core::kernel::Kernel::usdt_probes`]. In the order of the file.
 pub fn probes(path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
     with_elf(path, |elf| {
         let Some(section) = elf.section_by_name(".note.stapsdt") else { return Vec::new() };

@@ -1,7 +1,7 @@
 //! Merging of the copies that a value has: one per CPU in a per-CPU map, one per stripe in the globals.
 //! The only place that knows what the words of each aggregation mean when two of them meet.
 
-use rtrace_lang::types::{Agg, Series, Type};
+use rtrace_core::types::{Agg, Series, Type};
 
 /// One value out of all copies, in the type's inline representation. Copies shorter than the type are skipped.
 pub fn merge<'a>(ty: &Type, copies: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {

@@ -8,7 +8,7 @@ use crate::sys;
 use aya::maps::{MapData, MapError};
 use aya_obj::btf::BtfFeatures;
 use object::{Object, ObjectSection};
-use rtrace_lang::bundle::{Bundle, MapObject, RINGBUF_SYMBOL, UNWIND_SYMBOL, unwind};
+use rtrace_core::bundle::{Bundle, MapObject, RINGBUF_SYMBOL, UNWIND_SYMBOL, unwind};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io;

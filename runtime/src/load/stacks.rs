@@ -8,7 +8,7 @@
 use super::maps::BpfMap;
 use super::merge::word;
 use crate::sys;
-use rtrace_lang::bundle::MapDef;
+use rtrace_core::bundle::MapDef;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};

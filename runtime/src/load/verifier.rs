@@ -3,7 +3,7 @@
 //! complaint has a known cause.
 
 use super::object::{Code, LoadedBtf};
-use rtrace_lang::source::SourceMap;
+use rtrace_core::source::SourceMap;
 
 /// A program that the kernel's verifier refused.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -79,7 +79,7 @@ fn position(instruction: u32, code: &Code, btf: Option<&LoadedBtf>, sources: &So
     let covers = code.line_info.iter().filter(|[at, ..]| *at <= instruction);
     let [_, file, _, place] = covers.max_by_key(|[at, ..]| *at)?;
     let name = btf.and_then(|b| b.string(*file)).unwrap_or_default();
-    let same = |f: &rtrace_lang::source::SourceFile| f.name == name || name.ends_with(&format!("/{}", f.name));
+    let same = |f: &rtrace_core::source::SourceFile| f.name == name || name.ends_with(&format!("/{}", f.name));
     let file = sources.files().iter().position(same).unwrap_or(0);
     sources.position(file, place >> 10, place & 0x3ff)
 }

@@ -7,7 +7,7 @@ use super::processes::{File, Mapping};
 use super::reader::{NoAnswer, Question, Reader, Symbol};
 use crate::stamp::{Stamp, stamp};
 use crate::sys::worker::Failure;
-use rtrace_lang::bundle::Config;
+use rtrace_core::bundle::Config;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;

@@ -1,8 +1,8 @@
 //! Histograms: from the counts of buckets to labelled rows, for text and JSON alike.
 
 use super::number::{self, Int};
-use rtrace_lang::hist;
-use rtrace_lang::types::Agg;
+use rtrace_core::hist;
+use rtrace_core::types::Agg;
 
 /// Columns of the longest bar.
 const BAR: usize = 52;

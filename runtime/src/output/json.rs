@@ -8,8 +8,8 @@ use super::number::{self, Int};
 use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
 use super::{float, quantiles, series};
 use crate::losses::{self, Loss, Of};
-use rtrace_lang::bundle::{Bundle, MapDef};
-use rtrace_lang::types::{Agg, Type};
+use rtrace_core::bundle::{Bundle, MapDef};
+use rtrace_core::types::{Agg, Type};
 use std::collections::HashSet;
 
 const MAX_DEPTH: u32 = 32;

@@ -5,8 +5,8 @@ use super::number::Int;
 use super::quantiles;
 use super::series;
 use super::value::{self, Datum, Scope};
-use rtrace_lang::bundle::MapDef;
-use rtrace_lang::types::{Agg, Type};
+use rtrace_core::bundle::MapDef;
+use rtrace_core::types::{Agg, Type};
 use std::cmp::Ordering;
 
 /// An entry: key and value in their inline representation.

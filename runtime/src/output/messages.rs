@@ -1,8 +1,8 @@
 //! Messages that name their place in the script: `warnf`, `errorf`, and helpers of the kernel that failed (`-k`).
 
 use super::json;
-use rtrace_lang::bundle::Bundle;
-use rtrace_lang::source::{Place, Span};
+use rtrace_core::bundle::Bundle;
+use rtrace_core::source::{Place, Span};
 use std::io;
 
 /// The place of a call; programs of the command line have the name that the reference gives them.

@@ -39,7 +39,7 @@ pub use maps::Entry;
 pub mod hostile {
     use super::perf_maps::Names;
     use super::reader::{NoAnswer, Question, Reader};
-    use rtrace_lang::bundle::Config;
+    use rtrace_core::bundle::Config;
     use std::path::Path;
     use std::time::Duration;
 
@@ -85,8 +85,8 @@ pub mod hostile {
 use crate::events::FieldBytes;
 use crate::losses::Loss;
 use number::Int;
-use rtrace_lang::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
-use rtrace_lang::types::{Agg, Type};
+use rtrace_core::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
+use rtrace_core::types::{Agg, Type};
 use std::collections::{HashMap, HashSet};
 use std::io::{self, IsTerminal, Write};
 use value::{Datum, Host, Scope};

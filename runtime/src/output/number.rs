@@ -1,7 +1,7 @@
 //! Integers as C's `printf` writes them: flags, width and precision, in decimal, octal and
 //! hexadecimal, without allocating. Also the padding that strings share, and plain decimal.
 
-use rtrace_lang::bundle::{Conversion, FormatSpec};
+use rtrace_core::bundle::{Conversion, FormatSpec};
 
 /// An integer of the language: `value` is extended to 64 bits by the sign of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,11 +154,11 @@ pub fn convert(out: &mut Vec<u8>, spec: &FormatSpec, n: Int) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtrace_lang::bundle::Piece;
+    use rtrace_core::bundle::Piece;
     use std::ffi::CString;
 
     fn one(format: &str, n: Int) -> String {
-        let format = rtrace_lang::format::parse(format.as_bytes()).unwrap();
+        let format = rtrace_core::bundle::printf::parse(format.as_bytes()).unwrap();
         let mut out = Vec::new();
         for piece in &format.0 {
             match piece {
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn lost_digits_are_noticed() {
         let cut = |format: &str, n| {
-            let format = rtrace_lang::format::parse(format.as_bytes()).unwrap();
+            let format = rtrace_core::bundle::printf::parse(format.as_bytes()).unwrap();
             format.specs().all(|spec| is_cut(spec, n))
         };
         assert!(cut("%d%i%u%o%x%X", Int::unsigned(1 << 32)) && cut("%d", Int::signed(i64::MIN)));

@@ -4,7 +4,7 @@
 use super::reader::{Symbol, shown};
 use crate::foreign;
 use crate::stamp::{Stamp, stamp};
-use rtrace_lang::bundle::Config;
+use rtrace_core::bundle::Config;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

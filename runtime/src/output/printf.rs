@@ -3,8 +3,8 @@
 
 use super::number;
 use super::value::{self, Bytes, Datum, Scope};
-use rtrace_lang::bundle::{Conversion, Format, FormatSpec, Piece};
-use rtrace_lang::types::Type;
+use rtrace_core::bundle::{Conversion, Format, FormatSpec, Piece};
+use rtrace_core::types::Type;
 
 /// Appends the text. A conversion without a field left prints nothing. Tells whether a number lost digits because its
 /// conversion has no length modifier.

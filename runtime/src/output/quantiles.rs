@@ -3,8 +3,8 @@
 use super::histogram;
 use super::number::{self, Int};
 use super::value::word;
-use rtrace_lang::hist;
-use rtrace_lang::types::Agg;
+use rtrace_core::hist;
+use rtrace_core::types::Agg;
 
 /// How many samples there are, then each percentile by name; one that is below zero has no number.
 pub fn figures(percentiles: &[u32], bits: u8, bytes: &[u8], div: u64) -> Vec<(String, Option<u64>)> {

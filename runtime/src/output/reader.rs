@@ -11,7 +11,7 @@ use crate::sys::worker::{self, Failure, Worker};
 use blazesym::Pid;
 use blazesym::symbolize::source::{Elf, Process, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
-use rtrace_lang::bundle::Config;
+use rtrace_core::bundle::Config;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{self, Write};

@@ -2,7 +2,7 @@
 //! width of the widest value so far, so that they stand below each other.
 
 use super::value::{Datum, Scope, slice};
-use rtrace_lang::types::Type;
+use rtrace_core::types::Type;
 
 /// One long value does not push the others away for good.
 const WIDEST: usize = 40;

@@ -4,7 +4,7 @@
 use super::clock;
 use super::number::Int;
 use super::value::word;
-use rtrace_lang::types::{Agg, Series};
+use rtrace_core::types::{Agg, Series};
 
 /// Columns between the edges of a chart; the edges take values, too.
 const WIDTH: usize = 51;

@@ -4,7 +4,7 @@ use super::{Entry, MapSource, Printer};
 use crate::events::{FieldBytes, Sink};
 use crate::load::Maps;
 use crate::losses::Loss;
-use rtrace_lang::bundle::{Bundle, EventDef};
+use rtrace_core::bundle::{Bundle, EventDef};
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 //! texts are bpftrace 0.27.1's own output for the same scripts, where it can print such a thing.
 
 use super::*;
-use rtrace_lang::bundle::*;
-use rtrace_lang::source::SourceMap;
-use rtrace_lang::types::*;
+use rtrace_core::bundle::*;
+use rtrace_core::source::SourceMap;
+use rtrace_core::types::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -111,7 +111,7 @@ fn event(action: Action, fields: Vec<Type>) -> EventDef {
 }
 
 fn printf_event(format: &str, fields: Vec<Type>) -> EventDef {
-    let format = rtrace_lang::format::parse(format.as_bytes()).unwrap();
+    let format = rtrace_core::bundle::printf::parse(format.as_bytes()).unwrap();
     event(Action::Printf { format, stream: Stream::Out }, fields)
 }
 
@@ -416,7 +416,7 @@ fn names_and_files_are_escaped_on_a_terminal() {
     });
     let path = std::env::temp_dir().join(format!("rt-escaped-{}", std::process::id()));
     std::fs::write(&path, "a\x1b]0;b\x07\n").unwrap();
-    let format = rtrace_lang::format::parse(path.to_str().unwrap().as_bytes()).unwrap();
+    let format = rtrace_core::bundle::printf::parse(path.to_str().unwrap().as_bytes()).unwrap();
     let cat = event(Action::Cat { format }, vec![]);
     assert_eq!(printed(terminal, &cat, &[], &Fake::default()), "a\\x1b]0;b\\x07\n");
     assert_eq!(printed(TEXT, &cat, &[], &Fake::default()), "a\x1b]0;b\x07\n");
@@ -426,9 +426,9 @@ fn names_and_files_are_escaped_on_a_terminal() {
 
 #[test]
 fn messages_are_escaped_where_standard_error_is_a_terminal() {
-    let format = rtrace_lang::format::parse(b"%s").unwrap();
+    let format = rtrace_core::bundle::printf::parse(b"%s").unwrap();
     let warn = event(Action::Printf { format, stream: Stream::Warning }, vec![Type::String { cap: 4 }]);
-    let format = rtrace_lang::format::parse(b"/nowhere/%s").unwrap();
+    let format = rtrace_core::bundle::printf::parse(b"/nowhere/%s").unwrap();
     let cat = event(Action::Cat { format }, vec![Type::String { cap: 4 }]);
     let errors = |output, errors| {
         let run = |p: &mut Printer<&mut Vec<u8>>| {
@@ -600,7 +600,7 @@ fn print_takes_top_and_div() {
 
 #[test]
 fn messages_name_their_place() {
-    let format = rtrace_lang::format::parse(b"bad %d").unwrap();
+    let format = rtrace_core::bundle::printf::parse(b"bad %d").unwrap();
     let mut event = event(Action::Printf { format, stream: Stream::Error }, vec![Type::I32]);
     let field = [FieldBytes { data: &[1, 0, 0, 0], extra: 0 }];
     let run =
@@ -643,7 +643,7 @@ fn notices() {
 
 #[test]
 fn actions_run() {
-    let format = |text: &str| rtrace_lang::format::parse(text.as_bytes()).unwrap();
+    let format = |text: &str| rtrace_core::bundle::printf::parse(text.as_bytes()).unwrap();
     let run = |options, action: Action| {
         shown(options, |p| p.event(&bundle(), &event(action, vec![]), &[], &Fake::default()).unwrap())
     };

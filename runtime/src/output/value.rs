@@ -9,8 +9,8 @@ use super::number::{self, Int};
 use super::quantiles;
 use super::symbols::Symbols;
 use super::{clock, clock::Clock};
-use rtrace_lang::bundle::{Bundle, RecordDef, RecordField};
-use rtrace_lang::types::{Agg, Record, StackMode, StackType, Type};
+use rtrace_core::bundle::{Bundle, RecordDef, RecordField};
+use rtrace_core::types::{Agg, Record, StackMode, StackType, Type};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Nesting of records, arrays and tuples that is followed; the compiler makes far less.

@@ -4,7 +4,7 @@
 use super::{RunError, Session, system};
 use crate::attach::{Context, Programs, Trial};
 use crate::sys::{self, EndSignals, Epoll};
-use rtrace_lang::bundle::{Bundle, Mode};
+use rtrace_core::bundle::{Bundle, Mode};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use crate::mappings::{self, Code};
 use crate::stamp::stamp;
 use crate::sys;
 use known::Known;
-use rtrace_lang::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
+use rtrace_core::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -1,4 +1,4 @@
-//! From the `.eh_frame` of a file to the rows that programs walk stacks by; `rtrace_lang::bundle::unwind` says what
+//! From the `.eh_frame` of a file to the rows that programs walk stacks by; `rtrace_core::bundle::unwind` says what
 //! a row is. Only x86-64: registers have the numbers of its psABI.
 
 use crate::foreign::{self, Elf, Source};
@@ -7,7 +7,7 @@ use gimli::{
     UnwindContext, UnwindSection,
 };
 use object::{Object, ObjectSection, ObjectSegment};
-use rtrace_lang::bundle::unwind::*;
+use rtrace_core::bundle::unwind::*;
 use std::collections::HashMap;
 
 const BP: Register = Register(6);

@@ -5,8 +5,8 @@
 //! size only, so that a type never contains itself.
 
 use btf_rs::{BtfType, Type as Raw};
-use rtrace_lang::kernel::{Function, Member, TypeKind, Version};
-use rtrace_lang::types::{Record, Space, Type, TypeId, first_of_unnamed, unnamed_enum};
+use rtrace_core::kernel::{Function, Member, TypeKind, Version};
+use rtrace_core::types::{Record, Space, Type, TypeId, first_of_unnamed, unnamed_enum};
 
 use super::{At, Facts, Kind};
 
@@ -122,7 +122,7 @@ impl Facts {
         self.object(object).is_ok_and(|o| o.index.knows_signs())
     }
 
-    /// See [`rtrace_lang::kernel::Kernel::member`].
+    /// See [`rtrace_core::kernel::Kernel::member`].
     pub fn member(&self, id: TypeId, name: &str) -> Option<Member> {
         self.member_at(self.defined(At::from_handle(id)), name, 0, 0)
     }
@@ -201,7 +201,7 @@ impl Facts {
         false
     }
 
-    /// See [`rtrace_lang::kernel::Kernel::members`].
+    /// See [`rtrace_core::kernel::Kernel::members`].
     pub fn members(&self, id: TypeId) -> Vec<Member> {
         let Some((at, raw)) = self.get(self.defined(At::from_handle(id))) else { return Vec::new() };
         match &*raw {
@@ -210,7 +210,7 @@ impl Facts {
         }
     }
 
-    /// See [`rtrace_lang::kernel::Kernel::enum_values`]; also by a typedef's name.
+    /// See [`rtrace_core::kernel::Kernel::enum_values`]; also by a typedef's name.
     pub fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
         let found = match first_of_unnamed(name) {
             Some(first) => self.enum_with(first).map(|(at, _)| at),

@@ -3,7 +3,7 @@
 //! The compiler's types (`convert.rs`) have lost typedefs and qualifiers, which a reader wants to see.
 
 use btf_rs::{BtfType, Type as Raw};
-use rtrace_lang::kernel::{KernelError, TypeKind};
+use rtrace_core::kernel::{KernelError, TypeKind};
 
 use super::{At, Facts, Kind, kinds};
 

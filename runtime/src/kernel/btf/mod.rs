@@ -20,8 +20,8 @@ use std::rc::Rc;
 
 use btf_rs::{Backend, Btf};
 use memmap2::MmapOptions;
-use rtrace_lang::kernel::{Function, KernelError, TypeKind};
-use rtrace_lang::types::{Type, TypeId};
+use rtrace_core::kernel::{Function, KernelError, TypeKind};
+use rtrace_core::types::{Type, TypeId};
 
 use super::glob::Glob;
 use super::hash::BuildNameHasher;
@@ -243,7 +243,7 @@ impl Facts {
         Some((at, ty))
     }
 
-    /// See [`rtrace_lang::kernel::Kernel::find_type`].
+    /// See [`rtrace_core::kernel::Kernel::find_type`].
     pub fn find_type(&self, kind: TypeKind, name: &str) -> Result<Option<Type>, KernelError> {
         Ok(self.find(name, kinds(kind))?.map(|at| self.convert(at)))
     }

@@ -5,8 +5,8 @@
 use std::rc::Rc;
 
 use btf_rs::{Btf, BtfType};
-use rtrace_lang::kernel::{Function, KernelError, TypeKind};
-use rtrace_lang::types::Type;
+use rtrace_core::kernel::{Function, KernelError, TypeKind};
+use rtrace_core::types::Type;
 
 use super::index::{Bytes, Index};
 use super::{At, Facts, ID_BITS, Kind, Object, Prototype};

@@ -3,7 +3,7 @@
 //! nothing is said: clones, functions whose convention the compiler changed, languages with conventions of their own.
 
 use gimli::{AttributeValue, constants as dw};
-use rtrace_lang::kernel::{Part, Place};
+use rtrace_core::kernel::{Part, Place};
 
 use super::super::clones;
 use super::places::{ARCH, FLOATING};

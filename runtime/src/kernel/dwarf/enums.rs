@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use gimli::constants as dw;
-use rtrace_lang::types::{Type, number_of_program_enum, program_enum, unnamed_enum};
+use rtrace_core::types::{Type, number_of_program_enum, program_enum, unnamed_enum};
 
 use super::types::{bare, base, number};
 use super::{At, Debug, Die};

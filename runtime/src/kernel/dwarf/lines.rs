@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use rtrace_lang::kernel::KernelError;
+use rtrace_core::kernel::KernelError;
 
 use super::{At, Beginning, Debug, Missing};
 

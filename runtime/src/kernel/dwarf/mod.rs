@@ -19,7 +19,7 @@ use gimli::{
     constants,
 };
 use object::Object;
-use rtrace_lang::kernel::{Place, UserFunction, UserParameter};
+use rtrace_core::kernel::{Place, UserFunction, UserParameter};
 
 use super::debug_file::{self, Elf};
 use super::user;
@@ -392,8 +392,8 @@ fn section<E>(elf: &Elf, name: Option<&str>) -> std::result::Result<Reader, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rtrace_lang::arch::Arch;
-    use rtrace_lang::types::Type;
+    use rtrace_core::arch::Arch;
+    use rtrace_core::types::Type;
 
     #[repr(C)]
     struct Sample {

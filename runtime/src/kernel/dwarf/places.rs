@@ -2,8 +2,8 @@
 
 use gimli::{AttributeValue, BaseAddresses, CfaRule, EhFrame, EndianSlice, NativeEndian, Operation, UnwindSection};
 use object::{Object, ObjectSection};
-use rtrace_lang::arch::Arch;
-use rtrace_lang::kernel::{Part, Place};
+use rtrace_core::arch::Arch;
+use rtrace_core::kernel::{Part, Place};
 
 use super::convention::INTEGERS;
 use super::{At, Debug, Die, Reader};

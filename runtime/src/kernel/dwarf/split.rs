@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::result::Result;
 
 use gimli::{DwarfPackage, DwoId, EndianSlice, NativeEndian, UnitRef};
-use rtrace_lang::kernel::KernelError;
+use rtrace_core::kernel::KernelError;
 
 use super::{Reader, Unit, debug_file, section};
 

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use gimli::{AttributeValue, constants as dw};
-use rtrace_lang::kernel::{Member, TypeKind};
-use rtrace_lang::types::{Record, Space, Type, TypeId};
+use rtrace_core::kernel::{Member, TypeKind};
+use rtrace_core::types::{Record, Space, Type, TypeId};
 
 use super::enums::Enums;
 use super::{At, Debug, Die};

@@ -1,7 +1,7 @@
 //! Histograms: their buckets, in text and JSON.
 
 use super::*;
-use rtrace_lang::hist;
+use rtrace_core::hist;
 
 fn buckets(agg: &Agg, samples: &[i64]) -> Vec<u8> {
     let mut counts = vec![0; agg.words() as usize];

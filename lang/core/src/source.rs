@@ -1,8 +1,25 @@
 //! The sources of a run: each file has its own range of one position space, so that a [`Span`]
 //! alone names file, line and column.
 
-pub use rtrace_grammar::ast::Span;
 use serde::{Deserialize, Serialize};
+
+/// A half-open range of byte positions in the run's position space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Span {
+    pub start: u32,
+    pub end: u32,
+}
+
+impl Span {
+    pub fn new(start: usize, end: usize) -> Span {
+        Span { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
+    }
+
+    /// The smallest span that covers both.
+    pub fn to(self, other: Span) -> Span {
+        Span { start: self.start.min(other.start), end: self.end.max(other.end) }
+    }
+}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceMap {

@@ -11,7 +11,7 @@ use std::io::{BufWriter, Write};
 use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
 use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
 
-use crate::kernel::{Glob, LiveKernel, Prototype, demangled, format_fields, is_glob, keyword};
+use rtrace_runtime::kernel::{Glob, LiveKernel, Prototype, demangled, format_fields, is_glob, keyword};
 
 /// How symbols of Rust begin (RFC 2603, "v0").
 const RUST: &str = "_R";

@@ -1,12 +1,66 @@
-//! Parser of `printf` format strings, and the rule which conversion takes which type.
+//! Format strings of `printf`: their parsed form, the parser, and which conversion takes which type.
 //!
 //! C's conversions for integers, characters, pointers and strings, with flags, width, precision and
 //! length modifiers, and the language's own `%r`, `%rh`, `%rx` (buffers) and `%gr` (page allocation
 //! flags). A `%` that starts nothing like a conversion (`100%`, `5%,`) stands for itself, as scripts
 //! expect; a `%` with a letter that is no conversion is an error.
 
-use crate::bundle::{Conversion, Format, FormatSpec, Piece};
 use crate::types::{Agg, Type};
+use serde::{Deserialize, Serialize};
+
+/// A parsed format string.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Format(pub Vec<Piece>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Piece {
+    Text(Vec<u8>),
+    /// One conversion, for the next field.
+    Spec(FormatSpec),
+}
+
+/// `%[flags][width][.precision][length]conversion`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormatSpec {
+    pub minus: bool,
+    pub plus: bool,
+    pub space: bool,
+    pub zero: bool,
+    pub alternate: bool,
+    pub width: Option<u32>,
+    pub precision: Option<u32>,
+    /// Bits that the length modifier names (`hh` 8, `h` 16, none 0, `l ll j z t` 64).
+    pub length_bits: u8,
+    pub conversion: Conversion,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conversion {
+    /// `%d %i`
+    Signed,
+    /// `%u`
+    Unsigned,
+    /// `%o`
+    Octal,
+    /// `%x`
+    Hex,
+    /// `%X`
+    HexUpper,
+    /// `%c`
+    Char,
+    /// `%p`
+    Pointer,
+    /// `%s`
+    Str,
+    /// `%r`: buffer with unprintable bytes escaped
+    Buffer,
+    /// `%rh`: buffer as hexadecimal with blanks
+    BufferHex,
+    /// `%rx`: buffer as `\x..` escapes
+    BufferEscaped,
+    /// `%gr`: GFP flags by name
+    GfpFlags,
+}
 
 /// Why a format string is wrong, and at which byte of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
