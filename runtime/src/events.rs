@@ -8,18 +8,77 @@ use crate::load::{Loaded, Maps};
 use crate::losses::Loss;
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
-use rtrace_core::bundle::{Action, Bundle, EventDef, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL};
+use rtrace_core::bundle::{
+    Action, Bundle, EventDef, EventField, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL,
+};
+use rtrace_core::types::Type;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-/// A field of an event. `data` is the type's inline representation for a fixed field, otherwise the variable
-/// data: a string without its NUL, a buffer's bytes, or a stack's `u64` frames. `extra` is the process of a
-/// user stack, else 0.
+/// The bytes of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FieldBytes<'a> {
-    pub data: &'a [u8],
+pub struct Datum<'a> {
+    pub bytes: &'a [u8],
+    /// What a variable field carries beside its bytes: the process of a user stack.
     pub extra: u32,
+    /// Whether the bytes are the variable part of an event's field: a string without its NUL, the bytes
+    /// of a buffer, the frames of a stack. Otherwise they are the type's inline representation.
+    pub variable: bool,
+}
+
+impl<'a> Datum<'a> {
+    pub fn inline(bytes: &'a [u8]) -> Datum<'a> {
+        Datum { bytes, extra: 0, variable: false }
+    }
+}
+
+/// The fields of an event, read from its record one after the other as they are asked for: nothing is allocated.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    types: &'a [Type],
+    layout: &'a [EventField],
+    record: &'a [u8],
+    /// Where the variable data of the next field begins.
+    variable: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Those of an event whose record found no room.
+    pub const NONE: Fields<'static> = Fields { types: &[], layout: &[], record: &[], variable: 0 };
+
+    /// Splits a record of the ring buffer, whose index at the start chose `event`. `None`: damaged.
+    pub fn new(event: &'a EventDef, record: &'a [u8]) -> Option<Fields<'a>> {
+        let mut end = event.layout.fixed_size as usize;
+        if record.len() < end {
+            return None;
+        }
+        for field in event.layout.fields.iter().filter(|f| f.var_max > 0) {
+            let length = number(record, field.offset as usize).filter(|length| *length <= field.var_max)?;
+            end = end.checked_add(length as usize)?;
+        }
+        let variable = event.layout.fixed_size as usize;
+        let fields = Fields { types: &event.fields, layout: &event.layout.fields, record, variable };
+        (end <= record.len()).then_some(fields)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = (&'a Type, Datum<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let ((ty, types), (field, layout)) = (self.types.split_first()?, self.layout.split_first()?);
+        (self.types, self.layout) = (types, layout);
+        let offset = field.offset as usize;
+        let part = |from: usize, size: usize| self.record.get(from..from.checked_add(size)?);
+        if field.var_max == 0 {
+            return Some((ty, Datum::inline(part(offset, ty.size() as usize).unwrap_or_default())));
+        }
+        let length = number(self.record, offset).unwrap_or(0) as usize;
+        let bytes = part(self.variable, length).unwrap_or_default();
+        self.variable += bytes.len();
+        Some((ty, Datum { bytes, extra: number(self.record, offset + 4).unwrap_or(0), variable: true }))
+    }
 }
 
 /// Where events, maps and counts go: the output side of a run.
@@ -27,7 +86,7 @@ pub trait Sink {
     /// The probes are attached; events follow.
     fn attached(&mut self, probes: usize) -> io::Result<()>;
     /// An event for the user side, except those that the run handles itself (exit, clear, zero, packets).
-    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: &[FieldBytes<'_>], maps: &Maps) -> io::Result<()>;
+    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: Fields<'_>, maps: &Maps) -> io::Result<()>;
     /// The run is over; `maps` tells whether the maps are to be printed.
     fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()>;
     /// All maps as they are now.
@@ -65,35 +124,14 @@ pub trait Sink {
     fn flush(&mut self) -> io::Result<()>;
 }
 
-/// Splits a record of the ring buffer (without its index, which chose `event`) into fields. `None`: damaged.
-pub fn fields<'a>(event: &EventDef, record: &'a [u8]) -> Option<Vec<FieldBytes<'a>>> {
-    let mut variable = event.layout.fixed_size as usize;
-    let mut out = Vec::with_capacity(event.fields.len());
-    for (field, ty) in event.layout.fields.iter().zip(&event.fields) {
-        let offset = field.offset as usize;
-        if field.var_max == 0 {
-            let data = record.get(offset..offset.checked_add(ty.size() as usize)?)?;
-            out.push(FieldBytes { data, extra: 0 });
-        } else {
-            let length = number(record, offset)?;
-            if length > field.var_max {
-                return None;
-            }
-            let end = variable.checked_add(length as usize)?;
-            out.push(FieldBytes { data: record.get(variable..end)?, extra: number(record, offset.checked_add(4)?)? });
-            variable = end;
-        }
-    }
-    Some(out)
-}
-
 fn number(record: &[u8], offset: usize) -> Option<u32> {
     record.get(offset..)?.first_chunk().map(|b| u32::from_ne_bytes(*b))
 }
 
-/// The event that a record belongs to, by the index at its start.
-pub fn event_of<'b>(bundle: &'b Bundle, record: &[u8]) -> Option<&'b EventDef> {
-    bundle.events.get(number(record, 0)? as usize)
+/// The event that a record belongs to, by the index at its start, and its fields. `None`: damaged.
+pub fn decode<'a>(bundle: &'a Bundle, record: &'a [u8]) -> Option<(&'a EventDef, Fields<'a>)> {
+    let event = bundle.events.get(number(record, 0)? as usize)?;
+    Some((event, Fields::new(event, record)?))
 }
 
 /// A captured packet.
@@ -194,7 +232,6 @@ impl Packets {
 mod tests {
     use super::*;
     use rtrace_core::bundle::EventLayout;
-    use rtrace_core::types::Type;
 
     fn event(types: Vec<Type>) -> EventDef {
         EventDef { action: Action::PrintValue, layout: EventLayout::new(&types), fields: types, lost: 0, span: (0, 0) }
@@ -213,20 +250,22 @@ mod tests {
         put(2, &9u64.to_ne_bytes());
         put(3, &3u32.to_ne_bytes());
         record.extend(b"helloabc");
-        let found = fields(&event, &record).unwrap();
-        let data: Vec<&[u8]> = found.iter().map(|f| f.data).collect();
+        let found = Fields::new(&event, &record).unwrap();
+        let data: Vec<&[u8]> = found.map(|(_, data)| data.bytes).collect();
         assert_eq!(data, [&7u32.to_ne_bytes()[..], b"hello", &9u64.to_ne_bytes(), b"abc"]);
 
-        assert_eq!(fields(&event, &record[..record.len() - 1]), None, "cut off");
+        assert!(Fields::new(&event, &record[..record.len() - 1]).is_none(), "cut off");
+        assert!(Fields::new(&event, &record[..4]).is_none(), "fixed fields cut off");
         let at = event.layout.fields[1].offset as usize;
         record[at..at + 4].copy_from_slice(&u32::MAX.to_ne_bytes());
-        assert_eq!(fields(&event, &record), None, "a length beyond what the layout allows");
+        assert!(Fields::new(&event, &record).is_none(), "a length beyond what the layout allows");
     }
 
     #[test]
     fn an_event_without_fields_is_its_index() {
-        assert_eq!(fields(&event(Vec::new()), &[0; 8]), Some(Vec::new()));
-        assert_eq!(fields(&event(vec![Type::U64]), &[0; 8]), None);
+        let (none, one) = (event(Vec::new()), event(vec![Type::U64]));
+        assert_eq!(Fields::new(&none, &[0; 8]).map(Iterator::count), Some(0));
+        assert!(Fields::new(&one, &[0; 8]).is_none());
     }
 
     #[test]

@@ -11,7 +11,8 @@ use rtrace_core::diag::{Diagnostic, render};
 use rtrace_core::kernel::Kernel;
 use rtrace_core::source::Span;
 use std::fs::File;
-use std::io::{self, IsTerminal, LineWriter, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// Harnesses made for the reference set this variable and wait for a line of its name.
@@ -79,8 +80,12 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
             }
         }
         None => {
-            let terminal = io::stdout().is_terminal();
-            run(bundle, &options, &mut Printer::new(LineWriter::new(io::stdout()), show(terminal)))
+            let stdout = io::stdout();
+            let terminal = stdout.is_terminal();
+            // Without the standard library's buffer: the printer hands over what is to be seen at once, in one piece.
+            let out =
+                stdout.as_fd().try_clone_to_owned().map_err(|e| format!("error: cannot write the output: {e}\n"))?;
+            run(bundle, &options, &mut Printer::new(File::from(out), show(terminal)))
         }
     };
     result.map_err(|e| message(bundle, &e, wishes.verbose))

@@ -3,7 +3,7 @@
 
 use crate::attach::{self, AttachError, Attached, Context, Missed, Programs};
 use crate::command::{self, Child, CommandError, Ended};
-use crate::events::{self, FieldBytes, Packets, Ring, Sink};
+use crate::events::{self, Fields, Packets, Ring, Sink};
 use crate::foreign;
 use crate::load::{Loaded, MapsError};
 use crate::losses::{self, Loss, Of};
@@ -514,7 +514,7 @@ impl Session<'_> {
                 *self.merged.entry(event.span).or_insert(0) += word - 1;
             }
             if word > 0 {
-                self.act(event, &[], Some(word))?;
+                self.act(event, Fields::NONE, Some(word))?;
             }
         }
         Ok(())
@@ -525,26 +525,24 @@ impl Session<'_> {
         if self.exit.is_some() {
             return Ok(());
         }
-        let bundle = self.bundle;
-        let decoded = events::event_of(bundle, record).and_then(|e| Some((e, events::fields(e, record)?)));
-        let Some((event, fields)) = decoded else {
+        let Some((event, fields)) = events::decode(self.bundle, record) else {
             return self.sink.warning("an event from the kernel is damaged and was skipped").map_err(RunError::Output);
         };
-        self.act(event, &fields, None)
+        self.act(event, fields, None)
     }
 
     /// What an event asks for; `kept` is what was written where there was no room for its record.
-    fn act(&mut self, event: &EventDef, fields: &[FieldBytes<'_>], kept: Option<u64>) -> Result<(), RunError> {
+    fn act(&mut self, event: &EventDef, mut fields: Fields<'_>, kept: Option<u64>) -> Result<(), RunError> {
         if self.exit.is_some() {
             return Ok(());
         }
         let (bundle, maps) = (self.bundle, &self.loaded.maps);
         match &event.action {
             Action::Exit => {
-                let status = || fields.first().map_or(0, |f| exit_status(f.data));
+                let status = || fields.next().map_or(0, |(_, data)| exit_status(data.bytes));
                 self.exit = Some(kept.map_or_else(status, |word| exit_status(&word.to_le_bytes())));
             }
-            Action::Unwatch => self.unwatch.extend(kept.or_else(|| fields.first().map(|f| word(f.data)))),
+            Action::Unwatch => self.unwatch.extend(kept.or_else(|| fields.next().map(|(_, data)| word(data.bytes)))),
             Action::Clear { map } => maps.clear(*map as usize)?,
             Action::Zero { map } => maps.zero(*map as usize)?,
             Action::Packet { .. } => {}

@@ -365,13 +365,13 @@ impl Type {
 
     /// Offset and type of each element of a tuple (C layout); nothing for other types.
     pub fn elements(&self) -> impl Iterator<Item = (u32, &Type)> {
-        let types: Vec<&Type> = match self {
-            Type::Tuple(list) => list.iter().collect(),
-            Type::NamedTuple(list) => list.iter().map(|(_, t)| t).collect(),
-            _ => Vec::new(),
+        let (plain, named): (&[Type], &[(String, Type)]) = match self {
+            Type::Tuple(list) => (list, &[]),
+            Type::NamedTuple(list) => (&[], list),
+            _ => (&[], &[]),
         };
         let mut at = 0u32;
-        types.into_iter().map(move |ty| {
+        plain.iter().chain(named.iter().map(|(_, ty)| ty)).map(move |ty| {
             let offset = at.checked_next_multiple_of(ty.align()).unwrap_or(u32::MAX);
             at = offset.saturating_add(ty.size());
             (offset, ty)

@@ -17,42 +17,52 @@ const MAX_DEPTH: u32 = 32;
 /// Appends a string with its quotes.
 pub fn quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
+    escaped(out, text);
+    out.push(b'"');
+}
+
+/// Appends what stands between the quotes of a string.
+fn escaped(out: &mut Vec<u8>, text: &[u8]) {
+    // Text that is UTF-8, as nearly all is, is told so much faster than it is cut into chunks.
+    if std::str::from_utf8(text).is_ok() {
+        return escaped_valid(out, text);
+    }
     for chunk in text.utf8_chunks() {
-        let mut rest = chunk.valid().as_bytes();
-        // Most text has nothing to escape and is copied whole.
-        while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
-            let (plain, special) = rest.split_at(at);
-            out.extend_from_slice(plain);
-            let Some((byte, after)) = special.split_first() else { break };
-            match byte {
-                b'\n' => out.extend_from_slice(b"\\n"),
-                b'\r' => out.extend_from_slice(b"\\r"),
-                b'\t' => out.extend_from_slice(b"\\t"),
-                0..=0x1f => {
-                    out.extend_from_slice(b"\\u");
-                    number::digits(out, u64::from(*byte), 16, false, 4);
-                }
-                _ => out.extend_from_slice(&[b'\\', *byte]),
-            }
-            rest = after;
-        }
-        out.extend_from_slice(rest);
+        escaped_valid(out, chunk.valid().as_bytes());
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
-    out.push(b'"');
+}
+
+fn escaped_valid(out: &mut Vec<u8>, mut rest: &[u8]) {
+    // Most text has nothing to escape and is copied whole.
+    while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((byte, after)) = special.split_first() else { break };
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0..=0x1f => {
+                out.extend_from_slice(b"\\u");
+                number::digits(out, u64::from(*byte), 16, false, 4);
+            }
+            _ => out.extend_from_slice(&[b'\\', *byte]),
+        }
+        rest = after;
+    }
+    out.extend_from_slice(rest);
 }
 
 /// Appends a number, as a string if a double cannot hold it.
 pub fn integral(out: &mut Vec<u8>, n: i128) {
     let exact = (n as f64) as i128 == n;
-    let text = n.to_string();
-    if exact {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        quoted(out, text.as_bytes());
-    }
+    let quote: &[u8] = if exact { b"" } else { b"\"" };
+    out.extend_from_slice(quote);
+    number::wide(out, n);
+    out.extend_from_slice(quote);
 }
 
 /// Opens an object of a type up to its data.
@@ -278,21 +288,19 @@ impl Scope<'_> {
             Type::Bool => self.text(out, ty, data),
             Type::Int { .. } => integral(out, integer(ty, bytes).map_or(0, |n| n.divided(div).wide())),
             Type::Float { bytes: size } => float::json(out, bytes, *size),
-            Type::Int128 { signed } => {
-                let text = value::wide(bytes, *signed);
-                match text.parse() {
-                    Ok(n) => integral(out, n),
-                    Err(_) => quoted(out, text.as_bytes()),
-                }
-            }
+            Type::Int128 { signed } => match value::wide(bytes, *signed) {
+                Ok(n) => integral(out, n),
+                Err(n) => value::append(out, format_args!("\"{n}\"")),
+            },
             Type::Enum { .. } | Type::Ptr { .. } => integral(out, integer(ty, bytes).map_or(0, Int::wide)),
             Type::String { cap } => {
                 let text = value::string(data);
+                out.push(b'"');
+                escaped(out, text);
                 if self.cut(*cap, text) {
-                    quoted(out, &[text, self.bundle.config.str_trunc_trailer.as_bytes()].concat());
-                } else {
-                    quoted(out, text);
+                    escaped(out, self.bundle.config.str_trunc_trailer.as_bytes());
                 }
+                out.push(b'"');
             }
             Type::Buffer { .. } => {
                 let bytes = value::buffer(ty, data);
@@ -416,6 +424,6 @@ fn bucket(out: &mut Vec<u8>, row: &Row) {
         out.extend_from_slice(b", ");
     }
     out.extend_from_slice(b"\"count\": ");
-    out.extend_from_slice(row.count.to_string().as_bytes());
+    number::decimal(out, Int::unsigned(row.count));
     out.push(b'}');
 }

@@ -82,7 +82,7 @@ pub mod hostile {
     }
 }
 
-use crate::events::FieldBytes;
+use crate::events::Fields;
 use crate::losses::Loss;
 use number::Int;
 use rtrace_core::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
@@ -181,14 +181,14 @@ impl<W: Write> Printer<W> {
         &mut self,
         bundle: &Bundle,
         event: &EventDef,
-        fields: &[FieldBytes<'_>],
+        mut fields: Fields<'_>,
         maps: &dyn MapSource,
     ) -> io::Result<()> {
         match &event.action {
             Action::Printf { format, stream: Stream::Out | Stream::Join } if !self.options.json => {
                 // The path of most events: straight into the buffer.
                 let (mut scope, buffer) = self.scope(bundle, maps);
-                if printf::printf(&mut scope, buffer, format, arguments(event, fields)) {
+                if printf::printf(&mut scope, buffer, format, fields) {
                     self.cut(bundle, event.span)?;
                 }
             }
@@ -206,7 +206,7 @@ impl<W: Write> Printer<W> {
                 self.scratch = text;
             }
             Action::PrintValue => {
-                if let Some((ty, data)) = arguments(event, fields).next() {
+                if let Some((ty, data)) = fields.next() {
                     match ty {
                         Type::NamedTuple(list) if self.options.terminal && !self.options.json => {
                             let mut widths = self.widths.remove(&event.span).unwrap_or_default();
@@ -221,8 +221,7 @@ impl<W: Write> Printer<W> {
             }
             Action::PrintMap { map, top, div } => self.map(bundle, maps, *map, *top, *div, true)?,
             Action::PrintEntry { map, div, entry, .. } => {
-                if let (Some(def), Some((ty, key))) = (bundle.maps.get(*map as usize), arguments(event, fields).next())
-                {
+                if let (Some(def), Some((ty, key))) = (bundle.maps.get(*map as usize), fields.next()) {
                     let found = maps.lookup(*map, &key_bytes(ty, key));
                     let told = bundle.globals.failures.is_some() && !self.options.no_warnings;
                     if told && matches!(found, Ok(None)) {
@@ -269,7 +268,7 @@ impl<W: Write> Printer<W> {
             }
             Action::Failure { .. } if self.options.no_warnings => {}
             Action::Failure { helper } => {
-                let code = arguments(event, fields).next().and_then(|(ty, data)| value::integer(ty, data.bytes));
+                let code = fields.next().and_then(|(ty, data)| value::integer(ty, data.bytes));
                 self.failure(bundle, event.span, helper, code.map_or(0, Int::wide) as i64)?;
             }
             Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Unwatch | Action::Packet { .. } => {}
@@ -428,7 +427,7 @@ impl<W: Write> Printer<W> {
         maps: &dyn MapSource,
         event: &EventDef,
         format: &Format,
-        fields: &[FieldBytes<'_>],
+        fields: Fields<'_>,
     ) -> io::Result<Vec<u8>> {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
@@ -440,7 +439,7 @@ impl<W: Write> Printer<W> {
             // A command or a path is not for a terminal.
             _ => scope.escape = false,
         }
-        if printf::printf(&mut scope, &mut text, format, arguments(event, fields)) {
+        if printf::printf(&mut scope, &mut text, format, fields) {
             self.cut(bundle, event.span)?;
         }
         Ok(text)
@@ -558,16 +557,6 @@ impl<W: Write> Printer<W> {
 /// Values that print on lines of their own.
 fn is_chart(ty: &Type) -> bool {
     matches!(ty, Type::Agg(Agg::Hist { .. } | Agg::Lhist { .. } | Agg::Tseries { .. }))
-}
-
-/// The fields of an event with their types.
-fn arguments<'f>(
-    event: &'f EventDef,
-    fields: &'f [FieldBytes<'f>],
-) -> impl Iterator<Item = (&'f Type, Datum<'f>)> + 'f {
-    event.fields.iter().zip(&event.layout.fields).zip(fields).map(|((ty, layout), field)| {
-        (ty, Datum { bytes: field.data, extra: field.extra, variable: layout.var_max > 0 })
-    })
 }
 
 /// The inline representation of a key that came as a field.

@@ -50,26 +50,53 @@ pub fn decimal(out: &mut Vec<u8>, n: Int) {
     digits(out, magnitude, 10, false, 1);
 }
 
+/// Appends a decimal number of either sign.
+pub fn wide(out: &mut Vec<u8>, n: i128) {
+    match u64::try_from(n.unsigned_abs()) {
+        Ok(magnitude) => {
+            if n < 0 {
+                out.push(b'-');
+            }
+            digits(out, magnitude, 10, false, 1);
+        }
+        Err(_) => super::value::append(out, n),
+    }
+}
+
 /// Appends `0x` and the hexadecimal number.
 pub fn hex(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(b"0x");
     digits(out, value, 16, false, 1);
 }
 
-/// Appends at least `least` digits.
-pub fn digits(out: &mut Vec<u8>, mut value: u64, base: u64, upper: bool, least: usize) {
-    let alphabet: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
-    let start = out.len();
-    while value > 0 {
-        out.push(alphabet.get((value % base) as usize).copied().unwrap_or(b'0'));
-        value /= base;
+/// Appends at least `least` digits; the base is 8, 10 or 16.
+pub fn digits(out: &mut Vec<u8>, value: u64, base: u64, upper: bool, least: usize) {
+    // Dividing by a number that the compiler knows costs a tenth.
+    match base {
+        16 => digits_in::<16>(out, value, if upper { b'A' } else { b'a' }, least),
+        8 => digits_in::<8>(out, value, b'a', least),
+        _ => digits_in::<10>(out, value, b'a', least),
     }
-    while out.len() - start < least {
-        out.push(b'0');
+}
+
+fn digits_in<const BASE: u64>(out: &mut Vec<u8>, mut value: u64, ten: u8, least: usize) {
+    // As many as the largest number has in base 8.
+    let mut room = [0; 22];
+    let mut from = room.len();
+    for place in room.iter_mut().rev() {
+        if value == 0 {
+            break;
+        }
+        let digit = (value % BASE) as u8;
+        *place = if digit < 10 { b'0' + digit } else { ten + digit - 10 };
+        value /= BASE;
+        from -= 1;
     }
-    if let Some(tail) = out.get_mut(start..) {
-        tail.reverse();
+    let zeros = least.saturating_sub(room.len() - from);
+    if zeros > 0 {
+        out.resize(out.len() + zeros, b'0');
     }
+    out.extend_from_slice(room.get(from..).unwrap_or_default());
 }
 
 /// Pads what was written since `start` with blanks to the width.

@@ -1,7 +1,7 @@
 //! The session's view of output: [`Printer`] as its [`Sink`], the loaded maps as a [`MapSource`].
 
 use super::{Entry, MapSource, Printer};
-use crate::events::{FieldBytes, Sink};
+use crate::events::{Fields, Sink};
 use crate::load::Maps;
 use crate::losses::Loss;
 use rtrace_core::bundle::{Bundle, EventDef};
@@ -28,7 +28,7 @@ impl<W: Write> Sink for Printer<W> {
         Printer::attached(self, probes)
     }
 
-    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: &[FieldBytes<'_>], maps: &Maps) -> io::Result<()> {
+    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: Fields<'_>, maps: &Maps) -> io::Result<()> {
         Printer::event(self, bundle, event, fields, maps)
     }
 

@@ -135,9 +135,30 @@ const TEXT: Options =
     Options { json: false, terminal: false, quiet: false, no_warnings: false, buffering: Buffering::Line };
 const JSON: Options = Options { json: true, ..TEXT };
 
+/// The record of an event: fixed fields in their inline representation, for the others their data.
+fn record(event: &EventDef, fields: &[&[u8]]) -> Vec<u8> {
+    let mut record = vec![0; event.layout.fixed_size as usize];
+    for ((field, ty), data) in event.layout.fields.iter().zip(&event.fields).zip(fields) {
+        let at = field.offset as usize;
+        if field.var_max > 0 {
+            record[at..at + 4].copy_from_slice(&(data.len() as u32).to_ne_bytes());
+            record.extend_from_slice(data);
+        } else {
+            let data = &data[..data.len().min(ty.size() as usize)];
+            record[at..at + data.len()].copy_from_slice(data);
+        }
+    }
+    record
+}
+
+/// Shows an event with these fields.
+fn show(p: &mut Printer<&mut Vec<u8>>, bundle: &Bundle, event: &EventDef, fields: &[&[u8]], maps: &Fake) {
+    let record = record(event, fields);
+    p.event(bundle, event, Fields::new(event, &record).unwrap(), maps).unwrap();
+}
+
 fn printed(options: Options, event: &EventDef, fields: &[&[u8]], maps: &Fake) -> String {
-    let fields: Vec<FieldBytes<'_>> = fields.iter().map(|data| FieldBytes { data, extra: 0 }).collect();
-    shown(options, |p| p.event(&bundle(), event, &fields, maps).unwrap()).0
+    shown(options, |p| show(p, &bundle(), event, fields, maps)).0
 }
 
 /// A value in text, and its data in JSON.
@@ -373,7 +394,13 @@ fn bytes_that_are_too_short_print_what_is_there() {
     ] {
         for length in [0, 1, 3, 5, 9] {
             let bytes = vec![0xff; length];
-            let _ = value(ty.clone(), &bytes);
+            let (bundle, maps_of, mut host) = (bundle(), Fake::default(), Host::default());
+            let mut scope = Scope { bundle: &bundle, maps: &maps_of, host: &mut host, escape: false };
+            for variable in [false, true] {
+                let data = Datum { bytes: &bytes, extra: 0, variable };
+                scope.text(&mut Vec::new(), &ty, data);
+                scope.json(&mut Vec::new(), &ty, data, 1, 0);
+            }
             let _ = maps(vec![(map("@", Some(ty.clone()), ty.clone()), vec![(bytes.clone(), bytes.clone()); 2])]);
         }
     }
@@ -433,7 +460,7 @@ fn messages_are_escaped_where_standard_error_is_a_terminal() {
     let errors = |output, errors| {
         let run = |p: &mut Printer<&mut Vec<u8>>| {
             for event in [&warn, &cat] {
-                p.event(&bundle(), event, &[FieldBytes { data: b"a\x1b", extra: 0 }], &Fake::default()).unwrap();
+                show(p, &bundle(), event, &[b"a\x1b"], &Fake::default());
             }
         };
         shown_on(Options { terminal: output, ..TEXT }, errors, run).1
@@ -450,13 +477,12 @@ fn records_are_rows_on_a_terminal() {
     let event = event(Action::PrintValue, vec![named]);
     let rows: [&[u8]; 4] = [b"\x01x\0\0\0\0\0\0", b"\xffxyz\0\0\0\0", b"\x07\x1b\0\0\0\0\0\0", b"\x07a\nb\0\0\0\0"];
     let print = |options| {
-        let show = |p: &mut Printer<&mut Vec<u8>>| {
+        let all = |p: &mut Printer<&mut Vec<u8>>| {
             for data in rows {
-                let fields = [FieldBytes { data, extra: 0 }];
-                p.event(&bundle(), &event, &fields, &Fake::default()).unwrap();
+                show(p, &bundle(), &event, &[data], &Fake::default());
             }
         };
-        shown(options, show).0
+        shown(options, all).0
     };
     let terminal = Options { terminal: true, ..TEXT };
     assert_eq!(print(terminal), "a=1  b=x\na=255  b=xyz\na=7    b=\\x1b\n{ .a = 7, .b = a\nb }\n");
@@ -576,8 +602,7 @@ fn print_takes_top_and_div() {
     long.resize(100, 0);
     fake.entries.insert(3, vec![(long, words(&[8]))]);
     let run = |options, action, ty: Vec<Type>, fields: &[&[u8]]| {
-        let fields: Vec<FieldBytes<'_>> = fields.iter().map(|data| FieldBytes { data, extra: 0 }).collect();
-        shown(options, |p| p.event(&bundle, &event(action, ty), &fields, &fake).unwrap()).0
+        shown(options, |p| show(p, &bundle, &event(action, ty), fields, &fake)).0
     };
     let all = |map, top, div| run(TEXT, Action::PrintMap { map, top, div }, vec![], &[]);
     assert_eq!(all(0, 0, 0), "@x[1]: 10\n@x[3]: 20\n@x[2]: 30\n");
@@ -602,9 +627,9 @@ fn print_takes_top_and_div() {
 fn messages_name_their_place() {
     let format = rtrace_core::bundle::printf::parse(b"bad %d").unwrap();
     let mut event = event(Action::Printf { format, stream: Stream::Error }, vec![Type::I32]);
-    let field = [FieldBytes { data: &[1, 0, 0, 0], extra: 0 }];
-    let run =
-        |options, event: &EventDef| shown(options, |p| p.event(&bundle(), event, &field, &Fake::default()).unwrap());
+    let run = |options, event: &EventDef| {
+        shown(options, |p| show(p, &bundle(), event, &[&1u32.to_le_bytes()], &Fake::default()))
+    };
     assert_eq!(run(TEXT, &event), (String::new(), "stdin:1:9-28: ERROR: bad 1\n".into()));
     assert_eq!(
         run(JSON, &event).0,
@@ -644,9 +669,8 @@ fn notices() {
 #[test]
 fn actions_run() {
     let format = |text: &str| rtrace_core::bundle::printf::parse(text.as_bytes()).unwrap();
-    let run = |options, action: Action| {
-        shown(options, |p| p.event(&bundle(), &event(action, vec![]), &[], &Fake::default()).unwrap())
-    };
+    let run =
+        |options, action: Action| shown(options, |p| show(p, &bundle(), &event(action, vec![]), &[], &Fake::default()));
     let system = |text| Action::System { format: format(text) };
     assert_eq!(run(TEXT, system("echo hi")).0, "hi\n\n");
     assert_eq!(run(JSON, system("echo hi")).0, "{\"type\": \"syscall\", \"data\": \"hi\\n\"}\n");

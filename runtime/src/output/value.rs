@@ -9,29 +9,15 @@ use super::number::{self, Int};
 use super::quantiles;
 use super::symbols::Symbols;
 use super::{clock, clock::Clock};
+pub use crate::events::Datum;
 use rtrace_core::bundle::{Bundle, RecordDef, RecordField};
 use rtrace_core::types::{Agg, Record, StackMode, StackType, Type};
+use std::fmt::Display;
+use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Nesting of records, arrays and tuples that is followed; the compiler makes far less.
 const MAX_DEPTH: u32 = 32;
-
-/// The bytes of one value.
-#[derive(Clone, Copy, Debug)]
-pub struct Datum<'a> {
-    pub bytes: &'a [u8],
-    /// What a variable field carries beside its bytes: the process of a user stack.
-    pub extra: u32,
-    /// Whether the bytes are the variable part of an event's field: a string without its NUL, the bytes
-    /// of a buffer, the frames of a stack. Otherwise they are the type's inline representation.
-    pub variable: bool,
-}
-
-impl<'a> Datum<'a> {
-    pub fn inline(bytes: &'a [u8]) -> Datum<'a> {
-        Datum { bytes, extra: 0, variable: false }
-    }
-}
 
 /// What the machine is asked while printing; every part is read on first use.
 #[derive(Default)]
@@ -41,6 +27,8 @@ pub struct Host {
     pub cgroups: Cgroups,
     pub processes: Processes,
     pub clock: Clock,
+    /// Room for the frames of one stack.
+    frames: Vec<u64>,
 }
 
 /// What printing a value needs.
@@ -54,11 +42,13 @@ pub struct Scope<'a> {
 
 /// Up to eight bytes at an offset as a number, zeros for missing ones.
 pub fn word(bytes: &[u8], offset: usize, size: usize) -> u64 {
-    let mut value = 0;
-    for (i, byte) in bytes.iter().skip(offset).take(size.min(8)).enumerate() {
-        value |= u64::from(*byte) << (8 * i);
-    }
-    value
+    let rest = bytes.get(offset..).unwrap_or_default();
+    let whole = match size {
+        8 => rest.first_chunk().map(|b| u64::from_le_bytes(*b)),
+        4 => rest.first_chunk().map(|b| u64::from(u32::from_le_bytes(*b))),
+        _ => None,
+    };
+    whole.unwrap_or_else(|| rest.iter().take(size.min(8)).rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
 }
 
 /// The bytes at an offset, fewer if there are fewer.
@@ -81,10 +71,10 @@ pub fn integer(ty: &Type, bytes: &[u8]) -> Option<Int> {
     Some(int)
 }
 
-/// An integer of 16 bytes, in decimal.
-pub fn wide(bytes: &[u8], signed: bool) -> String {
+/// An integer of 16 bytes; the error is one that is too large for the type.
+pub fn wide(bytes: &[u8], signed: bool) -> Result<i128, u128> {
     let value = u128::from(word(bytes, 8, 8)) << 64 | u128::from(word(bytes, 0, 8));
-    if signed { (value as i128).to_string() } else { value.to_string() }
+    if signed { Ok(value as i128) } else { i128::try_from(value).map_err(|_| value) }
 }
 
 /// A number of that many bits.
@@ -108,7 +98,7 @@ pub fn aggregate(agg: &Agg, bytes: &[u8]) -> Option<Int> {
 
 /// The string of a datum, without its NUL.
 pub fn string<'a>(data: Datum<'a>) -> &'a [u8] {
-    let end = data.bytes.iter().position(|b| *b == 0).unwrap_or(data.bytes.len());
+    let end = memchr::memchr(0, data.bytes).unwrap_or(data.bytes.len());
     slice(data.bytes, 0, end)
 }
 
@@ -227,7 +217,10 @@ impl<'a> Scope<'a> {
                 }
             }
             Type::Float { bytes: size } => float::text(out, bytes, *size),
-            Type::Int128 { signed } => out.extend_from_slice(wide(bytes, *signed).as_bytes()),
+            Type::Int128 { signed } => match wide(bytes, *signed) {
+                Ok(n) => number::wide(out, n),
+                Err(n) => append(out, n),
+            },
             Type::Enum { name, .. } => self.enumerator(out, name, ty, bytes),
             Type::String { cap } => {
                 let text = string(data);
@@ -381,31 +374,38 @@ impl<'a> Scope<'a> {
     }
 
     /// The frames of a stack and the process they belong to.
-    pub fn frames(&self, data: Datum<'_>) -> (Vec<u64>, u32) {
+    pub fn frames(&self, data: Datum<'_>, frames: &mut Vec<u64>) -> u32 {
+        frames.clear();
         if data.variable {
-            return (data.bytes.chunks(8).map(|c| word(c, 0, 8)).collect(), data.extra);
+            frames.extend(data.bytes.chunks(8).map(|c| word(c, 0, 8)));
+            return data.extra;
         }
         let id = word(data.bytes, 0, 8);
-        let frames = if id == 0 { None } else { self.maps.stack(id) };
-        (frames.unwrap_or_default(), word(data.bytes, 8, 4) as u32)
+        if id != 0 {
+            frames.extend(self.maps.stack(id).unwrap_or_default());
+        }
+        word(data.bytes, 8, 4) as u32
     }
 
     /// A stack stands on lines of its own, after a line end and closed by one.
     fn stack(&mut self, out: &mut Vec<u8>, stack: StackType, data: Datum<'_>) {
-        let (frames, process) = self.frames(data);
+        let mut frames = std::mem::take(&mut self.host.frames);
+        let process = self.frames(data, &mut frames);
         out.push(b'\n');
-        if stack.mode == StackMode::BuildId {
-            return frames.chunks(4).for_each(|frame| build_id(out, frame));
-        }
-        if stack.mode == StackMode::Raw {
-            for address in frames {
-                number::digits(out, address, 16, false, 1);
-                out.push(b'\n');
+        match stack.mode {
+            StackMode::BuildId => frames.chunks(4).for_each(|frame| build_id(out, frame)),
+            StackMode::Raw => {
+                for address in &frames {
+                    number::digits(out, *address, 16, false, 1);
+                    out.push(b'\n');
+                }
             }
-            return;
+            StackMode::Bpftrace | StackMode::Perf => {
+                let of = stack.user.then_some(process);
+                self.named(out, |host, bundle, out| host.symbols.stack(out, &bundle.config, of, &frames, stack.mode));
+            }
         }
-        let process = stack.user.then_some(process);
-        self.named(out, |host, bundle, out| host.symbols.stack(out, &bundle.config, process, &frames, stack.mode));
+        self.host.frames = frames;
     }
 
     fn aggregation(&mut self, out: &mut Vec<u8>, agg: &Agg, bytes: &[u8], div: u64) {
@@ -464,19 +464,24 @@ fn inet(out: &mut Vec<u8>, bytes: &[u8]) {
         *to = *from;
     }
     let [a, b, c, d, ..] = address;
-    let text = match word(bytes, 0, 4) {
-        2 => Ipv4Addr::new(a, b, c, d).to_string(),
+    match word(bytes, 0, 4) {
+        2 => append(out, Ipv4Addr::new(a, b, c, d)),
         10 => {
             // An address of 96 zero bits ends in dotted form, as the C library writes it.
             let bits = u128::from_be_bytes(address);
             match u32::try_from(bits) {
-                Ok(low) if low > 0xffff => format!("::{}", Ipv4Addr::from(low)),
-                _ => Ipv6Addr::from(address).to_string(),
+                Ok(low) if low > 0xffff => append(out, format_args!("::{}", Ipv4Addr::from(low))),
+                _ => append(out, Ipv6Addr::from(address)),
             }
         }
-        _ => return,
-    };
-    out.extend_from_slice(text.as_bytes());
+        _ => {}
+    }
+}
+
+/// Appends what the standard library knows how to write.
+pub fn append(out: &mut Vec<u8>, what: impl Display) {
+    // Writing to memory does not fail.
+    let _ = write!(out, "{what}");
 }
 
 fn mac(out: &mut Vec<u8>, bytes: &[u8]) {
