@@ -14,9 +14,9 @@ const OLDEST: u32 = 11;
 pub fn compile(file: &str, folders: &[PathBuf]) -> Result<Bitcode, Failure> {
     let Some(clang) = find_clang() else {
         return Err(Failure::plain(
-            format!("{file} is C, and there is no clang to compile it"),
+            format!("cannot compile {file}: clang not found"),
             Some(
-                "install clang: apt install clang (Debian, Ubuntu), dnf install clang (Fedora); RTRACE_CLANG names another",
+                "install clang: apt install clang (Debian, Ubuntu), dnf install clang (Fedora); or set RTRACE_CLANG to its path",
             ),
         ));
     };

@@ -26,7 +26,7 @@ use std::sync::OnceLock;
   rtrace -lv tracepoint:syscalls:sys_enter_execve        list a probe with its arguments
   rtrace --emit bundle -o x.rtb script.rt; rtrace-run x.rtb")]
 pub struct Cli {
-    /// Script, or with -l a pattern; then the script's parameters $1, $2, …
+    /// Script to run, or with -l a pattern; then the script's parameters $1, $2, …
     #[arg(value_name = "FILE")]
     pub args: Vec<String>,
 
@@ -46,7 +46,7 @@ pub struct Cli {
     #[arg(short = 'p', long, value_name = "PID")]
     pub pid: Option<u32>,
 
-    /// Write the output (or what --emit gives) to this file
+    /// Write the output (or the result of --emit) to this file
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
@@ -54,7 +54,7 @@ pub struct Cli {
     #[arg(short = 'f', long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
 
-    /// When output is written: with nothing more to add, when a buffer is full, or with each event
+    /// When to write output: when no more is pending, when the buffer is full, or for each event
     #[arg(short = 'B', value_name = "MODE", default_value = "line")]
     pub buffering: Buffering,
 
@@ -62,7 +62,7 @@ pub struct Cli {
     #[arg(short = 'q', long)]
     pub quiet: bool,
 
-    /// Say more: verifier logs, how commands end
+    /// Print more: verifier logs, exit status of commands
     #[arg(short = 'v', long, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
@@ -102,11 +102,11 @@ pub struct Cli {
     #[arg(long, value_name = "NAME")]
     pub explain: Option<String>,
 
-    /// Print the scripts in their usual form
+    /// Format the scripts and print them
     #[arg(long)]
     pub fmt: bool,
 
-    /// With --fmt: change the files instead
+    /// With --fmt: rewrite the files in place
     #[arg(long, requires = "fmt", conflicts_with = "check")]
     pub write: bool,
 
@@ -114,11 +114,11 @@ pub struct Cli {
     #[arg(long, requires = "fmt")]
     pub check: bool,
 
-    /// Print what the kernel offers
+    /// Print the features of the kernel
     #[arg(long)]
     pub info: bool,
 
-    /// Print the source of places in the kernel, given as stacks name them: vfs_read+31, nf_tables:nft_do_chain+0x8/0x90
+    /// Print the source locations of kernel addresses, given as in stacks: vfs_read+31, nf_tables:nft_do_chain+0x8/0x90
     #[arg(long, value_name = "FUNC+OFFSET", num_args = 1..)]
     pub addr2line: Vec<String>,
 
@@ -130,7 +130,7 @@ pub struct Cli {
     #[arg(long, value_name = "PID", hide = true)]
     pub dwarf_pid: Vec<u32>,
 
-    /// Print this; with a script, what the script takes
+    /// Print this help; with a script, its parameters
     #[arg(short = 'h', long)]
     pub help: bool,
 
@@ -142,7 +142,7 @@ pub struct Cli {
     #[arg(long, value_name = "HEADER")]
     pub include: Vec<String>,
 
-    /// Look for headers in this folder too
+    /// Add this directory to the search path of headers
     #[arg(short = 'I', value_name = "DIR")]
     pub include_dir: Vec<PathBuf>,
 
@@ -150,19 +150,19 @@ pub struct Cli {
     #[arg(long)]
     pub no_warnings: bool,
 
-    /// Warn, with the place in the script, when memory cannot be read or a map has no such entry or no room
+    /// Warn, with the location in the script, when memory cannot be read or a map lacks an entry or is full
     #[arg(short = 'k', long = "warnings", action = clap::ArgAction::Count, conflicts_with = "no_warnings")]
     pub failures: u8,
 
-    /// Look for debug information of programs in these folders first
+    /// Search these directories first for debug information of programs
     #[arg(long, value_name = "DIR[:DIR]", value_delimiter = ':')]
     pub debuginfo: Vec<PathBuf>,
 
-    /// Take the list of traceable kernel functions from this file: lines FUNCTION or FUNCTION [MODULE]
+    /// Read the list of traceable kernel functions from this file: lines FUNCTION or FUNCTION [MODULE]
     #[arg(long, value_name = "FILE")]
     pub traceable_functions: Option<PathBuf>,
 
-    /// Do without features of the kernel, as on one that lacks them: kprobe_multi, uprobe_multi, loop, …
+    /// Do not use these features of the kernel: kprobe_multi, uprobe_multi, loop, …
     #[arg(long, value_name = "FEATURE,…", value_delimiter = ',')]
     pub no_feature: Vec<NoFeature>,
 
@@ -170,11 +170,11 @@ pub struct Cli {
     #[arg(long, hide = true)]
     pub usdt_file_activation: bool,
 
-    /// Accepted for compatibility: type information is used where it is there
+    /// Accepted for compatibility: type information is used where available
     #[arg(short = 'b', long, hide = true)]
     pub btf: bool,
 
-    /// Accepted for compatibility: LLVM code is always verified
+    /// Accepted for compatibility: LLVM IR is always verified
     #[arg(long, hide = true)]
     pub verify_llvm_ir: bool,
 
@@ -182,11 +182,11 @@ pub struct Cli {
     #[arg(long, value_name = "FILE", hide = true)]
     pub emit_elf: Option<PathBuf>,
 
-    /// Write LLVM code to FILE.original.ll and FILE.optimized.ll
+    /// Write LLVM IR to FILE.original.ll and FILE.optimized.ll
     #[arg(long, value_name = "FILE", hide = true)]
     pub emit_llvm: Option<PathBuf>,
 
-    /// Refused: bundles are what it makes
+    /// Not supported: use a bundle
     #[arg(long, value_name = "FILE", hide = true)]
     pub aot: Option<PathBuf>,
 }
@@ -274,9 +274,9 @@ pub enum Stage {
     Ast,
     /// The typed program
     Typed,
-    /// LLVM code as generated
+    /// LLVM IR as generated
     Llvm,
-    /// LLVM code after optimisation
+    /// LLVM IR after optimization
     LlvmOpt,
     /// BPF instructions with the source lines
     Bpf,

@@ -44,8 +44,8 @@ pub fn read(cli: &Cli) -> Result<Script, Failure> {
     }
     let Some((name, params)) = cli.args.split_first() else {
         return Err(Failure::plain(
-            "there is nothing to run",
-            Some("give a script or a one-liner: rtrace FILE, rtrace -e 'PROGRAM'; rtrace --help lists the options"),
+            "missing script",
+            Some("specify a script or a one-liner: rtrace FILE, rtrace -e 'PROGRAM'; rtrace --help lists the options"),
         ));
     };
     sources.add(name.clone(), read_script(name)?);
@@ -60,7 +60,7 @@ pub fn read_script(name: &str) -> Result<String, Failure> {
 fn read_file(name: &str) -> Result<String, Failure> {
     let path = Path::new(name);
     if path.is_dir() {
-        return Err(Failure::plain(format!("{name} is a folder"), Some("give a script")));
+        return Err(Failure::plain(format!("{name} is a directory"), Some("specify a script")));
     }
     match std::fs::File::open(path) {
         Ok(mut file) => read_all(&mut file, name),
@@ -87,14 +87,17 @@ pub fn read_all(from: &mut dyn Read, name: &str) -> Result<String, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|e| Failure::plain(format!("cannot read {name}: {e}"), None))?;
     if bytes.len() as u64 > LARGEST {
-        return Err(Failure::plain(format!("{name} is larger than {} MB: that is no script", LARGEST >> 20), None));
+        return Err(Failure::plain(
+            format!("{name} is larger than {} MB, which is too large for a script", LARGEST >> 20),
+            None,
+        ));
     }
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         let line = e.as_bytes().iter().take(at).filter(|b| **b == b'\n').count() + 1;
         Failure::plain(
-            format!("{name}:{line}: byte {at} is not UTF-8 text"),
-            Some("scripts are text; is this the right file?"),
+            format!("{name}:{line}: byte {at} is not valid UTF-8"),
+            Some("scripts are text: is this the right file?"),
         )
     })
 }
@@ -161,7 +164,7 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
         _ => {
             let mut bundle = output.bundle;
             let origin = rtrace_runtime::origin::of(&bundle);
-            bundle.origin = Some(origin.map_err(|e| Failure::plain(format!("cannot make a bundle: {e}"), None))?);
+            bundle.origin = Some(origin.map_err(|e| Failure::plain(format!("cannot create a bundle: {e}"), None))?);
             bundle.to_bytes()
         }
     })
@@ -212,14 +215,14 @@ fn read_headers(
             Ok(None)
         }
         Err(why) => {
-            let why = format!("libclang cannot be loaded: {}", headers::reason(&why));
+            let why = format!("cannot load libclang: {}", headers::reason(&why));
             if let Some((file, _)) = files.first() {
-                let message = format!("the functions of {file} cannot be known: {why}");
+                let message = format!("cannot determine the functions of {file}: {why}");
                 return Err(Failure::plain(message, Some(headers::INSTALL)));
             }
             let includes = wanted.lines.iter().filter_map(|(line, _)| rtrace_lang::headers::include(line));
             let names: Vec<&str> = includes.collect();
-            Ok(Some(vec![format!("it may be defined in {}, which only libclang can read", names.join(", ")), why]))
+            Ok(Some(vec![format!("it may be defined in {}, which requires libclang", names.join(", ")), why]))
         }
     }
 }

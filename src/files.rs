@@ -56,7 +56,7 @@ fn import_file(path: &Path) -> Result<Imported, String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mode = std::fs::metadata(folder).map_err(|e| format!("cannot read {}: {e}", folder.display()))?.mode();
     if mode & 0o002 != 0 {
-        return Err(format!("{} is writable for everyone: nothing is imported from there", folder.display()));
+        return Err(format!("{} is writable by everyone: nothing is imported from it", folder.display()));
     }
     let name = path.display().to_string();
     match std::fs::File::open(path) {

@@ -17,14 +17,14 @@ pub fn run(cli: &Cli) -> Result<i32, Failure> {
         return Err(Failure::plain("-e with --fmt takes no files", None));
     }
     if cli.write && (cli.program.is_some() || cli.args.iter().any(|name| name == "-")) {
-        return Err(Failure::plain("there is no file to write to", Some("--write needs the names of scripts")));
+        return Err(Failure::plain("--write needs a file", Some("specify the scripts to format")));
     }
     let names: Vec<Option<&str>> = match cli.program {
         Some(_) => vec![None],
         None => cli.args.iter().map(|name| Some(name.as_str())).collect(),
     };
     if names.is_empty() {
-        return Err(Failure::plain("there is nothing to format", Some("give scripts: rtrace --fmt FILE…")));
+        return Err(Failure::plain("missing scripts to format", Some("usage: rtrace --fmt FILE…")));
     }
     let (mut out, mut errors, mut status) = (String::new(), String::new(), 0);
     for name in names {
@@ -65,8 +65,8 @@ fn one(cli: &Cli, name: Option<&str>) -> Result<(String, String), Failure> {
             Err(compile::failed(&driver::parse(&sources, 0).err().unwrap_or_default(), &sources))
         }
         Err(FormatError::Unfaithful) => Err(Failure::plain(
-            format!("{name}: formatting would change what it means; it stays as it is"),
-            Some("this is a mistake in rtrace: please report it, with the script"),
+            format!("{name}: not formatted because that would change its meaning"),
+            Some("this is a bug in rtrace: please report it with the script"),
         )),
     }
 }

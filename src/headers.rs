@@ -37,8 +37,8 @@ pub struct Found {
 }
 
 /// How to get libclang.
-pub const INSTALL: &str = "install libclang: apt install libclang1 (Debian, Ubuntu), dnf install clang-libs (Fedora), \
-                           apk add clang-libs (Alpine); LIBCLANG_PATH says where else it is";
+pub const INSTALL: &str = "install libclang: apt install libclang1 (Debian, Ubuntu), dnf install clang-libs \
+    (Fedora), apk add clang-libs (Alpine); or set LIBCLANG_PATH to its location";
 
 /// Why libclang cannot be loaded, in short.
 pub fn reason(why: &str) -> &str {
@@ -116,7 +116,7 @@ fn functions(index: &Index<'_>, file: &str, span: Span, places: &Places, kernel:
         let ret = reader.ty(ret, 0);
         if !(ret.is_scalar() || ret == Type::Void) {
             let message =
-                format!("`{name}` of {file} returns `{ret}`, which is no number or pointer: it cannot be called");
+                format!("cannot call `{name}` of {file}: its return type `{ret}` is not a number or a pointer");
             found.complaints.push(*Diagnostic::warning(Code::BadImport, span, message));
             continue;
         }
@@ -144,7 +144,7 @@ fn look_up(index: &Index<'_>, wanted: &Wanted, places: &Places, sources: &Source
     // What is wrong with headers that gave less is of no interest.
     let mut better = if second.missing.len() < first.missing.len() { second } else { first };
     for complaint in &mut better.found.complaints {
-        complaint.notes.push(format!("headers of the kernel are those of {}", folder.display()));
+        complaint.notes.push(format!("kernel headers are taken from {}", folder.display()));
     }
     better.found
 }

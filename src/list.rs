@@ -19,7 +19,7 @@ const RUST: &str = "_R";
 /// Why nothing could be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
-    #[error("unknown kind of probe: `{word}`")]
+    #[error("unknown probe type `{word}`")]
     UnknownKind {
         word: String,
         /// The kinds there are, for a note.
@@ -35,7 +35,7 @@ impl ListError {
     /// What to do about it, if there is something.
     pub fn help(&self) -> Option<String> {
         match self {
-            ListError::UnknownKind { kinds, .. } => Some(format!("kinds: {}", kinds.join(", "))),
+            ListError::UnknownKind { kinds, .. } => Some(format!("probe types: {}", kinds.join(", "))),
             ListError::Kernel(error) => error.help.clone(),
             ListError::Write(_) => None,
         }
@@ -659,7 +659,7 @@ mod tests {
     fn unknown_kinds_name_the_known_ones() {
         assert_eq!(listed("software:cpu, ,profile:s", false).0, 2);
         let error = list(&LiveKernel::new(), "nosuch:*", false, &mut Vec::new()).expect_err("an error");
-        assert_eq!(error.to_string(), "unknown kind of probe: `nosuch`");
+        assert_eq!(error.to_string(), "unknown probe type `nosuch`");
         assert!(error.help().is_some_and(|h| h.contains("kprobe, kretprobe, fentry")));
     }
 

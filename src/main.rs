@@ -126,12 +126,12 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
 /// Options of the reference that have something else in their place.
 fn refuse(cli: &Cli) -> Result<(), Failure> {
     if cli.aot.is_some() {
-        let help = "rtrace --emit bundle -o FILE … makes one that rtrace-run runs without a compiler";
-        return Err(Failure::plain("`--aot` is not supported: a bundle takes the place of a program", Some(help)));
+        let help = "use rtrace --emit bundle -o FILE …; rtrace-run runs the bundle without a compiler";
+        return Err(Failure::plain("`--aot` is not supported: use a bundle instead", Some(help)));
     }
     if cli.mode() == Some(RunMode::CompilerBench) {
-        let help = "time rtrace --mode codegen … measures all passes together";
-        return Err(Failure::plain("`--mode compiler-bench` is not supported: passes have no timers", Some(help)));
+        let help = "use time rtrace --mode codegen … to measure all passes together";
+        return Err(Failure::plain("`--mode compiler-bench` is not supported: passes are not timed", Some(help)));
     }
     Ok(())
 }
@@ -154,16 +154,16 @@ fn explain(text: &str) -> Result<i32, Failure> {
     }
     let Some(code) = Code::find(text) else {
         let codes: Vec<&str> = Code::ALL.iter().map(|c| c.name()).collect();
-        let help = format!("`manual`, the name of a function, or one of the codes {}", codes.join(", "));
-        return Err(Failure::plain(format!("there is no diagnostic and no function `{text}`"), Some(&help)));
+        let help = format!("use `manual`, the name of a function, or one of the codes {}", codes.join(", "));
+        return Err(Failure::plain(format!("unknown diagnostic or function `{text}`"), Some(&help)));
     };
     let (bad, good) = code.examples();
     let mut out = format!("{}: {}\n\n{}\n", code.name(), code.title(), code.explanation());
     if !bad.is_empty() {
-        out.push_str(&format!("\nThis gives it:\n    {bad}\n"));
+        out.push_str(&format!("\nExample that causes it:\n    {bad}\n"));
     }
     if !good.is_empty() {
-        out.push_str(&format!("\nThis does not:\n    {good}\n"));
+        out.push_str(&format!("\nCorrected:\n    {good}\n"));
     }
     print(&out)
 }
@@ -214,8 +214,8 @@ fn write_out(cli: &Cli, stage: Stage, bytes: &[u8]) -> Result<i32, Failure> {
     match &cli.output {
         Some(path) => write_file(path, bytes).map(|()| 0),
         None if stage == Stage::Bundle && std::io::stdout().is_terminal() => Err(Failure::plain(
-            "a bundle is no text for a terminal",
-            Some("give a file: rtrace --emit bundle -o x.rtb …"),
+            "a bundle is binary and cannot be printed to a terminal",
+            Some("specify a file: rtrace --emit bundle -o x.rtb …"),
         )),
         None => match std::io::stdout().write_all(bytes) {
             Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {

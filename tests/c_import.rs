@@ -95,10 +95,10 @@ fn wrong_calls() {
     let script = "import \"x.bpf.c\"\nbegin { print(triple(1, 2)); print(triple(comm)); print(tripel(1)) }";
     let (_, err) = Folder::new("wrong", &[("x.bpf.c", FILE), ("s.rt", script)]).emit("typed", &[]);
     for expected in [
-        "error[RT0205]: `triple` takes 1 argument, and 2 are given",
-        "it is int32 triple(int32 a)",
-        "`triple` takes `int32` here, not `string[16]`",
-        "there is no function `tripel`",
+        "error[RT0205]: too many arguments for `triple`: expected 1, found 2",
+        "it is declared as: int32 triple(int32 a)",
+        "wrong type for an argument of `triple`: expected `int32`, found `string[16]`",
+        "unknown function `tripel`",
         "did you mean `triple`?",
     ] {
         assert!(err.contains(expected), "{expected} is not in\n{err}");
@@ -112,13 +112,13 @@ fn what_cannot_be_linked_is_refused() {
         (
             "data",
             "int counter; int f(void) { return counter++; }",
-            "keeps data of its own, which cannot be linked: `counter`",
+            "has static data, which cannot be linked: `counter`",
         ),
         ("syntax", "int f(void) { return 1 }", "x.bpf.c:1:23: error: expected ';'"),
         (
             "core",
             "struct s { int a; } __attribute__((preserve_access_index));\nint f(void) { return ((struct s *)1)->a; }",
-            "relocation of its fields (CO-RE)",
+            "needs CO-RE relocations",
         ),
     ] {
         let (out, err) = Folder::new(name, &[("x.bpf.c", text), ("s.rt", call)]).emit("bpf", &[]);
@@ -132,13 +132,13 @@ fn without_clang_or_with_another() {
     let files = [("x.bpf.c", FILE), ("s.rt", script), ("newer", "#!/bin/sh\nprintf 'BC\\300\\336 from the future'\n")];
     let folder = Folder::new("clang", &files);
     let (_, err) = folder.emit("bpf", &[("RTRACE_CLANG", "/nonexistent/clang")]);
-    assert!(err.contains("x.bpf.c is C, and there is no clang") && err.contains("apt install clang"), "{err}");
+    assert!(err.contains("x.bpf.c: clang not found") && err.contains("apt install clang"), "{err}");
     let newer = folder.0.join("newer");
     std::fs::set_permissions(&newer, std::fs::Permissions::from_mode(0o755)).expect("permissions");
     let (_, err) = folder.emit("bpf", &[("RTRACE_CLANG", &newer.display().to_string())]);
-    assert!(err.contains("cannot be read") && err.contains("must not be newer than 22"), "{err}");
+    assert!(err.contains("cannot read the bitcode of") && err.contains("must not be newer than 22"), "{err}");
     let (_, err) = folder.emit("bpf", &[("LIBCLANG_PATH", "/nonexistent")]);
-    assert!(err.contains("the functions of") && err.contains("apt install libclang1"), "{err}");
+    assert!(err.contains("cannot determine the functions of") && err.contains("apt install libclang1"), "{err}");
 }
 
 #[test]

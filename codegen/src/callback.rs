@@ -47,7 +47,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         }
         if size > FRAME_LIMIT {
             return Err(Diagnostic::error(Code::TooLarge, self.span, "too many variables are used in loops")
-                .label(format!("a probe has room for {} that its loops share", FRAME_LIMIT / 8 - 2))
+                .label(format!("the loops of a probe can share at most {} variables", FRAME_LIMIT / 8 - 2))
                 .help("keep some of them in maps, or split the probe"));
         }
         let frame = self.ir.alloca(size);
@@ -171,9 +171,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn for_map(&mut self, local: LocalId, map: MapId, body: &[Stmt]) -> Result<()> {
         let span = self.span;
         if !self.unit.options.for_each {
-            return Err(Diagnostic::error(Code::KernelLacks, span, "a loop over a map needs Linux 5.13 or later")
+            return Err(Diagnostic::error(Code::KernelLacks, span, "a loop over a map requires Linux 5.13 or later")
                 .note("it uses the BPF helper bpf_for_each_map_elem")
-                .help("print(@m) shows all entries; a loop over a range of known keys works too"));
+                .help("use print(@m) to show all entries, or a loop over a range of known keys"));
         }
         let def = self.map_def(map)?;
         let Storage::Map { object, per_cpu } = def.storage else { return self.unexpected("this loop") };
@@ -240,7 +240,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             _ => None,
         };
         if known.is_some_and(|n| n > MAX_ROUNDS) {
-            let message = format!("a loop has at most {MAX_ROUNDS} rounds");
+            let message = format!("a loop has at most {MAX_ROUNDS} iterations");
             return Err(Diagnostic::error(Code::TooLarge, span, message).help("nest two loops"));
         }
         let (first, last) = (self.number(start)?, self.number(end)?);

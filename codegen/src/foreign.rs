@@ -30,9 +30,9 @@ impl<'c> Foreign<'c> {
         let mut modules = Vec::new();
         for file in list {
             let module = link::parse(context, &file.name, &file.bytes).map_err(|why| {
-                Diagnostic::general(Code::BadImport, format!("the bitcode of {} cannot be read", file.name))
+                Diagnostic::general(Code::BadImport, format!("cannot read the bitcode of {}", file.name))
                     .note(why)
-                    .help("clang must not be newer than 22, the LLVM in rtrace; RTRACE_CLANG names the clang to use")
+                    .help("clang must not be newer than 22, the version of LLVM in rtrace; set RTRACE_CLANG to the clang to use")
             })?;
             link::prepare(context, &module);
             modules.push((file.name.clone(), module));
@@ -52,7 +52,7 @@ impl<'c> Foreign<'c> {
     pub fn link(self, into: &Module<'c>) -> Result<()> {
         for (name, module) in self.modules {
             link::link(into, module)
-                .map_err(|why| Diagnostic::general(Code::BadImport, format!("{name} cannot be linked: {why}")))?;
+                .map_err(|why| Diagnostic::general(Code::BadImport, format!("cannot link {name}: {why}")))?;
         }
         Ok(())
     }
@@ -63,12 +63,9 @@ pub fn refuse_data(names: &[String]) -> Result<()> {
     let Some(name) = names.first() else { return Ok(()) };
     // What clang makes of `__attribute__((preserve_access_index))`.
     let (what, help) = if name.starts_with("llvm.") {
-        (
-            "asks for relocation of its fields (CO-RE), which is not supported",
-            "read fields in the script, and pass them",
-        )
+        ("needs CO-RE relocations, which are not supported", "read fields in the script and pass their values")
     } else {
-        ("keeps data of its own, which cannot be linked", "keep it in the script's maps, and pass values")
+        ("has static data, which cannot be linked", "use maps of the script and pass values")
     };
     Err(Diagnostic::general(Code::BadImport, format!("imported C {what}: `{name}`")).help(help))
 }

@@ -174,8 +174,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let offset = self.pool.scratch_top;
         let top = offset.saturating_add(size.next_multiple_of(8));
         if top > SCRATCH_LIMIT {
-            return Err(Diagnostic::error(Code::TooLarge, self.span, "the values of this probe are too large")
-                .label(format!("needs more than {} KiB of memory", SCRATCH_LIMIT >> 10))
+            return Err(Diagnostic::error(Code::TooLarge, self.span, "the values in this probe are too large")
+                .label(format!("this needs more than {} KiB of memory", SCRATCH_LIMIT >> 10))
                 .help("use a smaller max_strlen, or shorter strings and buffers"));
         }
         self.pool.scratch_top = top;

@@ -277,10 +277,14 @@ fn too_deep(typed: &Typed, output: &Output) -> Vec<Diagnostic> {
         let program = typed.programs.iter().find(|p| p.symbol == *symbol)?;
         let message = match depth.frames > depth::MOST_FRAMES {
             true => {
-                format!("functions and loops are {} deep here; the kernel runs {}", depth.frames, depth::MOST_FRAMES)
+                format!(
+                    "functions and loops are nested too deeply: {} levels, but the kernel allows {}",
+                    depth.frames,
+                    depth::MOST_FRAMES
+                )
             }
             false => format!(
-                "functions and loops that call each other need {} bytes of stack here; BPF has {}",
+                "functions and loops need too much stack: {} bytes, but BPF has {}",
                 depth.bytes,
                 depth::MOST_BYTES
             ),
@@ -437,5 +441,5 @@ fn from_llvm(message: &str, sources: &SourceMap, otherwise: Span) -> Box<Diagnos
         return Diagnostic::error(Code::TooLarge, span, STACK)
             .help("split the probe, or use fewer variables at the same time");
     }
-    Diagnostic::error(Code::TooLarge, span, "LLVM cannot make a BPF program of this").note(text)
+    Diagnostic::error(Code::TooLarge, span, "LLVM cannot compile this to BPF").note(text)
 }

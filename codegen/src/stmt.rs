@@ -141,10 +141,10 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let (limit, stopped) = match range_loop(start, end, self.unit.options) {
             RangeLoop::Callback => return self.for_range_callback(local, start, end, body),
             RangeLoop::Rounds(n) if n > CONSTANT_LIMIT => {
-                let message = format!("a loop of {n} rounds needs Linux 5.17 or later");
+                let message = format!("a loop of {n} iterations requires Linux 5.17 or later");
                 return Err(Diagnostic::error(Code::KernelLacks, span, message)
                     .note("it uses the BPF helper bpf_loop")
-                    .help(format!("up to {CONSTANT_LIMIT} rounds work on every kernel")));
+                    .help(format!("up to {CONSTANT_LIMIT} iterations are supported on every kernel")));
             }
             RangeLoop::Rounds(n) => (n, None),
             RangeLoop::Unknown => (INLINE_LIMIT, Some(self.unit.loop_counter(span, true, INLINE_LIMIT as u32))),
@@ -235,8 +235,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.count_branches(branches.saturating_mul(limit as u64 - 1));
         if around.is_empty() && !self.unit.options.bpf_loop && branches.saturating_mul(limit as u64) > MOST_BRANCHES {
             return Err(Diagnostic::error(Code::TooLarge, span, "this loop is too long for the kernel's verifier")
-                .note("before Linux 5.17 it walks through every round")
-                .help("use fewer rounds, or do less in them"));
+                .note("before Linux 5.17, the verifier checks every iteration")
+                .help("use fewer iterations, or do less in each"));
         }
         ir.br(next);
         ir.at(next);

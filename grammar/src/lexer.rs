@@ -336,7 +336,7 @@ impl<'a, 'c> Lexer<'a, 'c> {
             Code::Param => match text.get(1..).and_then(|digits| digits.parse().ok()) {
                 Some(index) => (Tok::Param(index), Operand),
                 None => {
-                    self.bad_number(text, start, end, "there are not that many parameters");
+                    self.bad_number(text, start, end, "the parameter index is too large");
                     (Tok::Param(0), Operand)
                 }
             },

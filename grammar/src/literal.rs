@@ -20,7 +20,7 @@ pub(crate) fn number(text: &str) -> Result<Number, String> {
             let end = body.find(|c: char| !(c.is_digit(radix) || c == '_')).unwrap_or(body.len());
             let (digits, suffix) = body.split_at(end);
             if !digits.contains(|c: char| c.is_digit(radix)) {
-                return Err(format!("{name} digits must follow `{prefix}`"));
+                return Err(format!("expected {name} digits after `{prefix}`"));
             }
             return Ok(Number::Int { value: integer(digits, radix)?, unsigned: integer_suffix(suffix)? });
         }
@@ -35,7 +35,7 @@ pub(crate) fn number(text: &str) -> Result<Number, String> {
         let end = rest.find(|c: char| !(c.is_ascii_digit() || c == '_')).unwrap_or(rest.len());
         let (exponent, suffix) = rest.split_at(end);
         if exponent.is_empty() {
-            return Err("digits must follow the `e`: there are only integers".into());
+            return Err("expected an integer exponent after `e`".into());
         }
         let mantissa = integer(digits, 10)?;
         let power = u32::try_from(integer(exponent, 10)?).ok().and_then(|e| 10_u64.checked_pow(e));
@@ -49,7 +49,7 @@ pub(crate) fn number(text: &str) -> Result<Number, String> {
     let unsigned = integer_suffix(suffix)?;
     let radix = if digits.len() > 1 && digits.starts_with('0') { 8 } else { 10 };
     if let Some(bad) = digits.chars().find(|c| *c != '_' && !c.is_digit(radix)) {
-        return Err(format!("it begins with 0, so it is octal, and `{bad}` is no octal digit"));
+        return Err(format!("a leading 0 means octal, and `{bad}` is not an octal digit"));
     }
     Ok(Number::Int { value: integer(digits, radix)?, unsigned })
 }
@@ -77,7 +77,7 @@ fn integer_suffix(suffix: &str) -> Result<bool, String> {
     match suffix {
         "" | "l" | "ll" => Ok(false),
         "u" | "ul" | "ull" | "lu" | "llu" => Ok(true),
-        _ => Err(format!("`{suffix}` is no suffix of a number")),
+        _ => Err(format!("unknown suffix `{suffix}`")),
     }
 }
 

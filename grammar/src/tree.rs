@@ -62,7 +62,7 @@ pub(crate) fn map(name: &str, mut keys: Vec<Expr>, span: Span) -> Expr {
 pub(crate) fn tuple_field(cx: &Context<'_>, base: Expr, index: u64, at: (usize, usize)) -> Expr {
     let span = base.span.to(cx.span(at.0, at.1));
     let index = u32::try_from(index).unwrap_or_else(|_| {
-        let why = "a tuple has not that many elements".to_owned();
+        let why = "the tuple index is too large".to_owned();
         cx.report(at.0, at.1, SyntaxErrorKind::BadNumber { text: index.to_string(), why });
         0
     });

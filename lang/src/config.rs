@@ -87,9 +87,9 @@ impl Options {
         let (name, error) = self.unstable.iter().find(|u| u.0 == setting)?;
         Some(if *error {
             Diagnostic::error(Code::ConfigValue, span, format!("{what} is forbidden by `{name} = error`"))
-                .help(format!("config = {{ {name} = enable }} allows it, if the environment does not set {name}"))
+                .help(format!("allow it with config = {{ {name} = enable }}, if the environment does not set {name}"))
         } else {
-            Diagnostic::warning(Code::ConfigValue, span, format!("{what} is used, and `{name}` asks for a warning"))
+            Diagnostic::warning(Code::ConfigValue, span, format!("{what} is used, and `{name}` is set to warn"))
         })
     }
 
@@ -137,43 +137,43 @@ pub static SETTINGS: &[Setting] = &[
     row(
         "cache_user_symbols",
         "PER_PID",
-        "PER_PID, PER_PROGRAM or NONE; accepted: symbols are kept for each file and process",
+        "PER_PID, PER_PROGRAM or NONE; no effect: symbols are cached per file and process",
         |_, v| one_of(v, &["PER_PID", "PER_PROGRAM", "NONE", "0", "1"]).map(|_| ()),
     ),
-    row("cpp_demangle", "true", "demangle the names of C++ and Rust", |o, v| {
-        boolean(v).map(|b| o.run.cpp_demangle = b)
-    }),
-    row("debug_output", "false", "accepted; programs write no trace messages", |_, v| boolean(v).map(|_| ())),
+    row("cpp_demangle", "true", "demangle C++ and Rust names", |o, v| boolean(v).map(|b| o.run.cpp_demangle = b)),
+    row("debug_output", "false", "no effect: programs write no trace messages", |_, v| boolean(v).map(|_| ())),
     row(
         "lazy_symbolication",
         "false",
-        "accepted; symbols are looked up when they are first printed, and those of the command of -c kept when it ends",
+        "no effect: symbols are looked up when first printed, and those of the -c command are kept after it ends",
         |_, v| boolean(v).map(|_| ()),
     ),
-    row("license", "GPL", "the license that the kernel is told: GPL and those that go with it", |o, v| {
+    row("license", "GPL", "license declared to the kernel: GPL or a compatible one", |o, v| {
         o.license = one_of(v, &LICENSES)?.to_owned();
         Ok(())
     }),
-    row("log_size", "1000000", "accepted; the log of the verifier grows as needed", |_, v| {
+    row("log_size", "1000000", "no effect: the verifier log grows as needed", |_, v| {
         integer(v, 1, i64::MAX).map(|_| ())
     }),
-    row("max_ast_nodes", "0", "accepted; the size of a script has no such limit", |_, v| {
+    row("max_ast_nodes", "0", "no effect: the size of a script has no such limit", |_, v| {
         integer(v, 0, i64::MAX).map(|_| ())
     }),
-    row("max_bpf_progs", "1024", "most programs that a script may become; checked when it is set", |o, v| {
+    row("max_bpf_progs", "1024", "maximum number of BPF programs of a script; checked only if set", |o, v| {
         integer(v, 1, 1 << 20).map(|n| o.max_bpf_progs = Some(n as u32))
     }),
-    row("max_cat_bytes", "10240", "most bytes that cat() prints", |o, v| {
+    row("max_cat_bytes", "10240", "maximum number of bytes that cat() prints", |o, v| {
         integer(v, 1, 1 << 30).map(|n| o.run.max_cat_bytes = n as u32)
     }),
-    row("max_map_keys", "4096", "most entries of a map", |o, v| {
+    row("max_map_keys", "4096", "maximum number of entries of a map", |o, v| {
         integer(v, 1, 1 << 30).map(|n| o.run.max_map_keys = n as u32)
     }),
-    row("max_probes", "1024", "most attach points of a wildcard", |o, v| {
+    row("max_probes", "1024", "maximum number of attach points of a wildcard", |o, v| {
         integer(v, 1, 1 << 20).map(|n| o.max_probes = n as u32)
     }),
-    row("max_strlen", "1024", "most bytes of strings", |o, v| integer(v, 1, 1 << 14).map(|n| o.max_strlen = n as u32)),
-    row("max_type_res_iterations", "0", "accepted; types are found in a few rounds", |_, v| {
+    row("max_strlen", "1024", "maximum size of strings in bytes", |o, v| {
+        integer(v, 1, 1 << 14).map(|n| o.max_strlen = n as u32)
+    }),
+    row("max_type_res_iterations", "0", "no effect: type inference needs only a few passes", |_, v| {
         integer(v, 0, i64::MAX).map(|_| ())
     }),
     row("missing_probes", "error", "what to do with probes that cannot be attached: ignore, warn, error", |o, v| {
@@ -184,7 +184,7 @@ pub static SETTINGS: &[Setting] = &[
         };
         Ok(())
     }),
-    row("on_stack_limit", "32", "accepted; nothing large is kept on the stack", |_, v| {
+    row("on_stack_limit", "32", "no effect: large values are never kept on the BPF stack", |_, v| {
         integer(v, 0, i64::MAX).map(|_| ())
     }),
     row("perf_rb_pages", "1024", "size of the event buffer in pages", |o, v| {
@@ -193,7 +193,9 @@ pub static SETTINGS: &[Setting] = &[
     row("print_maps_on_exit", "true", "print all maps at the end", |o, v| {
         boolean(v).map(|b| o.run.print_maps_on_exit = b)
     }),
-    row("show_debug_info", "false", "files and lines in stacks", |o, v| boolean(v).map(|b| o.run.show_debug_info = b)),
+    row("show_debug_info", "false", "show source files and lines in stacks", |o, v| {
+        boolean(v).map(|b| o.run.show_debug_info = b)
+    }),
     row("stack_mode", "bpftrace", "how stacks are printed: bpftrace, perf, raw, build_id (user stacks)", |o, v| {
         o.stack_mode = match one_of(v, &["bpftrace", "perf", "raw", "build_id"])? {
             "perf" => StackMode::Perf,
@@ -203,18 +205,18 @@ pub static SETTINGS: &[Setting] = &[
         };
         Ok(())
     }),
-    row("str_trunc_trailer", "..", "what is printed after a string that was cut at max_strlen", |o, v| {
+    row("str_trunc_trailer", "..", "suffix of strings that were truncated at max_strlen", |o, v| {
         o.run.str_trunc_trailer = match v {
             Value::Word(w) => w.clone(),
             Value::Int(n) => n.to_string(),
-            Value::Bool(_) => return Err("a text".into()),
+            Value::Bool(_) => return Err("a string".into()),
         };
         Ok(())
     }),
     row(
         "symbol_source",
         "symbol_table",
-        "dwarf or symbol_table: with dwarf, uprobes are where functions are inlined, too",
+        "dwarf or symbol_table: with dwarf, uprobes are also attached where functions are inlined",
         |o, v| {
             o.dwarf = one_of(v, &["dwarf", "symbol_table"])? == "dwarf";
             Ok(())
@@ -231,24 +233,24 @@ pub static SETTINGS: &[Setting] = &[
     }),
     row("unstable_typeinfo", "enable", "error, warn or enable: typeinfo", |o, v| unstable(o, "unstable_typeinfo", v)),
     row("unstable_tseries", "enable", "error, warn or enable: tseries()", |o, v| unstable(o, "unstable_tseries", v)),
-    row("use_blazesym", "true", "accepted; it is how symbols are found", |_, v| boolean(v).map(|_| ())),
-    row("verify_llvm_ir", "false", "accepted; what LLVM is given is always verified", |_, v| boolean(v).map(|_| ())),
-    row("hist_quantiles", "false", "a line with the 50th, 95th and 99th percentile below each histogram", |o, v| {
+    row("use_blazesym", "true", "no effect: symbols are always read from ELF and DWARF", |_, v| boolean(v).map(|_| ())),
+    row("verify_llvm_ir", "false", "no effect: LLVM IR is always verified", |_, v| boolean(v).map(|_| ())),
+    row("hist_quantiles", "false", "print the 50th, 95th and 99th percentile below each histogram", |o, v| {
         boolean(v).map(|b| o.run.hist_quantiles = b)
     }),
     row(
         "symbol_timeout",
         "10",
-        "seconds to read the symbols of one file; what takes longer is printed as numbers",
+        "time limit in seconds for reading the symbols of a file; beyond it, addresses are printed as numbers",
         |o, v| integer(v, 1, 1 << 20).map(|n| o.run.symbol_timeout = n as u32),
     ),
-    row("max_symbol_memory", "2048", "most megabytes that reading symbols of programs takes", |o, v| {
+    row("max_symbol_memory", "2048", "memory limit in megabytes for reading the symbols of programs", |o, v| {
         integer(v, 16, 1 << 20).map(|n| o.run.max_symbol_memory = n as u32)
     }),
     row(
         "max_perf_map",
         "64",
-        "most megabytes that are read of a map of names that a compiler at run time writes",
+        "maximum number of megabytes read from the symbol map of a JIT compiler (/tmp/perf-PID.map)",
         |o, v| integer(v, 1, 1 << 12).map(|n| o.run.max_perf_map = n as u32),
     ),
 ];

@@ -70,31 +70,28 @@ fn syntax(e: &SyntaxError) -> Diagnostic {
     let error = |text: String| Diagnostic::error(Code::Syntax, e.span, text);
     *match &e.kind {
         Kind::UnexpectedToken { found, expected } => {
-            let d = error(format!("`{found}` cannot stand here"));
+            let d = error(format!("unexpected `{found}`"));
             if expected.is_empty() { d } else { d.label(format!("expected {}", alternatives(expected))) }
         }
         Kind::UnexpectedEnd { expected } => {
-            let d = error("the script ends too early".into());
+            let d = error("unexpected end of script".into());
             if expected.is_empty() { d } else { d.label(format!("expected {}", alternatives(expected))) }
         }
-        Kind::UnterminatedString => error("this string has no end".into()).help("close it with \" on the same line"),
-        Kind::UnterminatedComment => error("this comment has no end".into()).help("close it with */"),
+        Kind::UnterminatedString => error("unterminated string".into()).help("add the closing \" on the same line"),
+        Kind::UnterminatedComment => error("unterminated comment".into()).help("close it with */"),
         Kind::LateInterpreter => {
-            error("`#!` names the interpreter only where the script begins".into()).help("comments begin with // or /*")
+            error("`#!` is allowed only at the start of the script".into()).help("comments begin with // or /*")
         }
-        Kind::BadEscape(text) => {
-            error(format!("`{text}` is no escape")).help("escapes: \\n \\t \\r \\\\ \\\" \\xHH \\OOO")
-        }
-        Kind::BadNumber { text, why } => error(format!("`{text}` is no number: {why}")),
-        Kind::BadCharacter(c) => error(format!("the character {c:?} has no meaning here")),
-        Kind::NotUtf8 => error("the script is no UTF-8 text".into()),
-        Kind::NestedTooDeep => error("too much is nested in each other here".into()),
-        Kind::BadAssignTarget => {
-            error("this cannot be assigned to".into()).note("variables `$x` and maps `@x` can; memory is read only")
-        }
-        Kind::ForNeedsMapOrRange => {
-            error("a loop goes over a map or a range".into()).help("for ($kv : @map) { … } or for ($i : 0..10) { … }")
-        }
+        Kind::BadEscape(text) => error(format!("unknown escape sequence `{text}`"))
+            .help("escape sequences: \\n \\t \\r \\\\ \\\" \\xHH \\OOO"),
+        Kind::BadNumber { text, why } => error(format!("invalid number `{text}`: {why}")),
+        Kind::BadCharacter(c) => error(format!("unexpected character {c:?}")),
+        Kind::NotUtf8 => error("the script is not valid UTF-8".into()),
+        Kind::NestedTooDeep => error("this is nested too deeply".into()),
+        Kind::BadAssignTarget => error("cannot assign to this expression".into())
+            .note("only variables `$x` and maps `@x` can be assigned to; memory is read-only"),
+        Kind::ForNeedsMapOrRange => error("expected a map or a range to iterate over".into())
+            .help("use for ($kv : @map) { … } or for ($i : 0..10) { … }"),
         Kind::TooLarge => error("the script is too large".into()),
     }
 }
@@ -104,6 +101,6 @@ fn alternatives(list: &[String]) -> String {
     match list {
         [one] => one.clone(),
         [init @ .., last] if list.len() <= 6 => format!("{} or {last}", init.join(", ")),
-        _ => format!("{} or others", list.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
+        _ => format!("{}, …", list.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
     }
 }

@@ -4,6 +4,7 @@
 //! caller's; an expression parameter stands for the expression itself. Macros of one name may differ in the number of
 //! parameters.
 
+use crate::check::wrong_count;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
@@ -116,7 +117,7 @@ impl Expander<'_> {
         let span = e.span;
         self.nodes += 1;
         if self.nodes > LARGEST {
-            return Err(Diagnostic::error(Code::TooLarge, span, "the macros of this script expand to too much"));
+            return Err(Diagnostic::error(Code::TooLarge, span, "the macros of this script expand to too much code"));
         }
         match &mut e.kind {
             ExprKind::Int { .. }
@@ -147,9 +148,9 @@ impl Expander<'_> {
                 match b.maps.get(name) {
                     Some(bound) => *name = bound.clone(),
                     None if b.own.is_some() => {
-                        let message = format!("the macro `{}` uses `@{name}`, which it was not given", b.name);
+                        let message = format!("macro `{}` uses `@{name}`, which is not one of its parameters", b.name);
                         return Err(Diagnostic::error(Code::UnknownName, span, message)
-                            .help(format!("pass it: macro {}(@{name}) {{ … }}", b.name)));
+                            .help(format!("add it to the parameters: macro {}(@{name}) {{ … }}", b.name)));
                     }
                     None => {}
                 }
@@ -264,18 +265,15 @@ impl Expander<'_> {
             if crate::builtins::find(&name.text).is_some() {
                 return Ok(None);
             }
-            let takes = match first.params.len() {
-                1 => "1 argument".to_owned(),
-                n => format!("{n} arguments"),
-            };
-            let message = format!("the macro `{}` takes {takes}, not {}", name.text, args.len());
+            let takes = first.params.len();
+            let message = wrong_count(&format!("macro `{}`", name.text), (takes, takes), args.len());
             return Err(
-                Diagnostic::error(Code::WrongArgumentCount, span, message).also(first.name.span, "it is defined here")
+                Diagnostic::error(Code::WrongArgumentCount, span, message).also(first.name.span, "defined here")
             );
         };
         if self.depth >= DEEPEST {
-            return Err(Diagnostic::error(Code::WrongType, span, format!("the macro `{}` calls itself", name.text))
-                .note("a macro is replaced by its body, so that this would have no end"));
+            return Err(Diagnostic::error(Code::WrongType, span, format!("macro `{}` calls itself", name.text))
+                .note("a macro is replaced by its body, so the expansion would never end"));
         }
         self.serial += 1;
         let mut bindings = Bindings { own: Some(self.serial), name: name.text.clone(), ..Bindings::default() };
@@ -291,11 +289,11 @@ impl Expander<'_> {
                     bindings.exprs.insert(p.text.clone(), (arg.clone(), *nodes));
                 }
                 (MacroParam::Var(p), _) => {
-                    let message = format!("`${}` of the macro `{}` takes a variable", p.text, name.text);
+                    let message = format!("`${}` of macro `{}` must be a variable", p.text, name.text);
                     return Err(Diagnostic::error(Code::WrongType, arg.span, message).also(p.span, "declared here"));
                 }
                 (MacroParam::Map(p), _) => {
-                    let message = format!("`@{}` of the macro `{}` takes a map", p.text, name.text);
+                    let message = format!("`@{}` of macro `{}` must be a map", p.text, name.text);
                     return Err(Diagnostic::error(Code::WrongType, arg.span, message).also(p.span, "declared here"));
                 }
             }

@@ -83,7 +83,7 @@ impl Files<'_> {
         for file in found {
             match self.sources.files().iter().position(|f| f.name == file.name) {
                 Some(known) if self.open.contains(&known) => {
-                    return Err(error(format!("`{}` imports itself, directly or through others", file.name)));
+                    return Err(error(format!("`{}` imports itself, directly or indirectly", file.name)));
                 }
                 // Imported before: its items are there.
                 Some(_) => {}
@@ -220,10 +220,7 @@ mod tests {
     #[test]
     fn a_cycle_is_an_error() {
         let files = [("a", "import \"b\""), ("b", "import \"a\"")];
-        assert_eq!(
-            names("import \"a\"\nbegin { }", &files),
-            Err("`a` imports itself, directly or through others".into())
-        );
+        assert_eq!(names("import \"a\"\nbegin { }", &files), Err("`a` imports itself, directly or indirectly".into()));
         assert_eq!(names("import \"x\"\nbegin { }", &files), Err("there is no x".into()));
     }
 }

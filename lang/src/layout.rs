@@ -83,7 +83,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
             && kernel.version() < Version(5, 11)
         {
             let message = format!(
-                "the key of `@{}` has {} bytes, and before Linux 5.11 a key has at most {OLD_KEY_LIMIT}",
+                "the key of `@{}` is too large: {} bytes, but at most {OLD_KEY_LIMIT} are allowed before Linux 5.11",
                 info.name,
                 k.size()
             );
@@ -98,17 +98,17 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
             Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),
         };
         if globals.size > GLOBALS_LIMIT {
-            let message = format!("the maps without keys take more than {} MB", GLOBALS_LIMIT >> 20);
+            let message = format!("maps without keys need more than {} MB", GLOBALS_LIMIT >> 20);
             return Err(vec![
                 *Diagnostic::error(Code::TooLarge, info.span, message)
-                    .note("counters and histograms without a key have a copy for every processor"),
+                    .note("counters and histograms without a key have one copy per CPU"),
             ]);
         }
         typed.maps.push(MapDef { name: format!("@{}", info.name), key, value, storage, set_flag, lost, max_entries });
     }
     for event in checked.events.iter().filter(|e| e.layout.max_size > options.run.ringbuf_bytes / 2) {
         let (size, room) = (event.layout.max_size, options.run.ringbuf_bytes);
-        let message = format!("what this sends can have {size} bytes, too much for a buffer of {room}");
+        let message = format!("the event sent here is too large: up to {size} bytes, but the buffer has {room}");
         let span = Span { start: event.span.0, end: event.span.1 };
         errors.push(
             *Diagnostic::error(Code::TooLarge, span, message)
@@ -167,9 +167,11 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     if let (Some(most), Some(last)) = (options.max_bpf_progs, checked.programs.last())
         && checked.programs.len() > most as usize
     {
-        let message = format!("this script becomes {} programs", checked.programs.len());
-        errors
-            .push(*Diagnostic::error(Code::TooLarge, last.span, message).help(format!("max_bpf_progs allows {most}")));
+        let message = format!("the script has too many BPF programs: {}", checked.programs.len());
+        errors.push(
+            *Diagnostic::error(Code::TooLarge, last.span, message)
+                .help(format!("the setting max_bpf_progs allows {most}")),
+        );
     }
     globals.size = globals.size.next_multiple_of(8);
     typed.globals = globals;

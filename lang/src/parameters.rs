@@ -93,7 +93,7 @@ pub fn help(name: &str, script: &str, usage: &Usage) -> String {
     out.push_str(&line);
     out.push('\n');
     if usage.named.is_empty() {
-        out.push_str(if words.is_empty() { "\nIt takes no parameters.\n" } else { "" });
+        out.push_str(if words.is_empty() { "\nThe script takes no parameters.\n" } else { "" });
         return out;
     }
     out.push_str("\nParameters:\n");
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn help_without_parameters_or_comment() {
-        assert!(of("uprobe:./app:\"f$1\" { exit() }").ends_with("It takes no parameters.\n"));
-        assert_eq!(of("begin { exit() }"), "Usage: rtrace [OPTIONS] s.rt\n\nIt takes no parameters.\n");
+        assert!(of("uprobe:./app:\"f$1\" { exit() }").ends_with("The script takes no parameters.\n"));
+        assert_eq!(of("begin { exit() }"), "Usage: rtrace [OPTIONS] s.rt\n\nThe script takes no parameters.\n");
         assert_eq!(
             of("/*\n * One.\n * Two.\n */\nbegin { print($1) }"),
             "One.\nTwo.\n\nUsage: rtrace [OPTIONS] s.rt $1\n"

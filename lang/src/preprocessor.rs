@@ -70,7 +70,7 @@ impl Preprocessor {
         if self.conditions.is_empty() {
             return Ok(());
         }
-        Err(Diagnostic::error(Code::Syntax, span, "an `#if` has no `#endif`"))
+        Err(Diagnostic::error(Code::Syntax, span, "unterminated `#if`: missing `#endif`"))
     }
 
     fn open(&mut self, holds: bool) {
@@ -102,8 +102,12 @@ impl Preprocessor {
         let len = argument.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
         let (name, value) = argument.split_at_checked(len).unwrap_or((argument, ""));
         if value.starts_with('(') {
-            let error = Diagnostic::error(Code::UnsupportedSyntax, span, format!("`{name}` has parameters"))
-                .help(format!("a macro of the language has them: macro {name}(x) {{ … }}"));
+            let error = Diagnostic::error(
+                Code::UnsupportedSyntax,
+                span,
+                format!("function-like macros are not supported: `{name}`"),
+            )
+            .help(format!("use a macro of the language: macro {name}(x) {{ … }}"));
             self.unusable.insert(name.to_owned(), error);
             return;
         }
@@ -117,7 +121,7 @@ impl Preprocessor {
                 self.defines.insert(name.to_owned(), e);
             }
             Err(_) => {
-                let message = format!("the value of `{name}` is no expression");
+                let message = format!("the value of `{name}` is not an expression");
                 self.unusable.insert(name.to_owned(), Diagnostic::error(Code::Syntax, span, message));
             }
         }

@@ -103,7 +103,7 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     if probes.is_empty() && errors.is_empty() {
         errors.push(*Diagnostic::error(Code::EmptyScript, Span::default(), "the script has no probe").help(
             match left_out {
-                true => "its tests run with --test, its benchmarks with --bench",
+                true => "use --test to run its tests, --bench to run its benchmarks",
                 false => "a probe is an attach point with a block, for example: begin { printf(\"hello\\n\"); exit() }",
             },
         ));
@@ -208,14 +208,15 @@ pub(crate) fn resolve(
     {
         let message = format!("no probes to attach: none matches `--probe-filter '{}'`", filter.text());
         let error = Diagnostic::error(Code::NoSuchTarget, Span::default(), message);
-        errors.push(*error.note("it is searched in full names: kprobe:vfs_read, interval:s:1"));
+        errors
+            .push(*error.note("the expression is matched against full names, such as kprobe:vfs_read or interval:s:1"));
     }
     if errors.is_empty() && script.incomplete && script.clauses.iter().all(|c| c.targets.is_empty()) {
         let empty = script.clauses.iter().find(|c| c.targets.is_empty());
         let span = empty.map(|c| c.probe.span).unwrap_or_default();
         errors.push(
-            *Diagnostic::error(Code::NoSuchTarget, span, "none of the script's probes is there on this kernel")
-                .help("config = { missing_probes = error } says which are missing"),
+            *Diagnostic::error(Code::NoSuchTarget, span, "none of the script's probes is available on this kernel")
+                .help("config = { missing_probes = error } reports which are missing"),
         );
     }
     if errors.is_empty() { Ok(script) } else { Err(errors) }
@@ -265,13 +266,15 @@ fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: &dyn K
         let places: Vec<String> = kernel.namesakes(&name).iter().map(|p| format!("{p:#x}")).collect();
         let (first, others) = places.split_first()?;
         let message =
-            format!("{} functions are named `{name}`, and {kind} reaches only the one at {first}", places.len());
+            format!("{} functions are named `{name}`, and {kind} attaches only to the one at {first}", places.len());
         let warning = Diagnostic::warning(Code::SharedName, point.span, message);
         let mut left_out = others.iter().take(4).cloned().collect::<Vec<_>>().join(", ");
         if others.len() > 4 {
             left_out.push_str(", …");
         }
-        return Some(*warning.note(format!("not traced: {left_out}")).help(format!("{all}:{name} traces them all")));
+        return Some(
+            *warning.note(format!("not traced: {left_out}")).help(format!("use {all}:{name} to trace all of them")),
+        );
     }
     // What matches a pattern comes from the list of functions, which has been read.
     let mut shared: Vec<String> = targets.iter().filter_map(function).filter(|f| kernel.shares_name(f)).collect();
@@ -283,9 +286,9 @@ fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: &dyn K
     if shared.len() > 4 {
         names.push_str(", …");
     }
-    let message = format!("of functions that share a name, {kind} reaches only the first: {names}");
+    let message = format!("where functions share a name, {kind} attaches only to the first: {names}");
     let warning = Diagnostic::warning(Code::SharedName, point.span, message);
-    Some(*warning.help(format!("{all} traces all of them")))
+    Some(*warning.help(format!("use {all} to trace all of them")))
 }
 
 /// Tests, and benchmarks, of the same name.
@@ -296,8 +299,8 @@ fn tested_twice(clauses: &[ResolvedClause]) -> Vec<Diagnostic> {
         if matches!(target.target, Target::Test { .. } | Target::Bench { .. })
             && let Some(first) = known.insert(&target.name, *span)
         {
-            let message = format!("there are two `{}`", target.name);
-            errors.push(*Diagnostic::error(Code::NameTaken, *span, message).also(first, "the first"));
+            let message = format!("duplicate probe `{}`", target.name);
+            errors.push(*Diagnostic::error(Code::NameTaken, *span, message).also(first, "first defined here"));
         }
     }
     errors
@@ -310,12 +313,14 @@ fn named_twice(functions: &[ast::FnDef], macros: &[ast::MacroDef]) -> Vec<Diagno
         let name = &f.name;
         let error = |text: String| Diagnostic::error(Code::NameTaken, name.span, text);
         if builtins::find(&name.text).is_some() {
-            errors.push(*error(format!("`{}` is the name of a builtin", name.text)).help("give it another name"));
+            errors.push(*error(format!("`{}` is the name of a builtin", name.text)).help("choose another name"));
         } else if let Some(other) = functions.iter().take(i).find(|o| o.name.text == name.text) {
-            errors.push(*error(format!("there are two functions `{}`", name.text)).also(other.name.span, "the first"));
+            errors.push(
+                *error(format!("duplicate function `{}`", name.text)).also(other.name.span, "first defined here"),
+            );
         } else if let Some(other) = macros.iter().find(|m| m.name.text == name.text) {
-            let text = format!("`{}` is the name of a macro, too", name.text);
-            errors.push(*error(text).also(other.name.span, "the macro"));
+            let text = format!("`{}` is also the name of a macro", name.text);
+            errors.push(*error(text).also(other.name.span, "the macro is defined here"));
         }
     }
     errors
@@ -344,7 +349,7 @@ fn parameters(point: &ast::AttachPoint, options: &Options) -> Result<String> {
                     return Err(Diagnostic::error(
                         Code::MissingParameter,
                         point.span,
-                        format!("parameter ${n} is not given"),
+                        format!("missing parameter ${n}"),
                     )
                     .help("parameters follow the script: rtrace script.rt VALUE …"));
                 }
@@ -368,20 +373,21 @@ fn set(options: &mut Options, entry: &ast::ConfigEntry) -> Result<()> {
             return Err(Diagnostic::error(
                 Code::ConfigValue,
                 entry.value.span,
-                "a setting is a number, a word or true or false",
+                "expected a number, a word, `true` or `false`",
             ));
         }
     };
     config::set(options, &entry.key.text, &value).map_err(|takes| {
         if takes.is_empty() {
-            let d = Diagnostic::error(
-                Code::ConfigValue,
-                entry.key.span,
-                format!("there is no setting `{}`", entry.key.text),
-            );
+            let d =
+                Diagnostic::error(Code::ConfigValue, entry.key.span, format!("unknown setting `{}`", entry.key.text));
             d.help(format!("did you mean `{}`?", config::nearest(&entry.key.text)))
         } else {
-            Diagnostic::error(Code::ConfigValue, entry.value.span, format!("`{}` takes {takes}", entry.key.text))
+            Diagnostic::error(
+                Code::ConfigValue,
+                entry.value.span,
+                format!("invalid value for `{}`: expected {takes}", entry.key.text),
+            )
         }
     })
 }

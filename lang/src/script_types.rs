@@ -86,7 +86,7 @@ impl<'k> WithScript<'k> {
                     let n = self.number(width)?;
                     let most = i64::from(ty.size()) * 8;
                     if !ty.is_integer() || !(0..=most).contains(&n) {
-                        let message = format!("a bit-field of {n} bits does not fit `{ty}`");
+                        let message = format!("a bit-field of {n} bits does not fit in `{ty}`");
                         return Err(Diagnostic::error(Code::BadValue, width.span, message));
                     }
                     Some(n as u8)
@@ -144,7 +144,7 @@ impl<'k> WithScript<'k> {
                 None => 0,
             };
             let len = u32::try_from(len)
-                .map_err(|_| Diagnostic::error(Code::BadValue, span, format!("{len} is no array length")))?;
+                .map_err(|_| Diagnostic::error(Code::BadValue, span, format!("invalid array length: {len}")))?;
             base = match base {
                 // `char` arrays are strings, as in the kernel's own types.
                 Type::Int { bits: 8, signed: true } if len > 0 => Type::String { cap: len },
@@ -163,15 +163,13 @@ impl<'k> WithScript<'k> {
             TypeBase::Struct(n) => (TypeKind::Struct, "struct", n),
             TypeBase::Union(n) => (TypeKind::Union, "union", n),
             TypeBase::Enum(n) => (TypeKind::Enum, "enum", n),
-            _ => return Err(Diagnostic::error(Code::WrongType, name.span, "this cannot be a member's type")),
+            _ => return Err(Diagnostic::error(Code::WrongType, name.span, "invalid type for a member")),
         };
         match self.find_type(kind, text) {
             Ok(Some(ty)) => Ok(ty),
             // What it points to may never matter.
             _ if behind_pointer => Ok(Type::Void),
-            Ok(None) => {
-                Err(Diagnostic::error(Code::UnknownType, name.span, format!("no type `{word} {text}` is known here")))
-            }
+            Ok(None) => Err(Diagnostic::error(Code::UnknownType, name.span, format!("unknown type `{word} {text}`"))),
             Err(e) => Err(crate::probes::no_facts(e, name.span)),
         }
     }
@@ -191,8 +189,7 @@ impl<'k> WithScript<'k> {
 
     /// A constant expression of a definition.
     fn number(&self, e: &Expr) -> Result<i64> {
-        self.evaluate(e, 0)
-            .ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, "a constant number is needed here"))
+        self.evaluate(e, 0).ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, "expected an integer constant"))
     }
 
     fn evaluate(&self, e: &Expr, depth: u32) -> Option<i64> {

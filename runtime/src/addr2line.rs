@@ -27,9 +27,12 @@ pub struct Place {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("`{0}` is no place such as vfs_read+0x1f, vfs_read+31/0x340 or nf_tables:nft_do_chain+8")]
+    #[error(
+        "invalid location `{0}`: expected FUNCTION+OFFSET such as vfs_read+0x1f, vfs_read+31/0x340 or \
+        nf_tables:nft_do_chain+8"
+    )]
     Place(String),
-    #[error("there is no image of {0} with debug information")]
+    #[error("no image of {0} with debug information found")]
     NoImage(String),
     #[error("cannot read {path}: {reason}", path = path.display())]
     Image { path: PathBuf, reason: String },
@@ -37,9 +40,9 @@ pub enum Error {
     NoDebugInfo { path: PathBuf },
     #[error("{path} has no function {function}{more}", path = path.display())]
     NoFunction { path: PathBuf, function: String, more: String },
-    #[error("no function {function} of {path} has {wanted} bytes, but {found}", path = path.display())]
+    #[error("function {function} of {path} does not have {wanted} bytes, but {found}", path = path.display())]
     NoSize { path: PathBuf, function: String, wanted: String, found: String },
-    #[error("{function} has {size:#x} bytes: there is no {function}+{offset:#x}")]
+    #[error("offset {offset:#x} is out of bounds: {function} has {size:#x} bytes")]
     Outside { function: String, offset: u64, size: u64 },
 }
 
@@ -156,7 +159,7 @@ impl Image {
         let read = |elf: &foreign::Elf<'_>| match elf {
             object::File::Elf64(file) if elf.kind() == ObjectKind::Relocatable => {
                 let whole = file.data().len().and_then(|size| file.data().read_bytes_at(0, size));
-                let placed = whole.ok().and_then(sections::placed).ok_or("its sections cannot be read")?;
+                let placed = whole.ok().and_then(sections::placed).ok_or("cannot read its sections")?;
                 let elf = object::File::parse(placed.as_slice()).map_err(|e| e.to_string())?;
                 let mut copy = memfd(c"module").map_err(|e| e.to_string())?;
                 copy.write_all(&placed).map_err(|e| e.to_string())?;

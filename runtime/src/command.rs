@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 pub enum CommandError {
     #[error("the command of -c is empty")]
     Empty,
-    #[error("the command of -c has a quote without an end: {0}")]
+    #[error("unterminated quote in the command of -c: {0}")]
     Quote(String),
     #[error("cannot run {program}: {reason}")]
     Program { program: String, reason: &'static str },
     #[error("cannot start {program}: {source}")]
     Start { program: String, source: io::Error },
-    #[error("there is no process {0} to trace")]
+    #[error("no such process: {0}")]
     NoProcess(u32),
     #[error("cannot watch process {pid}: {source}")]
     Watch { pid: u32, source: io::Error },
@@ -87,7 +87,7 @@ fn find_program(name: &str) -> Result<PathBuf, CommandError> {
             Err(_) => {}
         }
     }
-    Err(error(if found_file { "it is not an executable file" } else { "there is no such program" }))
+    Err(error(if found_file { "it is not an executable file" } else { "program not found" }))
 }
 
 /// How a child ended.
@@ -204,12 +204,10 @@ impl Child {
         io::Read::read_exact(&mut self.failure.take()?, &mut errno).ok()?;
         let program = self.program.clone();
         Some(match i32::from_ne_bytes(errno) {
-            libc::ENOENT => {
-                CommandError::Program { program, reason: "the interpreter that its #! line names is missing" }
-            }
+            libc::ENOENT => CommandError::Program { program, reason: "the interpreter of its #! line does not exist" },
             libc::ENOEXEC => CommandError::Program {
                 program,
-                reason: "it is no program for this machine, nor a script with a #! line",
+                reason: "it is neither a program for this machine nor a script with a #! line",
             },
             errno => CommandError::Start { program, source: io::Error::from_raw_os_error(errno) },
         })

@@ -126,7 +126,7 @@ fn message(bundle: &Bundle, error: &RunError, verbose: bool) -> String {
             if let Some(advice) = error.advice() {
                 d = d.help(advice);
             } else if let Some(name) = meant(bundle, start) {
-                d = d.help(format!("on this kernel there is `{name}`"));
+                d = d.help(format!("this kernel has `{name}`"));
             }
             render(&[*d], &bundle.sources, coloured())
         }

@@ -87,41 +87,41 @@ impl Loss {
             Of::Event { span } => {
                 let call = bundle.sources.text(Span { start: span.0, end: span.1 });
                 let call = call.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
-                format!("{count} events of {call} at {place} found no room in the buffer (config perf_rb_pages)")
+                format!("lost {count} events of {call} at {place} because the buffer was full (config perf_rb_pages)")
             }
             Of::Merged { .. } => {
                 let times = if count == 1 { "time" } else { "times" };
                 format!(
-                    "{count} {times} the print at {place} found no room in the buffer and was done with the one before"
+                    "the print at {place} was merged with the one before {count} {times} because the buffer was full"
                 )
             }
-            Of::Failure => format!("{count} warnings of -k found no room in the buffer (config perf_rb_pages)"),
+            Of::Failure => format!("lost {count} warnings of -k because the buffer was full (config perf_rb_pages)"),
             Of::Update { map } => {
                 let most = bundle.maps.get(map).map_or(0, |m| m.max_entries);
                 format!("{count} updates of map {name} failed; it holds {most} entries at most (config max_map_keys)")
             }
             Of::Stack => {
                 let room = room_for_stacks(bundle);
-                format!("{count} stacks could not be stored; there is room for {room} (config max_map_keys)")
+                format!("lost {count} stacks: at most {room} can be stored (config max_map_keys)")
             }
             Of::Unready => format!(
-                "{count} user stacks were taken before the unwind tables of their files were there: frames may be missing"
+                "{count} user stacks were taken before the unwind tables of their files were ready: frames may be missing"
             ),
             Of::Loop { range, rounds, .. } => {
                 let word = if range { "for" } else { "while" };
                 let times = if count == 1 { String::new() } else { format!(" ({count} times)") };
-                format!("a {word} loop at {place} was stopped after {rounds} rounds{times}")
+                format!("a {word} loop at {place} was stopped after {rounds} iterations{times}")
             }
             Of::Run { .. } => {
                 let times = if count == 1 { "time" } else { "times" };
                 let or = if name.starts_with("kr") { " or too many calls were open" } else { "" };
-                format!("{count} {times} {name} was hit while a probe ran on the same CPU{or}, and was left out")
+                format!("missed {name} {count} {times} because a probe was running on the same CPU{or}")
             }
             Of::Unbuffered { .. } => {
-                format!("{count} packets of {place} came on processors that were offline when the run began")
+                format!("lost {count} packets of {place} on processors that were offline at the start")
             }
-            Of::Packet => format!("{count} packets found no room in the packet buffers"),
-            Of::Foreign => format!("{count} packets that are not IP were left out of the capture files"),
+            Of::Packet => format!("lost {count} packets because the packet buffers were full"),
+            Of::Foreign => format!("{count} non-IP packets were left out of the capture files"),
         }
     }
 }

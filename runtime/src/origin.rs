@@ -18,23 +18,23 @@ const LARGEST: u64 = 4 << 30;
 /// Why a bundle does not run here, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    #[error("it does not say what it was compiled for: compile it again with `rtrace --emit bundle`")]
+    #[error("it does not record what it was compiled for: compile it again with `rtrace --emit bundle`")]
     Unknown,
-    #[error("it was compiled for {wanted}, and this machine is {found}")]
+    #[error("it was compiled for {wanted}, but this machine is {found}")]
     Machine { wanted: String, found: String },
     #[error(
-        "it was compiled for Linux {wanted}, and this is Linux {found} with other kernel types: compile it on this kernel"
+        "it was compiled for Linux {wanted}, but this is Linux {found} with different kernel types: compile it on this kernel"
     )]
     Kernel { wanted: String, found: String },
     #[error("it probes the module {module}, which is not loaded or not the one that it was compiled for")]
     Module { module: String },
-    #[error("it was compiled in another process-id namespace: compile it in the one where it runs")]
+    #[error("it was compiled in a different PID namespace: compile it in the one where it runs")]
     Namespace,
-    #[error("{path} is not the build that it was compiled for: compile it again, with this one")]
+    #[error("{path} is not the build that it was compiled for: compile it again with this one")]
     File { path: String },
     #[error("it probes {path}, which cannot be read: {why}")]
     Unreadable { path: String, why: String },
-    #[error("it was compiled with --unsafe and may change the system: run it with --unsafe to allow that")]
+    #[error("it was compiled with --unsafe and may change the system: use --unsafe to run it")]
     Unsafe,
 }
 

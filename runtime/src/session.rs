@@ -207,7 +207,8 @@ impl Session<'_> {
         // Even if BEGIN called exit(): that a script could be attached is what some of them are there to tell.
         let mut attached = programs.attach(context)?;
         // From here on Ctrl-C means the end of the script, not of the process.
-        let signals = EndSignals::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map_err(system("take signals"))?;
+        let signals =
+            EndSignals::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map_err(system("receive signals"))?;
         let yardstick = trials::Yardstick::new(self.bundle)?;
         privileges::drop_others(self.bundle, options, attached.capabilities()).map_err(system("drop capabilities"))?;
         self.warn_missing(&attached, options)?;
@@ -402,7 +403,7 @@ impl Session<'_> {
                 numbers.push(number);
             }
         }
-        OwnSignals::new(numbers).map_err(system("take signals"))
+        OwnSignals::new(numbers).map_err(system("receive signals"))
     }
 
     /// Says how the child ended, if it did.
@@ -526,7 +527,10 @@ impl Session<'_> {
             return Ok(());
         }
         let Some((event, fields)) = events::decode(self.bundle, record) else {
-            return self.sink.warning("an event from the kernel is damaged and was skipped").map_err(RunError::Output);
+            return self
+                .sink
+                .warning("an event from the kernel is malformed and was skipped")
+                .map_err(RunError::Output);
         };
         self.act(event, fields, None)
     }
@@ -562,7 +566,7 @@ impl Session<'_> {
         if options.verbose || count == 1 {
             attached.missing.iter().try_for_each(|m| warn(&format!("cannot attach {}: {}", m.name, m.reason)))
         } else {
-            warn(&format!("cannot attach {count} probes (-v names them); {}: {}", first.name, first.reason))
+            warn(&format!("cannot attach {count} probes (-v lists them); {}: {}", first.name, first.reason))
         }
     }
 

@@ -87,7 +87,7 @@ fn walk(folder: &Path, picked: &dyn Fn(&Path) -> bool, depth: u32) -> Option<Pat
 /// How one gets an image with debug information on this distribution.
 pub fn how_to_get() -> String {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    format!("{}, or name an image with --vmlinux FILE", advice(&text, &release()))
+    format!("{}, or specify an image with --vmlinux FILE", advice(&text, &release()))
 }
 
 /// The same for an `os-release` file and a kernel.
@@ -105,7 +105,7 @@ fn advice(os: &str, release: &str) -> String {
                 "on Ubuntu: add the archive of debug symbols (ddebs), then apt install linux-image-{release}-dbgsym"
             )),
             "fedora" | "rhel" | "centos" => {
-                Some(format!("on Fedora and its relatives: dnf debuginfo-install kernel-core-{release}"))
+                Some(format!("on Fedora and derivatives: dnf debuginfo-install kernel-core-{release}"))
             }
             "suse" | "opensuse" | "sles" => Some(
                 "on SUSE: add the repository of debug information, then zypper install kernel-default-debuginfo"

@@ -26,7 +26,7 @@ struct Files<'a>(Vec<&'a str>);
 
 impl Loader for Files<'_> {
     fn import(&mut self, importer: &str, path: &str) -> Result<Vec<Imported>, String> {
-        self.header(importer, path).map(|file| vec![file]).ok_or_else(|| "there is no such file".into())
+        self.header(importer, path).map(|file| vec![file]).ok_or_else(|| "no such file".into())
     }
 
     fn header(&mut self, _importer: &str, path: &str) -> Option<Imported> {

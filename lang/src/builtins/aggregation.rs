@@ -20,7 +20,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "sum",
         signatures: &["@m = sum(n)"],
-        doc: "Adds the values up.",
+        doc: "The sum of the values.",
         example: "tracepoint:syscalls:sys_enter_read { @bytes[comm] = sum(args.count) }",
         arity: (1, 1),
         check: Check::Aggregate(|c, call| value(c, call, |signed| Agg::Sum { signed })),
@@ -65,7 +65,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "hist",
         signatures: &["@m = hist(n [, bits])"],
-        doc: "A histogram with buckets of powers of two, each split into 2^bits (0 to 5).",
+        doc: "A histogram with power-of-two buckets, each split into 2^bits (0 to 5).",
         example: "tracepoint:syscalls:sys_enter_read { @bytes = hist(args.count) }",
         arity: (1, 2),
         check: Check::Aggregate(hist),
@@ -74,7 +74,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "lhist",
         signatures: &["@m = lhist(n, min, max, step)"],
-        doc: "A histogram with buckets of equal size from min to max.",
+        doc: "A linear histogram from min to max with buckets of size step.",
         example: "tracepoint:syscalls:sys_enter_read { @bytes = lhist(args.count, 0, 1000, 100) }",
         arity: (4, 4),
         check: Check::Aggregate(lhist),
@@ -83,7 +83,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "quantiles",
         signatures: &["@m = quantiles(n [, percentile…])"],
-        doc: "Percentiles of the values, by default 50, 95 and 99 (\"99.9\" in quotes), each within 1.6 % of a true one.",
+        doc: "Percentiles of the values, by default 50, 95 and 99 (\"99.9\" in quotes), each within 1.6 % of the true value.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read /@s[tid]/ { @ns[comm] = quantiles(nsecs - @s[tid], 50, 99, \"99.9\") }",
         arity: (1, 17),
         check: Check::Aggregate(quantiles),
@@ -92,7 +92,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "tseries",
         signatures: &["@m = tseries(n, interval, intervals [, \"avg\"|\"max\"|\"min\"|\"sum\"])"],
-        doc: "A chart of the latest intervals of time, by default with the last value of each.",
+        doc: "A time series of the latest intervals; by default, each has its last value.",
         example: "tracepoint:syscalls:sys_enter_read { @ = tseries(args.count, 100ms, 20, \"sum\") }",
         arity: (3, 4),
         helper: helper("bpf_ktime_get_boot_ns", 125, Version(5, 8)),
@@ -113,7 +113,7 @@ fn hist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::type
         Some(b) => {
             let bits = c.constant(b, "the number of bits")?;
             u8::try_from(bits).ok().filter(|b| *b <= 5).ok_or_else(|| {
-                Diagnostic::error(Code::BadValue, b.span, format!("hist splits buckets by 0 to 5 bits, not {bits}"))
+                Diagnostic::error(Code::BadValue, b.span, format!("the number of bits must be 0 to 5, not {bits}"))
             })?
         }
         None => 0,
@@ -133,17 +133,18 @@ fn lhist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::typ
     }
     let [min, max, step] = numbers;
     let wrong = |text: String| {
-        Err(Diagnostic::error(Code::BadValue, call.span, text).help("lhist(n, 0, 1000, 100) has ten buckets of 100"))
+        Err(Diagnostic::error(Code::BadValue, call.span, text)
+            .help("for example, lhist(n, 0, 1000, 100) has ten buckets of 100"))
     };
     if step <= 0 {
-        return wrong(format!("the step is {step}; it must be above zero"));
+        return wrong(format!("the step must be greater than 0, not {step}"));
     }
     if max <= min {
         return wrong(format!("the range {min} to {max} is empty"));
     }
     let buckets = crate::hist::linear_buckets(min, max, step);
     if buckets > 1002 {
-        return wrong(format!("this makes {} buckets; at most 1000 are possible", buckets - 2));
+        return wrong(format!("too many buckets: expected at most 1000, found {}", buckets - 2));
     }
     if max.checked_sub(min).is_none() {
         return wrong("the range is too wide".into());
@@ -156,8 +157,8 @@ fn quantiles(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate:
     let mut percentiles = Vec::new();
     for arg in call.args.iter().skip(1) {
         let wrong = |text: &str| {
-            Diagnostic::error(Code::BadValue, arg.span, format!("`{text}` is no percentile"))
-                .help("give numbers from 0 to 100, those with a point in quotes: quantiles(n, 50, 99, \"99.9\")")
+            Diagnostic::error(Code::BadValue, arg.span, format!("`{text}` is not a percentile"))
+                .help("use numbers from 0 to 100, and quote those with a decimal point: quantiles(n, 50, 99, \"99.9\")")
         };
         let thousandths = match c.expr(arg)?.kind {
             ExprKind::Int(n) => u32::try_from(n).ok().filter(|n| *n <= 100).map(|n| n * 1000),
@@ -184,17 +185,18 @@ fn tseries(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::t
         let Some(arg) = call.arg(index) else { continue };
         *slot = c.constant(arg, what)?;
         if !(1..=most).contains(slot) {
-            let message = format!("{what} is {slot}");
-            let error = Diagnostic::error(Code::BadValue, arg.span, message);
+            let error = |allowed: &str| {
+                Diagnostic::error(Code::BadValue, arg.span, format!("{what} must be {allowed}, not {slot}"))
+            };
             return Err(match index {
-                1 => error.help("nanoseconds, at least one: 100ms and 1s are constants"),
-                _ => error.help(format!("1 to {most} are possible: the kernel keeps at most 32 KiB of them per CPU")),
+                1 => error("at least 1 nanosecond").help("use a duration such as 100ms or 1s"),
+                _ => error(&format!("1 to {most}")).note("the kernel limits them to 32 KiB per CPU"),
             });
         }
     }
     let of = match call.arg(3) {
         None => Series::Last,
-        Some(arg) => match c.literal_text(arg, "the function of the intervals")?.as_str() {
+        Some(arg) => match c.literal_text(arg, "the aggregation of intervals")?.as_str() {
             "avg" => Series::Avg,
             "max" => Series::Max,
             "min" => Series::Min,
@@ -203,9 +205,9 @@ fn tseries(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::t
                 return Err(Diagnostic::error(
                     Code::BadValue,
                     arg.span,
-                    format!("intervals have no function `{other}`"),
+                    format!("unknown aggregation of intervals `{other}`"),
                 )
-                .help("avg, max, min or sum; without one, each interval has its last value"));
+                .help("use avg, max, min or sum; without one, each interval keeps its last value"));
             }
         },
     };

@@ -27,7 +27,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "find",
         signatures: &["find(@m, key, $var)"],
-        doc: "Whether the map has the key; if so, the variable gets its value.",
+        doc: "Whether the map has the key; if so, assigns its value to the variable.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read { if (find(@s, tid, $s)) { @ = hist(nsecs - $s) } }",
         arity: (3, 3),
         helper: helper("bpf_map_lookup_elem", 1, Version(3, 18)),
@@ -37,7 +37,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "delete",
         signatures: &["delete(@m, key)", "delete(@m[key])", "delete(@m)"],
-        doc: "Deletes an entry; without a key, the value of a keyless map. As a value: whether there was one.",
+        doc: "Deletes an entry, or the value of a map without keys; returns whether it existed.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read { delete(@s, tid) }",
         arity: (1, 2),
         helper: helper("bpf_map_delete_elem", 3, Version(3, 18)),
@@ -47,7 +47,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "len",
         signatures: &["len(@m)", "len(stack)"],
-        doc: "The number of entries of a map, all of which the kernel walks over (Linux 5.13); the number of frames of a stack.",
+        doc: "The number of entries of a map, which the kernel counts by iterating over all of them (Linux \
+            5.13), or of frames of a stack.",
         example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { printf(\"%d\\n\", len(@)) }",
         arity: (1, 1),
         check: Check::Value(len),
@@ -95,7 +96,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.needs(call, FOR_EACH)?;
     let info = c.map(map)?;
     if let Some(None) = info.key {
-        let message = format!("`@{}` has no keys to count", info.name);
+        let message = format!("cannot count the keys of `@{}`: it has none", info.name);
         return Err(Diagnostic::error(Code::BadMapUse, arg.span, message).also(info.span, "first used here"));
     }
     Ok(Expr { kind: ExprKind::MapLen { map }, ty: Type::I64, span: call.span })
@@ -104,7 +105,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn has_key(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (map, key) = c.map_and_key(call)?;
     let Some(key) = key else {
-        return Err(Diagnostic::error(Code::WrongType, call.span, "this map has no keys").help("has_key(@m, key)"));
+        return Err(Diagnostic::error(Code::WrongType, call.span, "missing map key").help("has_key(@m, key)"));
     };
     Ok(Expr { kind: ExprKind::MapHas { map, key: Some(Box::new(key)) }, ty: Type::Bool, span: call.span })
 }
@@ -153,10 +154,10 @@ fn find(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         );
     };
     let ast::ExprKind::Var(var_name) = &var.kind else {
-        return Err(Diagnostic::error(Code::WrongType, var.span, "the value is put into a variable, such as `$x`"));
+        return Err(Diagnostic::error(Code::WrongType, var.span, "expected a variable for the value, such as `$x`"));
     };
     let (map, key) = c.map_place(name, Some(key), *at)?;
-    let Some(key) = key else { return Err(Diagnostic::error(Code::WrongType, *at, "this map has no keys")) };
+    let Some(key) = key else { return Err(Diagnostic::error(Code::WrongType, *at, "missing map key")) };
     let (mut stmts, had, key) = c.scoped(|c| {
         let (keep, key) = keep_key(c, key);
         let had = c.new_local("had", &Type::Bool);
@@ -167,7 +168,7 @@ fn find(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let had = Expr { kind: ExprKind::Local(had), ty: Type::Bool, span };
     let ty = c.map(map)?.value.clone().unwrap_or(Type::I64);
     if matches!(ty, Type::Agg(_)) {
-        return Err(Diagnostic::error(Code::WrongType, *at, "the values of this map are not kept in one place"));
+        return Err(Diagnostic::error(Code::WrongType, *at, "cannot read the value of an aggregation into a variable"));
     }
     let value = Expr { kind: ExprKind::MapGet { map, key: Some(Box::new(key)) }, ty, span };
     let then = c.assign_local(var_name, None, value, var.span, span)?;

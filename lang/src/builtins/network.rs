@@ -18,7 +18,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ntop",
         signatures: &["ntop(address)", "ntop(family, address)"],
-        doc: "An IPv4 or IPv6 address as a value that prints in its usual form and compares with \"10.0.0.1\".",
+        doc: "An IPv4 or IPv6 address, printed in text form and comparable with \"10.0.0.1\".",
         example: "fentry:tcp_connect { printf(\"%s\\n\", ntop(args.sk->__sk_common.skc_daddr)) }",
         arity: (1, 2),
         check: Check::Value(ntop),
@@ -37,7 +37,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "macaddr",
         signatures: &["macaddr(bytes)"],
-        doc: "A link-layer address of 6 bytes, printed in its usual form.",
+        doc: "A MAC address of 6 bytes, printed in hexadecimal.",
         example: "fentry:__dev_queue_xmit { @[macaddr(args.skb->dev->dev_addr)] = count() }",
         arity: (1, 1),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
@@ -47,7 +47,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "skboutput",
         signatures: &["skboutput(\"file\", skb, length, offset)"],
-        doc: "Writes a packet, or its first bytes where it is longer, to a pcap file; gives 0 or a negative error.",
+        doc: "Writes a packet, up to a length, to a pcap file; returns 0 or a negative error number.",
         example: "fentry:ip_rcv { skboutput(\"receive.pcap\", args.skb, args.skb->len, 0) }",
         arity: (4, 4),
         allowed: Allowed::In(TRUSTED),
@@ -67,7 +67,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "bswap",
         signatures: &["bswap(n)"],
-        doc: "The bytes of an integer in reverse order.",
+        doc: "An integer with its bytes in reverse order.",
         example: "fentry:tcp_connect { @[bswap(args.sk->__sk_common.skc_dport)] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| swapped(c, call, None)),
@@ -76,7 +76,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ntohs",
         signatures: &["ntohs(n)"],
-        doc: "16 bits from the order of the network.",
+        doc: "Converts 16 bits from network to host byte order.",
         example: "fentry:tcp_connect { @[ntohs(args.sk->__sk_common.skc_dport)] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| swapped(c, call, Some(Type::U16))),
@@ -85,7 +85,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ntohl",
         signatures: &["ntohl(n)"],
-        doc: "32 bits from the order of the network.",
+        doc: "Converts 32 bits from network to host byte order.",
         example: "fentry:tcp_connect { printf(\"%x\\n\", ntohl(args.sk->__sk_common.skc_daddr)) }",
         arity: (1, 1),
         check: Check::Value(|c, call| swapped(c, call, Some(Type::U32))),
@@ -94,7 +94,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "htons",
         signatures: &["htons(n)"],
-        doc: "16 bits in the order of the network.",
+        doc: "Converts 16 bits from host to network byte order.",
         example: "fentry:tcp_connect /args.sk->__sk_common.skc_dport == htons(443)/ { @[comm] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| swapped(c, call, Some(Type::U16))),
@@ -103,7 +103,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "htonl",
         signatures: &["htonl(n)"],
-        doc: "32 bits in the order of the network.",
+        doc: "Converts 32 bits from host to network byte order.",
         example: "fentry:tcp_connect /args.sk->__sk_common.skc_daddr == htonl(0x7f000001)/ { @[comm] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| swapped(c, call, Some(Type::U32))),
@@ -112,7 +112,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "socket_cookie",
         signatures: &["socket_cookie(sock)"],
-        doc: "The number by which the kernel tells a socket from all others.",
+        doc: "The cookie of a socket: a number that identifies it.",
         example: "fentry:tcp_connect { @[socket_cookie(args.sk)] = count() }",
         arity: (1, 1),
         allowed: Allowed::In(TRUSTED),
@@ -157,15 +157,15 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         None => Expr::int(if address.ty.size() == 16 { AF_INET6 } else { AF_INET }, Type::I64, call.span),
     };
     if address.ty.is_scalar() && family.constant() == Some(AF_INET6) {
-        return Err(Diagnostic::error(Code::WrongType, at, "an IPv6 address has 16 bytes, and this is a number")
-            .help("give the array, such as $ip6->saddr.in6_u.u6_addr8"));
+        return Err(Diagnostic::error(Code::WrongType, at, "expected the 16 bytes of an IPv6 address, found a number")
+            .help("pass the array, such as $ip6->saddr.in6_u.u6_addr8"));
     }
     if let Some(f) = family.constant()
         && f != AF_INET
         && f != AF_INET6
     {
-        return Err(Diagnostic::error(Code::BadValue, family.span, format!("{f} is no address family"))
-            .help("AF_INET or AF_INET6"));
+        return Err(Diagnostic::error(Code::BadValue, family.span, format!("unknown address family {f}"))
+            .help("use AF_INET or AF_INET6"));
     }
     Ok(call.lowered(vec![family, address], Type::Inet))
 }
@@ -183,7 +183,7 @@ fn pton(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 fn parse_address(text: &str, span: crate::source::Span) -> Result<IpAddr> {
     text.parse().map_err(|_| {
-        Diagnostic::error(Code::BadValue, span, format!("`{text}` is no IPv4 or IPv6 address"))
+        Diagnostic::error(Code::BadValue, span, format!("`{text}` is not an IPv4 or IPv6 address"))
             .help("for example 10.0.0.1 or fe80::1")
     })
 }
@@ -227,16 +227,16 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             at,
             format!("`skboutput` takes a `struct sk_buff *`, not `{}`", skb.ty),
         )
-        .help("take it from the arguments by name, as in args.skb"));
+        .help("use the probe's argument by name, as in args.skb"));
     }
     if !from_context(c, &skb) {
         return Err(Diagnostic::error(
             Code::WrongType,
             at,
-            "the kernel accepts only the packet that the probe itself hands over",
+            "the kernel accepts only a packet that is an argument of the probe",
         )
-        .note("a pointer read from memory or made by a cast is not trusted by the BPF verifier")
-        .help("take it from the arguments by name, as in args.skb"));
+        .note("the BPF verifier does not trust a pointer that was read from memory or comes from a cast")
+        .help("use the probe's argument by name, as in args.skb"));
     }
     let length = c.expr(length).and_then(|e| c.integer(e, "the length"))?;
     let whole = c.expr(&whole).and_then(|e| c.integer(e, "the length"))?;
@@ -244,7 +244,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let at = offset.span;
     let offset = c.constant(offset, "the offset")?;
     let Ok(start) = u32::try_from(offset) else {
-        return Err(Diagnostic::error(Code::BadValue, at, format!("a packet has no byte {offset}")));
+        return Err(Diagnostic::error(Code::BadValue, at, format!("invalid packet offset {offset}")));
     };
     let event = c.event(Action::Packet { path, offset: start }, Vec::new(), call.span);
     let event = Expr::int(i64::from(event), Type::U32, call.span);
@@ -289,7 +289,7 @@ fn swapped(c: &mut Checker<'_>, call: &Call<'_>, ty: Option<Type>) -> Result<Exp
         _ => 64,
     };
     let ty = Type::Int { bits, signed: false };
-    let e = c.integer(e, &format!("what `{}` takes", call.builtin.name))?;
+    let e = c.integer(e, &format!("the argument of `{}`", call.builtin.name))?;
     let e = c.coerce(e, &ty)?;
     if let Some(n) = e.constant() {
         let swapped = (n as u64).swap_bytes() >> (64 - u32::from(bits));
@@ -307,7 +307,7 @@ fn in_net(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     };
     let text = c.literal_text(net, "the network")?;
     let wrong = || {
-        Diagnostic::error(Code::BadValue, net.span, format!("`{text}` is no network"))
+        Diagnostic::error(Code::BadValue, net.span, format!("`{text}` is not a network in CIDR notation"))
             .help("for example 10.0.0.0/8 or fe80::/10")
     };
     let (base, length) = text.split_once('/').ok_or_else(wrong)?;
@@ -345,7 +345,7 @@ fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if !is_sock {
         let message = format!("`socket_cookie` takes a `struct sock *`, not `{}`", sock.ty);
         return Err(Diagnostic::error(Code::WrongType, arg.span, message)
-            .help("take it from the arguments by name, as in args.sk"));
+            .help("use the probe's argument by name, as in args.sk"));
     }
     Ok(call.lowered(vec![sock], Type::U64))
 }
@@ -359,7 +359,7 @@ impl Checker<'_> {
                 match (<[u8; 4]>::try_from(bytes.as_slice()), <[u8; 16]>::try_from(bytes.as_slice())) {
                     (Ok(v4), _) => IpAddr::from(v4),
                     (_, Ok(v6)) => IpAddr::from(v6),
-                    _ => return Err(Diagnostic::error(Code::WrongType, e.span, "an address has 4 or 16 bytes")),
+                    _ => return Err(Diagnostic::error(Code::WrongType, e.span, "an IP address has 4 or 16 bytes")),
                 }
             }
             (_, Type::Array { len: 4 | 16, .. }) => {
@@ -372,7 +372,7 @@ impl Checker<'_> {
                 return Err(Diagnostic::error(
                     Code::WrongType,
                     e.span,
-                    "an address is compared with a constant such as \"10.0.0.1\", or another address",
+                    "an IP address can be compared only with a constant such as \"10.0.0.1\" or with another address",
                 ));
             }
         };

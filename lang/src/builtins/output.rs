@@ -26,7 +26,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "errorf",
         signatures: &["errorf(\"format\", …)"],
-        doc: "Prints an error message with its place in the script.",
+        doc: "Prints an error message with its location in the script.",
         example: "begin { errorf(\"bad value %d\\n\", 1); exit(1) }",
         side: Side::User,
         arity: (1, usize::MAX),
@@ -36,7 +36,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "warnf",
         signatures: &["warnf(\"format\", …)"],
-        doc: "Prints a warning with its place in the script.",
+        doc: "Prints a warning with its location in the script.",
         example: "begin { warnf(\"odd value %d\\n\", 1); exit() }",
         side: Side::User,
         arity: (1, usize::MAX),
@@ -46,7 +46,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "system",
         signatures: &["system(\"format\", …)"],
-        doc: "Runs a shell command and shows what it writes to its standard output until it ends. Jobs that it leaves in the background run on.",
+        doc: "Runs a shell command and prints its standard output until it ends. Background jobs of the command keep running.",
         example: "interval:s:1 { system(\"date\") }",
         side: Side::User,
         arity: (1, usize::MAX),
@@ -67,7 +67,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "print",
         signatures: &["print(value)", "print(@m [, top [, divisor]])", "print(@m[key])"],
-        doc: "Prints a value, as it is now, or a map, as it is when the event arrives; of a map the `top` largest entries, divided by `divisor`.",
+        doc: "Prints a value as it is now, or a map as it is when the event is processed; of a map only the \
+            `top` largest entries, divided by `divisor`.",
         example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { print(@, 5); clear(@) }",
         side: Side::User,
         arity: (1, 3),
@@ -97,7 +98,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "assert",
         signatures: &["assert(condition, \"message\")"],
-        doc: "Ends tracing with an error message and the exit code 1 unless the condition holds.",
+        doc: "Ends tracing with an error message and exit code 1 unless the condition is true.",
         example: "kprobe:vfs_read { assert(arg2 < 1 << 30, \"a very long read\") }",
         side: Side::User,
         arity: (2, 2),
@@ -109,26 +110,26 @@ pub(super) static ROWS: &[Builtin] = &[
 /// A call with a format string and values.
 fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action) -> Result<Expr> {
     let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
-    let text = c.literal(first, "a format")?;
+    let text = c.literal(first, "the format")?;
     let parsed = printf::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
     let specs: Vec<FormatSpec> = parsed.specs().cloned().collect();
     let given = call.args.len() - 1;
     if specs.len() != given {
         let conversions = match specs.len() {
-            0 => "no conversions".to_owned(),
-            1 => "1 conversion".to_owned(),
-            n => format!("{n} conversions"),
+            0 => "no conversion specifiers".to_owned(),
+            1 => "1 conversion specifier".to_owned(),
+            n => format!("{n} conversion specifiers"),
         };
         let values = match given {
-            0 => "no value is".to_owned(),
-            1 => "1 value is".to_owned(),
-            n => format!("{n} values are"),
+            0 => "no argument is".to_owned(),
+            1 => "1 argument is".to_owned(),
+            n => format!("{n} arguments are"),
         };
-        let message = format!("the format has {conversions}, and {values} given");
+        let message = format!("the format string has {conversions}, but {values} given");
         return Err(Diagnostic::error(Code::BadFormat, call.span, message).help(if given > specs.len() {
-            "each value needs a conversion in the format, such as %d or %s"
+            "add a conversion specifier such as %d or %s for each argument"
         } else {
-            "each conversion prints one value; a percent sign itself is %%"
+            "each conversion specifier takes one argument; write %% for a literal percent sign"
         }));
     }
     let mut args = Vec::new();
@@ -136,7 +137,7 @@ fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action)
         let e = c.expr(arg)?;
         let e = match (&e.ty, spec.conversion) {
             (Type::Ptr { .. }, Conversion::Str) => c.stringify(e)?,
-            (Type::Agg(a), _) if a.is_number() => c.integer(e, "what is printed")?,
+            (Type::Agg(a), _) if a.is_number() => c.integer(e, "the value to print")?,
             _ => e,
         };
         let fits = spec.accepts(&e.ty) || (spec.conversion != Conversion::Str && is_number(&e.ty));
@@ -173,11 +174,15 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         };
     }
     if let Some(extra) = call.arg(1) {
-        return Err(Diagnostic::error(Code::WrongArgumentCount, extra.span, "only maps are printed in part"));
+        return Err(Diagnostic::error(
+            Code::WrongArgumentCount,
+            extra.span,
+            "only maps can be printed with `top` and `divisor`",
+        ));
     }
     let e = c.expr(first)?;
     if e.ty == Type::Void {
-        return Err(Diagnostic::error(Code::WrongType, first.span, "this gives no value to print"));
+        return Err(Diagnostic::error(Code::WrongType, first.span, "this expression has no value to print"));
     }
     Ok(c.send(Action::PrintValue, vec![e], call.span))
 }
@@ -207,7 +212,9 @@ fn number(c: &mut Checker<'_>, arg: Option<&ast::Expr>, what: &str) -> Result<u6
     match arg {
         Some(a) => {
             let n = c.constant(a, what)?;
-            u64::try_from(n).map_err(|_| Diagnostic::error(Code::BadValue, a.span, format!("{what} cannot be {n}")))
+            u64::try_from(n).map_err(|_| {
+                Diagnostic::error(Code::BadValue, a.span, format!("{what} must not be negative, found {n}"))
+            })
         }
         None => Ok(0),
     }

@@ -19,7 +19,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "pid",
         signatures: &["pid", "pid(init|curr_ns)"],
-        doc: "The process (thread group) that is running, numbered as where rtrace runs; in a container, 0 for those outside. With `init`, numbered as outside of all containers.",
+        doc: "The ID of the running process (thread group) in the PID namespace of rtrace, 0 for processes \
+            outside of it. With `init`, the ID in the initial PID namespace.",
         arity: (0, 1),
         example: "kprobe:vfs_read { @[pid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
@@ -29,7 +30,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "tid",
         signatures: &["tid", "tid(init|curr_ns)"],
-        doc: "The thread that is running, numbered as where rtrace runs; in a container, 0 for those outside. With `init`, numbered as outside of all containers.",
+        doc: "The ID of the running thread in the PID namespace of rtrace, 0 for threads outside of it. With \
+            `init`, the ID in the initial PID namespace.",
         arity: (0, 1),
         example: "kprobe:vfs_read { @[tid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
@@ -39,7 +41,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "uid",
         signatures: &["uid"],
-        doc: "The user id of the running process.",
+        doc: "The user ID of the running process.",
         example: "kprobe:vfs_read { @[uid] = count() }",
         helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
@@ -48,7 +50,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "gid",
         signatures: &["gid"],
-        doc: "The group id of the running process.",
+        doc: "The group ID of the running process.",
         example: "kprobe:vfs_read { @[gid] = count() }",
         helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
@@ -57,7 +59,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "comm",
         signatures: &["comm", "comm(pid)"],
-        doc: "The name of the running thread, up to 15 characters; of another process, its name when it is printed.",
+        doc: "The name of the running thread, up to 15 characters; for another process, its name at the time of printing.",
         example: "kprobe:vfs_read /comm == \"dd\"/ { @[comm(ppid)] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_comm", 16, Version(4, 2)),
@@ -67,7 +69,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "cpu",
         signatures: &["cpu"],
-        doc: "The processor that the program runs on.",
+        doc: "The number of the CPU that the program runs on.",
         example: "kprobe:vfs_read { @[cpu] = count() }",
         helper: helper("bpf_get_smp_processor_id", 8, Version(4, 1)),
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
@@ -76,7 +78,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "cgroup",
         signatures: &["cgroup"],
-        doc: "The id of the running process's cgroup (version 2).",
+        doc: "The ID of the cgroup (version 2) of the running process.",
         example: "kprobe:vfs_read { @[cgroup] = count() }",
         helper: helper("bpf_get_current_cgroup_id", 80, Version(4, 18)),
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
@@ -94,7 +96,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "username",
         signatures: &["username"],
-        doc: "The name of the user of the running process; keys and comparisons take its number.",
+        doc: "The name of the user of the running process; map keys and comparisons use the user ID.",
         example: "kprobe:vfs_read { @[username] = count() }",
         helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
         check: Check::Value(username),
@@ -103,7 +105,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ppid",
         signatures: &["ppid", "ppid(task)"],
-        doc: "The process that started the running one, or the one of a task, numbered as `pid` is: where rtrace runs.",
+        doc: "The ID of the parent of the running process, or of the process of a task, in the PID namespace of rtrace.",
         example: "tracepoint:syscalls:sys_enter_execve { @[ppid] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
@@ -113,7 +115,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "pcomm",
         signatures: &["pcomm", "pcomm(task)"],
-        doc: "The name of the running process: that of its first thread.",
+        doc: "The name of the running process, which is that of its first thread.",
         example: "kprobe:vfs_read { @[pcomm, comm] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
@@ -146,7 +148,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "cpid",
         signatures: &["cpid"],
-        doc: "The process that the option -c started; 0 without it.",
+        doc: "The ID of the process started by the option -c; 0 without it.",
         example: "kprobe:vfs_read /pid == cpid/ { @ = count() }",
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
         ..COMMON
@@ -162,7 +164,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "numaid",
         signatures: &["numaid"],
-        doc: "The memory node of the processor that the program runs on.",
+        doc: "The NUMA node of the CPU that the program runs on.",
         example: "kprobe:vfs_read { @[numaid] = count() }",
         helper: helper("bpf_get_numa_node_id", 42, Version(4, 10)),
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
@@ -171,7 +173,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ncpus",
         signatures: &["ncpus"],
-        doc: "How many processors the machine can have.",
+        doc: "The number of possible CPUs.",
         example: "begin { printf(\"%d\\n\", ncpus); exit() }",
         check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
         ..COMMON
@@ -179,7 +181,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "usermode",
         signatures: &["usermode"],
-        doc: "1 where the processor was running a program when the probe came, 0 where the kernel.",
+        doc: "1 if the CPU was in user mode when the probe fired, 0 if it was in kernel mode.",
         example: "profile:hz:99 { @[usermode] = count() }",
         check: Check::Value(usermode),
         ..COMMON
@@ -209,7 +211,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "override",
         signatures: &["override(value)"],
-        doc: "The function does not run and returns the value; the kernel allows it for functions marked so.",
+        doc: "Skips the function and makes it return the value; allowed only for functions that the kernel marks \
+            for error injection.",
         example: "kprobe:__x64_sys_execve /comm == \"sh\"/ { override(-EPERM) }",
         arity: (1, 1),
         helper: helper("bpf_override_return", 58, Version(4, 16)),
@@ -220,7 +223,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "cgroupid",
         signatures: &["cgroupid(\"path\")"],
-        doc: "The id of a cgroup (version 2) by path.",
+        doc: "The ID of the cgroup (version 2) with a path.",
         example: "kprobe:vfs_read /cgroup == cgroupid(\"/sys/fs/cgroup\")/ { @[comm] = count() }",
         side: Side::Const,
         arity: (1, 1),
@@ -230,7 +233,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "cgroup_path",
         signatures: &["cgroup_path(id)"],
-        doc: "The path of a cgroup by id, looked up when it is printed.",
+        doc: "The path of the cgroup with an ID, looked up at the time of printing.",
         example: "kprobe:vfs_read { @[cgroup_path(cgroup)] = count() }",
         arity: (1, 2),
         check: Check::Value(cgroup_path),
@@ -256,7 +259,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "ctx",
         signatures: &["ctx.NAME", "ctx->NAME", "ctx"],
-        doc: "What an iterator is given: the object by its name, and `meta`. Where the kernel gives none, the probe ends.",
+        doc: "The context of an iterator: the object by its name, and `meta`. If the object is null, the probe ends.",
         example: "iter:task { printf(\"%d %s\\n\", ctx.task.pid, ctx.task.comm) }",
         allowed: Allowed::In(&[ProgType::Iter]),
         check: Check::Value(|c, call| c.ctx_value(call.span)),
@@ -283,7 +286,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "retval",
         signatures: &["retval"],
-        doc: "What the function returns.",
+        doc: "The return value of the function.",
         example: "kretprobe:vfs_read { @ = hist(retval) }",
         check: Check::Value(|c, call| c.return_value(call.span)),
         ..COMMON
@@ -291,7 +294,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "reg",
         signatures: &["reg(\"name\")"],
-        doc: "A processor register at the probe; in timers, samples and watchpoints that of what was interrupted.",
+        doc: "A CPU register at the probe; in timers, samples and watchpoints, of the interrupted code.",
         example: "kprobe:vfs_read { @[ksym(reg(\"ip\"))] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| match call.arg(0) {
@@ -313,8 +316,8 @@ fn number_of(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
         Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "curr_ns" => {}
         Some(other) => {
-            return Err(Diagnostic::error(Code::BadValue, other.span, "there is no such namespace of processes")
-                .note("namespaces: init, curr_ns"));
+            return Err(Diagnostic::error(Code::BadValue, other.span, "unknown PID namespace")
+                .note("PID namespaces: init, curr_ns"));
         }
         None => {}
     }
@@ -395,8 +398,12 @@ fn number_in(c: &mut Checker<'_>, pids: Expr, namespace: u64, span: Span) -> Res
     /// Deeper ones than this are not looked through.
     const LEVELS: u32 = 8;
     let unknown = || {
-        Diagnostic::error(Code::NoFacts, span, "the kernel's type information does not say how processes are numbered")
-            .help("curtask->real_parent->tgid is the number outside of all containers")
+        Diagnostic::error(
+            Code::NoFacts,
+            span,
+            "cannot read process IDs: the kernel's type information does not describe `struct pid`",
+        )
+        .help("curtask->real_parent->tgid is the PID in the initial PID namespace")
     };
     let Type::Array { elem, .. } = &pids.ty else { return Err(unknown()) };
     let offset = PIDTYPE_TGID * elem.size();
@@ -477,7 +484,7 @@ fn signal(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             let known =
                 if name.starts_with("SIG") { names::signal(&name) } else { names::signal(&format!("SIG{name}")) };
             let number = known.ok_or_else(|| {
-                Diagnostic::error(Code::BadValue, arg.span, format!("there is no signal `{name}`"))
+                Diagnostic::error(Code::BadValue, arg.span, format!("unknown signal `{name}`"))
                     .help("signals have names such as SIGKILL and SIGSTOP; kill -l lists them")
             })?;
             Expr::int(number, Type::U64, arg.span)
@@ -487,7 +494,7 @@ fn signal(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if let Some(n) = number.constant()
         && !(1..=64).contains(&n)
     {
-        return Err(Diagnostic::error(Code::BadValue, arg.span, format!("there is no signal {n}")));
+        return Err(Diagnostic::error(Code::BadValue, arg.span, format!("invalid signal number {n}")));
     }
     Ok(call.lowered(vec![number], Type::Void))
 }
@@ -497,8 +504,8 @@ fn override_return(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if !matches!(c.probe.context, Context::KernelEntry { .. }) {
         let message = format!("`override` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
         return Err(Diagnostic::error(Code::NotAllowedHere, call.span, message)
-            .label("works in kprobe")
-            .note("only before a function runs can it be kept from running"));
+            .label("allowed in kprobe")
+            .note("a function can be overridden only at its entry"));
     }
     let e = c.expr(arg)?;
     let e = c.integer(e, "what the function returns")?;
@@ -524,11 +531,11 @@ fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::CgroupPath, call.span)) };
     if let Some(filter) = call.arg(1) {
-        let text = c.literal_text(filter, "the filter of hierarchies")?;
+        let text = c.literal_text(filter, "the hierarchy filter")?;
         if !glob::parse(text.as_bytes()).matches(b"unified") {
-            let message = format!("`cgroup_path` cannot look in the hierarchy `{text}` alone");
+            let message = format!("`cgroup_path` cannot be restricted to the hierarchy `{text}`");
             return Err(Diagnostic::error(Code::UnsupportedSyntax, filter.span, message)
-                .help("leave the filter out: all hierarchies are printed"));
+                .help("omit the filter to print all hierarchies"));
         }
     }
     let e = c.expr(arg)?;

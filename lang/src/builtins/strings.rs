@@ -36,7 +36,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "join",
         signatures: &["join(argv [, \"separator\"])"],
-        doc: "An array of strings ended by a null pointer, as one string; alone it is printed with a new line.",
+        doc: "The strings of a null-terminated array, joined; as a statement, prints them with a newline.",
         example: "tracepoint:syscalls:sys_enter_execve { @[tid] = join(args.argv) }",
         arity: (1, 2),
         helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
@@ -56,7 +56,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "strcap",
         signatures: &["strcap(string)"],
-        doc: "The size of the memory of a string: a bound for its length.",
+        doc: "The capacity of a string in bytes: an upper bound for its length.",
         example: "begin { print(strcap(comm)); exit() }",
         side: Side::Const,
         arity: (1, 1),
@@ -66,7 +66,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "strncmp",
         signatures: &["strncmp(a, b, n)"],
-        doc: "Compares at most n bytes of two strings: 0 when they are the same, another number when not.",
+        doc: "Compares at most n bytes of two strings: 0 if they are equal, otherwise another number.",
         example: "kprobe:vfs_read /strncmp(comm, \"ssh\", 3) == 0/ { @[comm] = count() }",
         arity: (3, 3),
         check: Check::Value(strncmp),
@@ -75,7 +75,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "strstr",
         signatures: &["strstr(string, part)"],
-        doc: "Where a string first contains another one, counted from 0; -1 where it does not.",
+        doc: "The position, from 0, at which a string first contains another one; -1 if it does not.",
         example: "tracepoint:syscalls:sys_enter_openat { @ = lhist(strstr(str(args.filename), \"/\"), 0, 64, 4) }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
@@ -95,7 +95,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "globmatch",
         signatures: &["globmatch(string, \"pattern\")"],
-        doc: "Whether a pattern matches the whole string: * any bytes, ? one, [a-z] one of these, [!a-z] one of no others.",
+        doc: "Whether a pattern matches the whole string: * matches any bytes, ? one byte, [a-z] one of a set, \
+            [!a-z] one outside of it.",
         example: "kprobe:vfs_read /globmatch(comm, \"k*[0-9]\")/ { @[comm] = count() }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
@@ -105,7 +106,9 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "write_user",
         signatures: &["write_user(pointer, value)", "write_user(address, source, n)"],
-        doc: "Writes a value into the memory of the running program; gives 0 or a negative error. With a length, so many bytes of a value or of what a pointer points to; gives whether that went well.",
+        doc: "Writes a value to the memory of the running process; returns 0 or a negative error number. With a \
+            length, writes that many bytes of a value or of the memory behind a pointer; returns whether it \
+            succeeded.",
         example: "uprobe:/bin/bash:readline { write_user((int8 *)arg0, \"> \") }",
         arity: (2, 3),
         unsafe_: true,
@@ -116,7 +119,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "str_concat",
         signatures: &["str_concat(a, b)"],
-        doc: "Two strings as one.",
+        doc: "The concatenation of two strings.",
         example: "tracepoint:syscalls:sys_enter_openat { @[str_concat(comm, \": open\")] = count() }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
@@ -126,7 +129,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "memcmp",
         signatures: &["memcmp(a, b, n)"],
-        doc: "Compares n bytes of two values or of memory: 0 when they are the same, else by the first that differs.",
+        doc: "Compares n bytes of two values or of memory: 0 if they are equal, otherwise negative or positive \
+            by the first difference.",
         example: "fentry:tcp_connect { if (memcmp(pton(\"127.0.0.1\"), args.sk, 4) == 0) { @ = count() } }",
         arity: (3, 3),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
@@ -136,7 +140,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "path",
         signatures: &["path(path [, size])"],
-        doc: "The full name of a `struct path`; the kernel tells it to probes of a few functions, such as filp_close.",
+        doc: "The full path of a `struct path`; the kernel allows this only in probes on a few functions, such as filp_close.",
         example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp->f_path)) }",
         arity: (1, 2),
         allowed: Allowed::In(&[ProgType::Fentry, ProgType::Fexit, ProgType::Iter]),
@@ -155,7 +159,7 @@ fn parameter(c: &mut Checker<'_>, e: &ast::Expr) -> Result<Option<String>> {
     let (n, skip) = match &e.kind {
         ast::ExprKind::Param(n) => (*n, 0),
         ast::ExprKind::Binary { op: ast::BinOp::Add, left, right } => match left.kind {
-            ast::ExprKind::Param(n) => (n, c.constant(right, "what is added to a parameter")?),
+            ast::ExprKind::Param(n) => (n, c.constant(right, "the offset added to a parameter")?),
             _ => return Ok(None),
         },
         _ => return Ok(None),
@@ -164,7 +168,7 @@ fn parameter(c: &mut Checker<'_>, e: &ast::Expr) -> Result<Option<String>> {
     match usize::try_from(skip).ok().and_then(|s| text.get(s..)) {
         Some(rest) => Ok(Some(rest.to_owned())),
         None => {
-            let message = format!("parameter ${n} is `{text}`, of which byte {skip} is no place");
+            let message = format!("offset {skip} is out of bounds for parameter ${n}, `{text}`");
             Err(Diagnostic::error(Code::MissingParameter, e.span, message))
         }
     }
@@ -222,11 +226,7 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             Some(n) if n > i64::from(most) => {}
             Some(0) => return Ok(crate::check::string(b"", call.span)),
             Some(n) => {
-                return Err(Diagnostic::error(
-                    Code::BadValue,
-                    len.span,
-                    format!("a string of {n} bytes is not possible"),
-                ));
+                return Err(Diagnostic::error(Code::BadValue, len.span, format!("invalid string length: {n} bytes")));
             }
             None => args.push(len),
         }
@@ -277,7 +277,7 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     };
     let cap = match (length.as_ref().and_then(Expr::constant), whole) {
         (Some(n), _) if n < 0 => {
-            return Err(Diagnostic::error(Code::BadValue, call.span, format!("a buffer of {n} bytes is not possible")));
+            return Err(Diagnostic::error(Code::BadValue, call.span, format!("invalid buffer length: {n} bytes")));
         }
         // What lies in our own memory ends where it ends.
         (Some(n), Some(size)) if !matches!(e.kind, ExprKind::Load { .. }) => {
@@ -286,8 +286,12 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         (Some(n), _) => u32::try_from(n).unwrap_or(most).min(most),
         (None, Some(size)) => size.min(most),
         (None, None) if length.is_none() => {
-            return Err(Diagnostic::error(Code::WrongArgumentCount, call.span, "`buf` needs a length for an address")
-                .help("buf(pointer, length)"));
+            return Err(Diagnostic::error(
+                Code::WrongArgumentCount,
+                call.span,
+                "`buf` needs a length when it is given an address",
+            )
+            .help("buf(pointer, length)"));
         }
         (None, None) => most,
     };
@@ -332,7 +336,11 @@ fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         None => crate::check::string(b" ", call.span),
     };
     if separator.ty.size() > 9 {
-        return Err(Diagnostic::error(Code::BadValue, separator.span, "a separator has at most 8 bytes"));
+        return Err(Diagnostic::error(
+            Code::BadValue,
+            separator.span,
+            "the separator is too long: at most 8 bytes are allowed",
+        ));
     }
     let joined = call.lowered(vec![argv, separator], Type::String { cap: c.options.string_cap() });
     if call.statement {
@@ -356,7 +364,9 @@ fn text(c: &mut Checker<'_>, call: &Call<'_>, index: usize) -> Result<Expr> {
             let message = format!("`{}` takes strings, not `{other}`", call.builtin.name);
             let error = Diagnostic::error(Code::WrongType, arg.span, message).label(format!("this has type `{other}`"));
             Err(match other {
-                Type::Int { .. } | Type::Ptr { .. } => error.help(format!("str({}) is a string", c.text_of(arg.span))),
+                Type::Int { .. } | Type::Ptr { .. } => {
+                    error.help(format!("convert it to a string: str({})", c.text_of(arg.span)))
+                }
                 _ => error,
             })
         }
@@ -386,7 +396,7 @@ fn strncmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(limit) = call.arg(2) else { return Ok(Expr::int(0, Type::I64, call.span)) };
     let n = c.constant(limit, "the number of bytes")?;
     let Ok(n) = u32::try_from(n) else {
-        let message = format!("strings cannot be compared up to {n} bytes");
+        let message = format!("invalid number of bytes to compare: {n}");
         return Err(Diagnostic::error(Code::BadValue, limit.span, message));
     };
     if let (ExprKind::Bytes(a), ExprKind::Bytes(b)) = (&a.kind, &b.kind) {
@@ -411,9 +421,9 @@ fn strstr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Ok(Expr::int(found.map_or(-1, |i| i as i64), Type::I64, call.span));
     }
     if part.ty.size() > MAX_PART {
-        let message = format!("the string that is looked for has at most {} bytes", MAX_PART - 1);
+        let message = format!("the string to search for is too long: at most {} bytes are allowed", MAX_PART - 1);
         let error = Diagnostic::error(Code::TooLarge, part.span, message).label(format!("this has type `{}`", part.ty));
-        return Err(error.help(format!("give str() a length of at most {MAX_PART}")));
+        return Err(error.help(format!("pass str() a length of at most {MAX_PART}")));
     }
     Ok(call.lowered(vec![whole, part], Type::I64))
 }
@@ -430,11 +440,15 @@ fn globmatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (whole, pattern) = (text(c, call, 0)?, text(c, call, 1)?);
     let at = pattern.span;
     let ExprKind::Bytes(bytes) = &pattern.kind else {
-        return Err(Diagnostic::error(Code::WrongType, at, "the pattern must be a string constant"));
+        return Err(Diagnostic::error(Code::WrongType, at, "the pattern must be a string literal"));
     };
     let parsed = glob::parse(bytes);
     if parsed.0.len() > glob::MAX_ELEMENTS {
-        let message = format!("the pattern has {} elements; {} are possible", parsed.0.len(), glob::MAX_ELEMENTS);
+        let message = format!(
+            "the pattern is too long: {} elements, but at most {} are allowed",
+            parsed.0.len(),
+            glob::MAX_ELEMENTS
+        );
         return Err(Diagnostic::error(Code::TooLarge, at, message));
     }
     if let ExprKind::Bytes(whole) = &whole.kind {
@@ -446,8 +460,8 @@ fn globmatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if whole.ty.size() > most {
         let message = format!("a string of {} bytes is too long for this pattern", whole.ty.size());
         return Err(Diagnostic::error(Code::TooLarge, whole.span, message)
-            .note("the verifier of the kernel looks at every byte and every different character of the pattern")
-            .help(format!("give str() a length of at most {most}")));
+            .note("the BPF verifier checks every byte of the string against every distinct character of the pattern")
+            .help(format!("pass str() a length of at most {most}")));
     }
     Ok(call.lowered(vec![whole, pattern], Type::Bool))
 }
@@ -476,7 +490,9 @@ fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(Code::WrongType, value.span, message).help("cast the pointer"));
         }
         other => {
-            let message = format!("`write_user` takes a pointer, which says how much is written, not `{other}`");
+            let message = format!(
+                "`write_user` takes a typed pointer, not `{other}`: the type determines how many bytes are written"
+            );
             return Err(Diagnostic::error(Code::WrongType, at, message).help("(uint32 *)arg0 writes four bytes"));
         }
     };
@@ -507,7 +523,7 @@ const MOST_BYTES: i64 = 1024;
 fn byte_count(c: &mut Checker<'_>, limit: &ast::Expr) -> Result<i64> {
     let n = c.constant(limit, "the number of bytes")?;
     if !(1..=MOST_BYTES).contains(&n) {
-        let message = format!("1 to {MOST_BYTES} bytes are possible, not {n}");
+        let message = format!("the number of bytes must be 1 to {MOST_BYTES}, not {n}");
         return Err(Diagnostic::error(Code::BadValue, limit.span, message));
     }
     Ok(n)
@@ -518,9 +534,9 @@ fn has_bytes(e: &Expr, n: i64, span: Span) -> Result<()> {
     if matches!(e.ty, Type::Ptr { .. }) || i64::from(e.ty.size()) >= n {
         return Ok(());
     }
-    let message = format!("a value of type `{}` has no {n} bytes", e.ty);
+    let message = format!("a value of type `{}` has fewer than {n} bytes", e.ty);
     Err(Diagnostic::error(Code::WrongType, span, message)
-        .help("give an array, a string or a structure of that size, or a pointer"))
+        .help("use an array, a string or a structure of at least that size, or a pointer"))
 }
 
 fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
@@ -542,10 +558,10 @@ fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
     // 3d06f34aa89e
     if c.probe.prog_type == ProgType::Iter && c.kernel.version() < Version(5, 12) {
-        let message = "`path` in iterators needs Linux 5.12";
+        let message = "`path` in iterators requires Linux 5.12 or later";
         return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
             .note(format!("this is Linux {}", c.kernel.version()))
-            .help("the name without folders is in .f_path.dentry.d_name.name"));
+            .help("the file name without directories is in .f_path.dentry.d_name.name"));
     }
     let e = c.expr(arg)?;
     let e = match e.ty {
@@ -560,7 +576,11 @@ fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     if let Some(size) = call.arg(1) {
         let n = c.constant(size, "the size of a path")?;
         cap = u32::try_from(n).ok().filter(|n| (1..=cap).contains(n)).ok_or_else(|| {
-            Diagnostic::error(Code::BadValue, size.span, format!("a path has 1 to {cap} bytes, not {n}"))
+            Diagnostic::error(
+                Code::BadValue,
+                size.span,
+                format!("the size of a path must be 1 to {cap} bytes, not {n}"),
+            )
         })?;
     }
     Ok(call.lowered(vec![e], Type::String { cap }))

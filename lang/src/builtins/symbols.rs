@@ -38,8 +38,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "dw_ustack",
         signatures: &["dw_ustack", "dw_ustack(limit)", "dw_ustack(mode [, limit])"],
-        doc: "The user stack of the running process, found by the unwind tables of its files (.eh_frame): programs need \
-              no frame pointers. Modes as of ustack; x86-64 only.",
+        doc: "The user stack of the running process, unwound by the tables of its files (.eh_frame), without \
+            frame pointers. Modes as for ustack; x86-64 only.",
         example: "profile:hz:99 { @[dw_ustack] = count() }",
         arity: (0, 2),
         check: Check::Value(super::unwind::dw_ustack),
@@ -85,7 +85,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "percpu_kaddr",
         signatures: &["percpu_kaddr(\"symbol\" [, cpu])"],
-        doc: "The address of a CPU's copy of a per-CPU kernel variable: this CPU's, or zero for one that there is not.",
+        doc: "The address of a per-CPU kernel variable on this CPU or another; 0 for a CPU that does not exist.",
         example: "interval:s:1 { printf(\"%d\\n\", *percpu_kaddr(\"process_counts\")) }",
         arity: (1, 2),
         check: Check::Value(percpu_kaddr),
@@ -113,7 +113,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "probetype",
         signatures: &["probetype"],
-        doc: "The kind of the probe as a string; that of begin, end and self is `special`.",
+        doc: "The probe type as a string; `special` for begin, end and self.",
         example: "kprobe:vfs_read, tracepoint:syscalls:sys_enter_read { @[probetype] = count() }",
         side: Side::Const,
         check: Check::Value(probetype),
@@ -166,8 +166,12 @@ pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool, build
             && let Some(m) = mode_of(word)
         {
             if m == StackMode::BuildId && !build_ids {
-                return Err(Diagnostic::error(Code::BadValue, arg.span, "only `ustack` has the mode `build_id`")
-                    .help("modes: bpftrace, perf, raw"));
+                return Err(Diagnostic::error(
+                    Code::BadValue,
+                    arg.span,
+                    "only `ustack` supports the stack mode `build_id`",
+                )
+                .help("stack modes: bpftrace, perf, raw"));
             }
             mode = m;
             continue;
@@ -175,16 +179,16 @@ pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool, build
         if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
             && !c.is_constant(word)
         {
-            let message = format!("there is no mode `{word}` of stacks");
+            let message = format!("unknown stack mode `{word}`");
             return Err(Diagnostic::error(Code::BadValue, arg.span, message).note(if build_ids {
-                "modes: bpftrace, perf, raw, build_id"
+                "stack modes: bpftrace, perf, raw, build_id"
             } else {
-                "modes: bpftrace, perf, raw"
+                "stack modes: bpftrace, perf, raw"
             }));
         }
         let n = c.constant(arg, "the number of frames")?;
         depth = u16::try_from(n).ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| {
-            Diagnostic::error(Code::BadValue, arg.span, format!("a stack has 1 to 1024 frames, not {n}"))
+            Diagnostic::error(Code::BadValue, arg.span, format!("the number of frames must be 1 to 1024, not {n}"))
         })?;
     }
     Ok(StackType { user, mode, depth, stored: false })
@@ -223,7 +227,7 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             Ok(Expr::int(address as i64, ty, call.span))
         }
         None => Err(Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
-            .note("addresses come from /proc/kallsyms and need privileges")),
+            .note("symbol addresses are read from /proc/kallsyms, which requires privileges")),
     }
 }
 
@@ -239,7 +243,7 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         _ => {
             let message = format!("`uaddr` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
             return Err(
-                Diagnostic::error(Code::NotAllowedHere, span, message).label("works in uprobe, uretprobe, usdt")
+                Diagnostic::error(Code::NotAllowedHere, span, message).label("allowed in uprobe, uretprobe, usdt")
             );
         }
     };
@@ -247,7 +251,7 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (file, symbol) = match name.rsplit_once(':') {
         Some((file, symbol)) => {
             let found = c.kernel.executables(file).map_err(|e| crate::probes::no_facts(e, arg.span))?;
-            let missing = || Diagnostic::error(Code::UnknownName, arg.span, format!("there is no program `{file}`"));
+            let missing = || Diagnostic::error(Code::UnknownName, arg.span, format!("program `{file}` not found"));
             (found.into_iter().next().ok_or_else(missing)?, symbol)
         }
         None => (path.clone(), name.as_str()),
@@ -286,9 +290,9 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             (c.expr(&e).and_then(|e| c.coerce(e, &Type::U64))?, code)
         }
         Image::Library => {
-            let message = format!("where {file} is mapped is known only when code of it is entered");
+            let message = format!("the load address of {file} is known only in probes on it");
             return Err(Diagnostic::error(Code::NotAllowedHere, span, message)
-                .help(format!("use a uprobe of {file}, and keep the address in a map")));
+                .help(format!("save the address in a map in a uprobe of {file}")));
         }
     };
     let distance = Box::new(Expr::int(object.address.wrapping_sub(there) as i64, Type::U64, span));
@@ -305,7 +309,7 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let address = |name: &str| {
         c.kernel.symbol_address(name).map(|a| Expr::int(a as i64, Type::U64, span)).ok_or_else(|| {
             Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
-                .note("addresses come from /proc/kallsyms and need privileges")
+                .note("symbol addresses are read from /proc/kallsyms, which requires privileges")
         })
     };
     let (symbol, table) = (address(&name)?, address("__per_cpu_offset")?);
@@ -346,7 +350,7 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             call.span,
             format!("{} has no function", crate::probes::a_probe(c.probe.kind)),
         )
-        .help("`probe` is the name of the attach point"));
+        .help("use `probe` for the name of the attach point"));
     }
     c.probe.id_uses.update(|n| n + 1);
     Ok(Expr { kind: ExprKind::ProbeId, ty: Type::FuncName, span: call.span })
@@ -365,7 +369,7 @@ fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn named(c: &mut Checker<'_>, call: &Call<'_>, of: &str) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::I64, call.span)) };
     let e = c.expr(arg)?;
-    let e = c.integer(e, &format!("what `{}` takes", call.builtin.name))?;
+    let e = c.integer(e, &format!("the argument of `{}`", call.builtin.name))?;
     let known = names::enumerators(of).unwrap_or_default();
     if let Some((name, _)) = e.constant().and_then(|n| known.iter().find(|k| k.1 == n)) {
         return Ok(crate::check::string(name.as_bytes(), call.span));

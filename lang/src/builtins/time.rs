@@ -14,7 +14,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "nsecs",
         signatures: &["nsecs", "nsecs(boot|monotonic|tai|sw_tai)"],
-        doc: "Nanoseconds since boot, time asleep included; or by another clock.",
+        doc: "Nanoseconds since boot, including time in suspend, or of another clock.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read /@s[tid]/ { @ = hist(nsecs - @s[tid]) }",
         arity: (0, 1),
         helper: helper("bpf_ktime_get_boot_ns", 125, Version(5, 8)),
@@ -42,7 +42,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "time",
         signatures: &["time()", "time(\"format\")"],
-        doc: "Prints the wall clock, by default as `%H:%M:%S` and a new line; formats as in strftime(3).",
+        doc: "Prints the wall-clock time, by default as `%H:%M:%S` and a newline; formats as in strftime(3).",
         example: "interval:s:1 { time(\"%H:%M:%S \"); print(@); clear(@) } kprobe:vfs_read { @ = count() }",
         side: Side::User,
         arity: (0, 1),
@@ -52,7 +52,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "strftime",
         signatures: &["strftime(\"format\", nsecs)"],
-        doc: "A time stamp in nanoseconds since boot as wall-clock time; `%f` gives microseconds.",
+        doc: "A timestamp in nanoseconds since boot, as wall-clock time; `%f` gives microseconds.",
         example: "kprobe:vfs_read { printf(\"%s\\n\", strftime(\"%H:%M:%S.%f\", nsecs)) }",
         side: Side::User,
         arity: (2, 2),
@@ -70,7 +70,7 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             "tai" => 2,
             "sw_tai" => 3,
             other => {
-                return Err(Diagnostic::error(Code::BadValue, *span, format!("there is no clock `{other}`"))
+                return Err(Diagnostic::error(Code::BadValue, *span, format!("unknown clock `{other}`"))
                     .note("clocks: boot, monotonic, tai, sw_tai"));
             }
         },
@@ -78,7 +78,7 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 other.span,
-                "the clock is one of: boot, monotonic, tai, sw_tai",
+                "expected a clock: boot, monotonic, tai or sw_tai",
             ));
         }
     };
@@ -86,9 +86,9 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Err(Diagnostic::error(
             Code::KernelLacks,
             call.span,
-            format!("the tai clock needs Linux 6.1 or later, and this is {}", c.kernel.version()),
+            format!("the tai clock is not supported on Linux {} (needs 6.1)", c.kernel.version()),
         )
-        .help("nsecs(sw_tai) computes it from the time since boot"));
+        .help("use nsecs(sw_tai), which computes it from the time since boot"));
     }
     c.tai |= clock == 3;
     Ok(call.lowered(vec![Expr::int(clock, Type::I64, call.span)], Type::U64))
@@ -106,7 +106,7 @@ fn strftime(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (Some(format), Some(stamp)) = (call.arg(0), call.arg(1)) else { return Ok(Expr::int(0, Type::U64, call.span)) };
     let format = c.literal_text(format, "the format of `strftime`")?;
     let stamp = c.expr(stamp)?;
-    let stamp = c.integer(stamp, "a time stamp")?;
+    let stamp = c.integer(stamp, "the timestamp")?;
     let index = match c.time_formats.iter().position(|f| *f == format) {
         Some(i) => i,
         None => {

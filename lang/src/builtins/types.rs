@@ -28,7 +28,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "is_unsigned_integer",
         signatures: &["is_unsigned_integer(expression)"],
-        doc: "Whether an expression is an integer without a sign.",
+        doc: "Whether an expression is an unsigned integer.",
         example: "begin { if (is_unsigned_integer(pid)) { printf(\"yes\\n\") } exit() }",
         side: Side::Const,
         arity: (1, 1),
@@ -68,7 +68,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "is_literal",
         signatures: &["is_literal(expression)"],
-        doc: "Whether the value of an expression is known while compiling.",
+        doc: "Whether an expression is a compile-time constant.",
         example: "begin { if (is_literal(AF_INET)) { printf(\"yes\\n\") } exit() }",
         side: Side::Const,
         arity: (1, 1),
@@ -78,7 +78,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "is_err",
         signatures: &["is_err(pointer)"],
-        doc: "Whether a pointer that the kernel returned is an error number in truth.",
+        doc: "Whether a pointer that the kernel returned encodes an error number.",
         example: "kretprobe:vfs_read { if (is_err(retval)) { @errors = count() } }",
         arity: (1, 1),
         check: Check::Value(is_err),
@@ -87,7 +87,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "default_str_length",
         signatures: &["default_str_length"],
-        doc: "The size of strings that no other is given for: the setting max_strlen.",
+        doc: "The default size of strings: the setting max_strlen.",
         example: "begin { printf(\"%d\\n\", default_str_length); exit() }",
         side: Side::Const,
         check: Check::Value(|c, call| Ok(Expr::int(i64::from(c.options.max_strlen), Type::U64, call.span))),
@@ -96,7 +96,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "assert_str",
         signatures: &["assert_str(expression)"],
-        doc: "Ends compilation unless the expression is a string or points to one.",
+        doc: "Fails compilation unless the expression is a string or points to one.",
         example: "begin { assert_str(comm); exit() }",
         side: Side::Const,
         arity: (1, 1),
@@ -106,7 +106,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "static_assert",
         signatures: &["static_assert(condition, \"message\")"],
-        doc: "Ends compilation with the message unless the condition holds.",
+        doc: "Fails compilation with the message unless the condition is true.",
         example: "begin { static_assert(sizeof(struct task_struct) > 0, \"no tasks\"); exit() }",
         side: Side::Const,
         arity: (2, 2),
@@ -116,7 +116,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "fail",
         signatures: &["fail(\"format\", …)"],
-        doc: "Ends compilation with the message, where the compiler comes to it; the values must be constants.",
+        doc: "Fails compilation with the message if the call is compiled; the values must be constants.",
         example: "begin { if ($# > 9) { fail(\"%d parameters are too many\", $#) } exit() }",
         side: Side::Const,
         arity: (1, usize::MAX),
@@ -136,7 +136,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "kfunc_allowed",
         signatures: &["kfunc_allowed(\"name\")"],
-        doc: "Whether the kernel lets programs of this kind of probe call a function of its own.",
+        doc: "Whether programs of this probe type may call a kernel function (kfunc).",
         example: "fentry:vfs_read { if (kfunc_allowed(\"bpf_rcu_read_lock\")) { printf(\"yes\\n\") } exit() }",
         side: Side::Const,
         arity: (1, 1),
@@ -146,7 +146,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "flags",
         signatures: &["flags(n)", "flags(n, enum)", "flags(n, \"PREFIX_\")"],
-        doc: "A number that prints as the names of its bits: those of an enum, by default its own, or constants.",
+        doc: "A number that prints as the names of its bits, from an enum (by default its own) or from constants.",
         example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", flags(args.flags, \"O_\")) }",
         arity: (1, 2),
         check: Check::Value(flags),
@@ -165,7 +165,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "container_of",
         signatures: &["container_of(pointer, typeof(type), member)"],
-        doc: "The pointer to the structure that has a member where a pointer points to.",
+        doc: "The pointer to the structure that contains the member behind a pointer.",
         example: "fentry:vfs_read { $p = &args.file->f_path; @[container_of($p, typeof(struct file), f_path)->f_flags] = count() }",
         arity: (3, 3),
         check: Check::Value(container_of),
@@ -174,7 +174,8 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "getopt",
         signatures: &["getopt(\"name\")", "getopt(\"name\", default [, \"description\"])"],
-        doc: "The value of the parameter --name=value, given after `--`; its type is that of the default, without one a boolean. `rtrace SCRIPT --help` lists the parameters with their descriptions.",
+        doc: "The value of the parameter --name=value, given after `--`; its type is that of the default, or \
+            boolean without one. `rtrace SCRIPT --help` lists the parameters with their descriptions.",
         example: "kprobe:vfs_read /pid == getopt(\"pid\", 1, \"the process\")/ { @[comm] = count() }",
         side: Side::Const,
         arity: (1, 3),
@@ -184,7 +185,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "kptr",
         signatures: &["kptr(pointer)"],
-        doc: "The same pointer, into the kernel's memory.",
+        doc: "The same pointer, as one into kernel memory.",
         example: "uprobe:/bin/bash:readline { @[*(uint64 *)kptr((uint64 *)arg0)] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| into_space(c, call, Space::Kernel)),
@@ -193,7 +194,7 @@ pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "uptr",
         signatures: &["uptr(pointer)"],
-        doc: "The same pointer, into the memory of the running program.",
+        doc: "The same pointer, as one into the memory of the running process.",
         example: "kprobe:vfs_read { @[str(uptr((int8 *)arg1), 16)] = count() }",
         arity: (1, 1),
         check: Check::Value(|c, call| into_space(c, call, Space::User)),
@@ -211,7 +212,7 @@ fn asks(c: &mut Checker<'_>, call: &Call<'_>, question: fn(&Expr) -> bool) -> Re
 fn is_err(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
     let e = c.expr(arg)?;
-    let e = c.integer(e, "what `is_err` takes")?;
+    let e = c.integer(e, "the argument of `is_err`")?;
     let e = c.coerce(e, &Type::U64)?;
     let first = Expr::int(-4095, Type::U64, call.span);
     c.compare(BinOp::Ge, e, first, call.span)
@@ -223,7 +224,7 @@ fn assert_str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let e = c.stringify(e)?;
     match &e.ty {
         Type::String { .. } => Ok(c.effect(Vec::new(), call.span)),
-        other => Err(Diagnostic::error(Code::Asserted, arg.span, format!("this is `{other}`, and no string"))),
+        other => Err(Diagnostic::error(Code::Asserted, arg.span, format!("expected a string, found `{other}`"))),
     }
 }
 
@@ -233,19 +234,19 @@ fn static_assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let message = c.literal_text(message, "the message")?;
     let cond = c.expr(cond)?;
     match c.truth(cond)?.constant() {
-        Some(0) => Err(Diagnostic::error(Code::Asserted, at, message).label("this does not hold")),
+        Some(0) => Err(Diagnostic::error(Code::Asserted, at, message).label("this condition is false")),
         Some(_) => Ok(c.effect(Vec::new(), call.span)),
-        None => Err(Diagnostic::error(Code::WrongType, at, "this is not known while compiling")
-            .help("assert(condition, \"message\") asks while the script runs")),
+        None => Err(Diagnostic::error(Code::WrongType, at, "expected a compile-time constant")
+            .help("use assert(condition, \"message\") to check at run time")),
     }
 }
 
 fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
-    let text = c.literal(first, "a format")?;
+    let text = c.literal(first, "the format")?;
     let parsed = printf::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
     if parsed.specs().count() + 1 != call.args.len() {
-        return Err(Diagnostic::error(Code::BadFormat, call.span, "each conversion of the format takes one value"));
+        return Err(Diagnostic::error(Code::BadFormat, call.span, "each conversion specifier takes one argument"));
     }
     let mut values = call.args.iter().skip(1);
     let mut message = String::new();
@@ -260,7 +261,7 @@ fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
                     (ExprKind::Int(n), Conversion::Unsigned) => message.push_str(&(n as u64).to_string()),
                     (ExprKind::Int(n), _) => message.push_str(&n.to_string()),
                     _ => {
-                        let message = "`fail` prints only what is known while compiling";
+                        let message = "the arguments of `fail` must be compile-time constants";
                         return Err(Diagnostic::error(Code::WrongType, value.span, message));
                     }
                 }
@@ -293,9 +294,9 @@ fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let of = match (call.arg(1), &e.ty) {
         (None, Type::Enum { name, .. }) => name.clone(),
         (None, other) => {
-            let message = format!("`flags` needs an enum for a value of type `{other}`");
+            let message = format!("`flags` needs the name of an enum for a value of type `{other}`");
             return Err(Diagnostic::error(Code::WrongType, arg.span, message)
-                .help("flags(n, NAME) takes the enumerators of `enum NAME`, flags(n, \"O_\") the constants O_…"));
+                .help("flags(n, NAME) uses the enumerators of `enum NAME`, flags(n, \"O_\") the constants O_…"));
         }
         (Some(set), _) => {
             let word = match &set.kind {
@@ -308,7 +309,7 @@ fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             }
         }
     };
-    let e = c.integer(e, "what `flags` takes")?;
+    let e = c.integer(e, "the argument of `flags`")?;
     let e = c.coerce(e, &Type::U64)?;
     Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Flags { of }, span: call.span })
 }
@@ -322,7 +323,7 @@ fn enum_or_prefix(c: &mut Checker<'_>, set: &ast::Expr) -> Result<String> {
         false => c.enum_of(name),
     };
     found.ok_or_else(|| {
-        let what = if name.ends_with('_') { "no constants begin with" } else { "there is no enum" };
+        let what = if name.ends_with('_') { "no constant begins with" } else { "unknown enum" };
         Diagnostic::error(Code::UnknownType, set.span, format!("{what} `{name}`"))
     })
 }
@@ -337,7 +338,7 @@ fn setting(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     };
     let name = c.literal_text(arg, "the name of a setting")?;
     let Some(setting) = config::find(&name) else {
-        let error = Diagnostic::error(Code::ConfigValue, arg.span, format!("there is no setting `{name}`"));
+        let error = Diagnostic::error(Code::ConfigValue, arg.span, format!("unknown setting `{name}`"));
         return Err(error.help(format!("did you mean `{}`?", config::nearest(&name))));
     };
     Ok(value_of(c, setting, call.span))
@@ -358,7 +359,7 @@ fn container_of(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let of = ast::TypeOrExpr::Expr(Box::new(of.clone()));
     let to = c.type_of(&of)?;
     let Some(path) = member_path(member) else {
-        let message = format!("`{}` takes the name of a member", call.builtin.name);
+        let message = format!("`{}` takes the name of a struct member", call.builtin.name);
         return Err(Diagnostic::error(Code::WrongType, member.span, message)
             .help("as in container_of(p, typeof(struct file), f_path)"));
     };

@@ -37,8 +37,8 @@ pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
     let ty = super::symbols::stack_type(c, call, true, false)?;
     if c.options.arch != Arch::X86_64 {
-        return Err(Diagnostic::error(Code::NotAllowedHere, span, "`dw_ustack` works on x86-64 only")
-            .help("`ustack` works for programs that have frame pointers"));
+        return Err(Diagnostic::error(Code::NotAllowedHere, span, "`dw_ustack` is supported only on x86-64")
+            .help("use `ustack` for programs compiled with frame pointers"));
     }
     c.feature("unstable_dw_ustack", "`dw_ustack`", span)?;
     c.unwinds = true;
@@ -83,8 +83,10 @@ fn task_member(c: &mut Checker<'_>, name: &str, span: Span) -> Result<Expr> {
 
 fn member(c: &Checker<'_>, record: &str, path: &[&str], span: Span) -> Result<i64> {
     find(c, record, path, span)?.ok_or_else(|| {
-        let message = format!("this kernel's `struct {record}` has no `{}`, which `dw_ustack` needs", path.join("."));
-        Diagnostic::error(Code::KernelLacks, span, message).help("`ustack` works for programs that have frame pointers")
+        let message =
+            format!("`dw_ustack` is not supported on this kernel: `struct {record}` has no `{}`", path.join("."));
+        Diagnostic::error(Code::KernelLacks, span, message)
+            .help("use `ustack` for programs compiled with frame pointers")
     })
 }
 

@@ -36,14 +36,16 @@ impl Checker<'_> {
                 }
                 Type::Void => {
                     let text = super::mend::show(&self.text_of(base.span));
-                    Err(Diagnostic::error(Code::WrongType, base.span, "a `void *` does not say what it points to")
+                    Err(Diagnostic::error(Code::WrongType, base.span, "cannot access a member through a `void *`")
                         .label("this has type `void *`")
-                        .help(format!("cast it to the type it points to: ((struct NAME *){text})->{}", name.text)))
+                        .help(format!("cast it to a pointer to a struct: ((struct NAME *){text})->{}", name.text)))
                 }
-                Type::Ptr { .. } => {
-                    Err(Diagnostic::error(Code::WrongType, name.span, format!("`{}` points to a pointer", base.ty))
-                        .help(format!("follow the first: {}[0]->{}", self.text_of(base.span), name.text)))
-                }
+                Type::Ptr { .. } => Err(Diagnostic::error(
+                    Code::WrongType,
+                    name.span,
+                    format!("cannot access a member through `{}`, a pointer to a pointer", base.ty),
+                )
+                .help(format!("dereference it first: {}[0]->{}", self.text_of(base.span), name.text))),
                 other => Err(Diagnostic::error(Code::WrongType, name.span, format!("`{other}` has no members"))),
             },
             Type::Record(r) => {
@@ -161,8 +163,8 @@ impl Checker<'_> {
         let error = Diagnostic::error(Code::UnknownField, span, format!("`{record}` has no member `{name}`"));
         match nearest(name, names.iter().map(String::as_str)) {
             Some(n) => error.help(format!("did you mean `{n}`?")),
-            None if names.len() <= 24 && !names.is_empty() => error.note(format!("it has: {}", names.join(", "))),
-            None => error.note(format!("it has {} members; none is spelt like this", names.len())),
+            None if names.len() <= 24 && !names.is_empty() => error.note(format!("members: {}", names.join(", "))),
+            None => error.note(format!("it has {} members, none of which has a similar name", names.len())),
         }
     }
 
@@ -184,9 +186,15 @@ impl Checker<'_> {
             None if matches!(base.ty, Type::Tuple(_) | Type::NamedTuple(_)) => Err(Diagnostic::error(
                 Code::UnknownField,
                 span,
-                format!("`{}` has {} elements, so there is no `.{index}`", base.ty, base.ty.elements().count()),
+                format!(
+                    "tuple index {index} is out of bounds: `{}` has {} elements",
+                    base.ty,
+                    base.ty.elements().count()
+                ),
             )),
-            None => Err(Diagnostic::error(Code::WrongType, span, format!("a value of type `{}` is no tuple", base.ty))),
+            None => {
+                Err(Diagnostic::error(Code::WrongType, span, format!("a value of type `{}` is not a tuple", base.ty)))
+            }
         }
     }
 
@@ -201,9 +209,7 @@ impl Checker<'_> {
             Type::Tuple(_) | Type::NamedTuple(_) => {
                 return match index.constant().and_then(|i| u32::try_from(i).ok()) {
                     Some(i) => self.tuple_part(base, i, span),
-                    None => {
-                        Err(Diagnostic::error(Code::WrongType, index.span, "a tuple's element is chosen by a constant"))
-                    }
+                    None => Err(Diagnostic::error(Code::WrongType, index.span, "a tuple index must be a constant")),
                 };
             }
             other => {
@@ -222,7 +228,7 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::BadValue,
                 index.span,
-                format!("index {i} is outside of `{}`", base.ty),
+                format!("index {i} is out of bounds for `{}`", base.ty),
             ));
         }
         let size = i64::from(elem.size());
@@ -269,8 +275,8 @@ impl Checker<'_> {
                 Ok(load(e, 0, Type::U64, space, span))
             }
             other => {
-                Err(Diagnostic::error(Code::WrongType, e.span, format!("a value of type `{other}` cannot be followed"))
-                    .help("cast it to a pointer to something: *(uint64 *)x"))
+                Err(Diagnostic::error(Code::WrongType, e.span, format!("cannot dereference a value of type `{other}`"))
+                    .help("cast it to a typed pointer: *(uint64 *)x"))
             }
         }
     }
@@ -283,9 +289,11 @@ impl Checker<'_> {
                 let ty = Type::Ptr { to: Box::new(e.ty), space };
                 Ok(Expr { kind: ExprKind::Address { ptr, offset }, ty, span })
             }
-            ExprKind::Load { .. } => Err(Diagnostic::error(Code::WrongType, span, "a bit-field has no address")),
-            _ => Err(Diagnostic::error(Code::WrongType, span, "this has no address")
-                .note("variables, map entries, and members and elements behind a pointer have one")
+            ExprKind::Load { .. } => {
+                Err(Diagnostic::error(Code::WrongType, span, "cannot take the address of a bit-field"))
+            }
+            _ => Err(Diagnostic::error(Code::WrongType, span, "cannot take the address of this expression")
+                .note("only variables, map entries, and members and elements behind a pointer have an address")
                 .help("assign it to a variable first: $x = …; &$x")),
         }
     }
@@ -305,8 +313,8 @@ impl Checker<'_> {
                     ExprKind::MapGet { map, key } => {
                         Ok(Expr { kind: ExprKind::MapAddress { map, key }, ty: Type::kptr(e.ty), span })
                     }
-                    _ => Err(Diagnostic::error(Code::WrongType, span, "an aggregation has no address")
-                        .note("each CPU has a copy of its own")),
+                    _ => Err(Diagnostic::error(Code::WrongType, span, "cannot take the address of an aggregation")
+                        .note("each CPU has its own copy")),
                 }
             })),
             _ => None,
@@ -316,7 +324,7 @@ impl Checker<'_> {
     /// `a - b` of two pointers: how many elements are between them.
     pub(super) fn distance(&mut self, to: &Type, other: &Type, l: Expr, r: Expr, span: Span) -> Result<Expr> {
         if !to.same_but_for_space(other) {
-            return Err(Diagnostic::error(Code::WrongType, span, "these pointers point to different types")
+            return Err(Diagnostic::error(Code::WrongType, span, "cannot subtract pointers to different types")
                 .also(l.span, format!("this has type `{}`", l.ty))
                 .also(r.span, format!("this has type `{}`", r.ty)));
         }

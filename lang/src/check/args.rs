@@ -73,14 +73,12 @@ impl Checker<'_> {
             Context::KernelReturn { function, .. } => Err(Diagnostic::error(
                 Code::UnknownField,
                 span,
-                "a kretprobe has no arguments: they are gone when the function returns",
+                "a kretprobe has no arguments: they are not available when the function returns",
             )
-            .help(format!("fexit:{function} has both the arguments and the return value"))),
+            .help(format!("use fexit:{function}, which has both the arguments and the return value"))),
             Context::UserEntry { .. } | Context::UserReturn => self.user_argument(name, span),
-            Context::Usdt(_) => {
-                Err(Diagnostic::error(Code::UnknownField, span, "the arguments of static probes have no names")
-                    .help(format!("use arg0, arg1, …; rtrace -lv '{}' lists them", self.probe.name)))
-            }
+            Context::Usdt(_) => Err(Diagnostic::error(Code::UnknownField, span, "USDT arguments have no names")
+                .help(format!("use arg0, arg1, …; rtrace -lv '{}' lists them", self.probe.name))),
             Context::RawTracepoint(None) => Err(Diagnostic::error(
                 Code::UnknownField,
                 span,
@@ -138,7 +136,7 @@ impl Checker<'_> {
             Context::Iter(function) => self.word_argument(&function, name, span),
             _ => {
                 Err(Diagnostic::error(Code::NotAllowedHere, span, format!("{} has no `ctx`", a_probe(self.probe.kind)))
-                    .note("iterators have one: iter:task { print(ctx.task.pid) }"))
+                    .note("`ctx` is available in iterators: iter:task { print(ctx.task.pid) }"))
             }
         }
     }
@@ -175,9 +173,9 @@ impl Checker<'_> {
         let error =
             Diagnostic::error(Code::UnknownField, span, format!("`{}` has no argument `{name}`", self.probe.name))
                 .note(if names.is_empty() {
-                    "it has none".to_owned()
+                    "it has no arguments".to_owned()
                 } else {
-                    format!("it has: {}", names.join(", "))
+                    format!("arguments: {}", names.join(", "))
                 });
         match nearest(name, names.iter().copied()) {
             Some(n) => {
@@ -215,15 +213,18 @@ impl Checker<'_> {
             Context::KernelReturn { .. } | Context::UserReturn => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
-                format!("{} has no arguments: they are gone when the function returns", a_probe(self.probe.kind)),
+                format!(
+                    "{} has no arguments: they are not available when the function returns",
+                    a_probe(self.probe.kind)
+                ),
             )
-            .help("keep them in a map at entry: kprobe:f { @arg[tid] = arg0 } kretprobe:f { … @arg[tid] … }")),
+            .help("save them in a map at entry: kprobe:f { @arg[tid] = arg0 } kretprobe:f { … @arg[tid] … }")),
             Context::Tracepoint(_) => {
-                Err(Diagnostic::error(Code::NotAllowedHere, span, "a tracepoint's fields have names, not numbers")
+                Err(Diagnostic::error(Code::NotAllowedHere, span, "a tracepoint has no positional arguments")
                     .help(format!("use args.NAME; rtrace -lv '{}' lists them", self.probe.name)))
             }
             Context::Iter(_) => {
-                Err(Diagnostic::error(Code::NotAllowedHere, span, "what an iterator is given has names, not numbers")
+                Err(Diagnostic::error(Code::NotAllowedHere, span, "an iterator has no positional arguments")
                     .help(format!("use ctx.NAME; rtrace -lv '{}' lists them", self.probe.name)))
             }
             Context::Nothing => Err(Diagnostic::error(
@@ -287,18 +288,16 @@ impl Checker<'_> {
                 let of = format!("bpf:{}:{}", function.program, function.function.name);
                 Err(known_at_return(&of, span))
             }
-            Context::KernelEntry { function, .. } => Err(Diagnostic::error(
-                Code::NotAllowedHere,
-                span,
-                "`retval` is known when a function returns, not at its entry",
-            )
-            .help(format!("attach to the return: kretprobe:{function}"))),
+            Context::KernelEntry { function, .. } => {
+                Err(Diagnostic::error(Code::NotAllowedHere, span, "`retval` is available only when a function returns")
+                    .help(format!("attach to the return: kretprobe:{function}")))
+            }
             _ => Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
                 format!("{} has no return value", a_probe(self.probe.kind)),
             )
-            .note("kretprobe, uretprobe and fexit have one")),
+            .note("kretprobe, uretprobe and fexit have a return value")),
         }
     }
 
@@ -338,7 +337,7 @@ impl Checker<'_> {
     fn result(&mut self, function: &Function, word: u32, span: Span) -> Result<Expr> {
         self.probe.specific.set(true);
         if function.ret == Type::Void {
-            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` returns nothing", function.name)));
+            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` returns void", function.name)));
         }
         match is_refused(function, function.params.len()) {
             true => Ok(in_context(word * 8, function.ret.clone(), span)),
@@ -362,13 +361,16 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::NotAllowedHere,
                 span,
-                format!("{} has no registers", a_probe(self.probe.kind)),
+                format!("registers are not available in {}", a_probe(self.probe.kind)),
             )
-            .note("kprobe, kretprobe, uprobe, uretprobe, usdt, profile, interval, software, hardware and watchpoint have them"));
+            .note(
+                "they are available in kprobe, kretprobe, uprobe, uretprobe, usdt, profile, interval, \
+                software, hardware and watchpoint",
+            ));
         }
         match self.options.arch.register(name) {
             Some(offset) => Ok(Expr { kind: ExprKind::Ctx { offset }, ty: Type::U64, span }),
-            None => Err(Diagnostic::error(Code::BadValue, span, format!("this processor has no register `{name}`"))),
+            None => Err(Diagnostic::error(Code::BadValue, span, format!("this architecture has no register `{name}`"))),
         }
     }
 }
@@ -463,12 +465,12 @@ fn bpf_argument(of: &BpfFunction, n: usize, span: Span) -> Expr {
 }
 
 fn known_at_return(function: &str, span: Span) -> Box<Diagnostic> {
-    let message = "`retval` is known when a function returns, not at its entry";
+    let message = "`retval` is available only when a function returns";
     Diagnostic::error(Code::NotAllowedHere, span, message).help(format!("attach to the return: fexit:{function}"))
 }
 
 fn too_few_arguments(function: &Function, n: u32, span: Span) -> Box<Diagnostic> {
-    let message = format!("`{}` has {} arguments, so there is no arg{n}", function.name, function.params.len());
+    let message = format!("arg{n} is out of range: `{}` has {} arguments", function.name, function.params.len());
     Diagnostic::error(Code::UnknownField, span, message)
 }
 

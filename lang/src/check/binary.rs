@@ -49,7 +49,7 @@ impl Checker<'_> {
             && (r.ty.is_integer())
         {
             let size = i64::from(to.size().max(1));
-            let r = self.integer(r, "what is added to a pointer")?;
+            let r = self.integer(r, "the offset added to a pointer")?;
             let ty = l.ty.clone();
             let right = Box::new(scale(r, size));
             return Ok(Expr { kind: ExprKind::Arith { op, left: Box::new(l), right }, ty, span });
@@ -64,10 +64,10 @@ impl Checker<'_> {
         if let (BinOp::Mul | BinOp::Div | BinOp::Rem, Some(pointer)) =
             (op, [&l, &r].into_iter().find(|e| matches!(e.ty, Type::Ptr { .. })))
         {
-            let message = format!("`{}` takes numbers; pointers are only added to and subtracted from", op.text());
+            let message = format!("`{}` does not take pointers: only addition and subtraction do", op.text());
             return Err(Diagnostic::error(Code::WrongType, pointer.span, message)
                 .label(format!("this has type `{}`", pointer.ty))
-                .help(format!("as a number: (uint64){}", super::mend::show(&self.text_of(pointer.span)))));
+                .help(format!("cast it to an integer: (uint64){}", super::mend::show(&self.text_of(pointer.span)))));
         }
         let what = format!("the operand of `{}`", op.text());
         let l = self.integer(l, &what)?;
@@ -79,7 +79,7 @@ impl Checker<'_> {
         };
         if let (Some(a), Some(b)) = (l.constant(), r.constant()) {
             if b == 0 && matches!(op, BinOp::Div | BinOp::Rem) {
-                return Err(Diagnostic::error(Code::BadValue, r.span, "this divides by zero"));
+                return Err(Diagnostic::error(Code::BadValue, r.span, "division by zero"));
             }
             if let Some(value) = fold(op, a, b, ty.is_signed()) {
                 let ty = if outgrows(op, a, b, &ty) { Type::U64 } else { ty };
@@ -118,7 +118,7 @@ impl Checker<'_> {
         }
         // An aggregation compared with something is the number that it stands for.
         let number = |c: &Self, e: Expr| match e.ty {
-            Type::Agg(_) => c.integer(e, "what is compared"),
+            Type::Agg(_) => c.integer(e, "the operand of a comparison"),
             _ => Ok(e),
         };
         let (l, r) = (number(self, l)?, number(self, r)?);
@@ -134,7 +134,7 @@ impl Checker<'_> {
             return self.compare_scalars(op, l, r, span);
         }
         if !equality {
-            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` compares only numbers", op.text()))
+            return Err(Diagnostic::error(Code::WrongType, span, format!("`{}` can compare only numbers", op.text()))
                 .also(l.span, format!("this has type `{}`", l.ty))
                 .also(r.span, format!("this has type `{}`", r.ty)));
         }
@@ -166,7 +166,7 @@ impl Checker<'_> {
                     Ok(equal(negate, ty.size(), l, r, span))
                 }
                 None => Err(self.no_number(&l).or_else(|| self.no_number(&r)).unwrap_or_else(|| {
-                    Diagnostic::error(Code::WrongType, span, "values of these types cannot be compared")
+                    Diagnostic::error(Code::WrongType, span, "cannot compare values of these types")
                         .also(l.span, format!("this has type `{}`", l.ty))
                         .also(r.span, format!("this has type `{}`", r.ty))
                 })),
@@ -178,20 +178,20 @@ impl Checker<'_> {
     fn check_length(&mut self, literal: &Expr, len: usize, cap: u32) -> Result<()> {
         let (len, most) = (len as u64, self.options.max_strlen);
         if cap == self.options.string_cap() && len >= u64::from(most) {
-            let message = format!("this text has {len} bytes, and strings are cut at {most}");
+            let message = format!("the string literal is too long: {len} bytes, but strings are truncated at {most}");
             return Err(Diagnostic::error(Code::BadValue, literal.span, message)
-                .help(format!("a larger max_strlen keeps more: config = {{ max_strlen = {} }}", len + 1)));
+                .help(format!("increase max_strlen: config = {{ max_strlen = {} }}", len + 1)));
         }
         if len >= u64::from(cap) {
-            let message = format!("this text has {len} bytes, and is compared with one of at most {}", cap - 1);
+            let message = format!("this string has {len} bytes, but is compared with a string of at most {}", cap - 1);
             self.warn(Diagnostic::warning(Code::BadValue, literal.span, message).label("never equal"));
         }
         Ok(())
     }
 
     fn compare_scalars(&mut self, op: BinOp, l: Expr, r: Expr, span: Span) -> Result<Expr> {
-        let l = self.integer(l, "what is compared")?;
-        let r = self.integer(r, "what is compared")?;
+        let l = self.integer(l, "the operand of a comparison")?;
+        let r = self.integer(r, "the operand of a comparison")?;
         let ty = common(&l, &r);
         let signed = ty.is_signed();
         if let (Some(a), Some(b)) = (l.constant(), r.constant()) {
@@ -218,7 +218,7 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 span,
-                "a probe's name can be compared with a string constant only",
+                "a probe's name can be compared only with a string literal",
             ));
         };
         let mine = self.own_name(&name.ty);

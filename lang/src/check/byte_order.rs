@@ -69,14 +69,14 @@ impl Checker<'_> {
         let warning = Diagnostic::warning(
             Code::ByteOrder,
             span,
-            format!("`{field}` has its bytes in the order of the network, and `{number}` is a plain number"),
+            format!("`{field}` is in network byte order, but `{number}` is in host byte order"),
         )
-        .label(format!("this asks for the number {swapped}"));
+        .label(format!("this compares with {swapped} in host byte order"));
         let mended = match op {
             BinOp::Eq | BinOp::Ne => {
-                format!("{to_host}({field}) {} {number}, or compare with {to_net}({number})", op.text())
+                format!("use {to_host}({field}) {} {number}, or compare with {to_net}({number})", op.text())
             }
-            _ => format!("{to_host}({field}) {} {number}", op.text()),
+            _ => format!("use {to_host}({field}) {} {number}", op.text()),
         };
         self.warn(warning.help(mended));
     }

@@ -48,22 +48,16 @@ impl Call<'_> {
     }
 }
 
-/// `f` is called with too many or too few arguments: what it takes, and what it is given.
-pub(super) fn wrong_count(name: &str, (least, most): (usize, usize), given: usize) -> String {
-    let plural = |n: usize| if n == 1 { "argument" } else { "arguments" };
-    let takes = match (least, most) {
-        (0, 0) => "no arguments".to_owned(),
-        (a, b) if a == b => format!("{a} {}", plural(a)),
-        (a, usize::MAX) => format!("at least {a} {}", plural(a)),
-        (0, b) => format!("at most {b} {}", plural(b)),
-        (a, b) => format!("{a} to {b} arguments"),
+/// The message for a call of a function or macro with too few or too many arguments.
+pub(crate) fn wrong_count(of: &str, (least, most): (usize, usize), given: usize) -> String {
+    let which = if given < least { "few" } else { "many" };
+    let expected = match (least, most) {
+        (a, b) if a == b => a.to_string(),
+        (a, usize::MAX) => format!("at least {a}"),
+        (0, b) => format!("at most {b}"),
+        (a, b) => format!("{a} to {b}"),
     };
-    let given = match given {
-        0 => "none is given".to_owned(),
-        1 => "1 is given".to_owned(),
-        n => format!("{n} are given"),
-    };
-    format!("`{name}` takes {takes}, and {given}")
+    format!("too {which} arguments for {of}: expected {expected}, found {given}")
 }
 
 /// `a, b and c`
@@ -110,9 +104,9 @@ impl Checker<'_> {
         let form =
             || params.iter().map(|(n, ty)| format!("{ty} {n}").trim_end().to_owned()).collect::<Vec<_>>().join(", ");
         if args.len() != params.len() {
-            let message = wrong_count(&name.text, (params.len(), params.len()), args.len());
+            let message = wrong_count(&format!("`{}`", name.text), (params.len(), params.len()), args.len());
             return Err(Diagnostic::error(Code::WrongArgumentCount, span, message).note(format!(
-                "it is {} {}({})",
+                "it is declared as: {} {}({})",
                 function.ret,
                 name.text,
                 form()
@@ -130,9 +124,10 @@ impl Checker<'_> {
                     self.coerce(e, wanted)?
                 }
                 (wanted, ty) => {
-                    let message = format!("`{}` takes `{wanted}` here, not `{ty}`", name.text);
+                    let message =
+                        format!("wrong type for an argument of `{}`: expected `{wanted}`, found `{ty}`", name.text);
                     return Err(Diagnostic::error(Code::WrongType, arg.span, message).note(format!(
-                        "it is {} {}({})",
+                        "it is declared as: {} {}({})",
                         function.ret,
                         name.text,
                         form()
@@ -153,8 +148,7 @@ impl Checker<'_> {
         statement: bool,
     ) -> Result<Call<'c>> {
         let Some(builtin) = builtins::find(&name.text) else {
-            let error =
-                Diagnostic::error(Code::UnknownName, name.span, format!("there is no function `{}`", name.text));
+            let error = Diagnostic::error(Code::UnknownName, name.span, format!("unknown function `{}`", name.text));
             let mut known: Vec<&str> = builtins::names().collect();
             known.extend(self.options.headers.functions.keys().map(String::as_str));
             known.extend(self.functions.iter().map(|f| f.name.text.as_str()));
@@ -170,10 +164,12 @@ impl Checker<'_> {
         self.allow(call)?;
         match call.builtin.check {
             Check::Value(check) => check(self, call),
-            Check::Aggregate(_) => {
-                Err(Diagnostic::error(Code::WrongType, call.span, format!("`{}` works on a map", call.builtin.name))
-                    .help(format!("assign it to a map: @ = {}", self.text_of(call.span))))
-            }
+            Check::Aggregate(_) => Err(Diagnostic::error(
+                Code::WrongType,
+                call.span,
+                format!("the result of `{}` must be assigned to a map", call.builtin.name),
+            )
+            .help(format!("for example: @ = {}", self.text_of(call.span)))),
         }
     }
 
@@ -195,13 +191,17 @@ impl Checker<'_> {
         let b = call.builtin;
         let (least, most) = b.arity;
         if !(least..=most).contains(&call.args.len()) {
-            let message = wrong_count(b.name, b.arity, call.args.len());
+            let message = wrong_count(&format!("`{}`", b.name), b.arity, call.args.len());
             return Err(Diagnostic::error(Code::WrongArgumentCount, call.span, message)
-                .note(format!("it is called as: {}", b.signatures.join(" or "))));
+                .note(format!("usage: {}", b.signatures.join(" or "))));
         }
         if b.unsafe_ && !self.options.unsafe_ {
-            return Err(Diagnostic::error(Code::NeedsUnsafe, call.span, format!("`{}` changes the system", b.name))
-                .help("run rtrace with --unsafe to allow it"));
+            return Err(Diagnostic::error(
+                Code::NeedsUnsafe,
+                call.span,
+                format!("`{}` requires --unsafe because it changes the system", b.name),
+            )
+            .help("run rtrace with --unsafe to allow it"));
         }
         if let Allowed::In(types) = b.allowed
             && !types.contains(&self.probe.prog_type)
@@ -215,7 +215,7 @@ impl Checker<'_> {
     pub(crate) fn needs(&self, call: &Call<'_>, h: Helper) -> Result<()> {
         if self.kernel.version() < h.since {
             let message = format!(
-                "`{}` needs Linux {} or later, and this is {}",
+                "`{0}` is not supported on Linux {2} (needs {1})",
                 call.builtin.name,
                 h.since,
                 self.kernel.version()
@@ -231,17 +231,17 @@ impl Checker<'_> {
         let places = probes::names_with(types);
         let message = format!("`{}` is not allowed in {}", b.name, probes::a_probe(self.probe.kind));
         let mut error = Diagnostic::error(Code::NotAllowedHere, call.span, message)
-            .label(format!("works in {}", places.join(", ")));
+            .label(format!("allowed in {}", places.join(", ")));
         if let Some(h) = b.helper {
             error = error.note(format!(
-                "the kernel offers the BPF helper {} only to {} programs, whose arguments it knows the types of",
+                "the BPF helper {} is available only to {} programs, whose argument types the kernel knows",
                 h.name,
                 listed(&places)
             ));
         }
         match self.mended(call, &places) {
-            Some(line) => error.help(format!("write: {line}")),
-            None => error.help(format!("use one of these kinds of probe: {}", places.join(", "))),
+            Some(line) => error.help(format!("try: {line}")),
+            None => error.help(format!("use one of these probe types: {}", places.join(", "))),
         }
     }
 
@@ -264,7 +264,7 @@ impl Checker<'_> {
     pub(crate) fn literal(&mut self, e: &ast::Expr, what: &str) -> Result<Vec<u8>> {
         match self.expr(e)?.kind {
             ExprKind::Bytes(text) => Ok(text),
-            _ => Err(Diagnostic::error(Code::WrongType, e.span, format!("{what} must be a string constant"))),
+            _ => Err(Diagnostic::error(Code::WrongType, e.span, format!("{what} must be a string literal"))),
         }
     }
 
@@ -293,7 +293,7 @@ impl Checker<'_> {
         };
         match (key, call.arg(1)) {
             (Some(_), Some(extra)) => {
-                Err(Diagnostic::error(Code::WrongArgumentCount, extra.span, "the key is given twice"))
+                Err(Diagnostic::error(Code::WrongArgumentCount, extra.span, "the key is specified twice"))
             }
             (Some(key), None) => self.map_place(name, Some(key), *span),
             (None, key) => self.map_place(name, key, *span),

@@ -119,7 +119,7 @@ impl Checker<'_> {
             (Type::ProbeName | Type::FuncName, Type::String { cap }) if matches!(e.kind, ExprKind::ProbeId) => {
                 let name = self.own_name(&e.ty);
                 if name.len() >= *cap as usize {
-                    let message = format!("`{name}` has more than the {} bytes that are kept here", cap - 1);
+                    let message = format!("`{name}` is too long: at most {} bytes fit here", cap - 1);
                     return Err(Diagnostic::error(Code::WrongType, span, message));
                 }
                 wrap(ExprKind::Bytes(name.as_bytes().to_vec()))
@@ -129,8 +129,8 @@ impl Checker<'_> {
                 (ExprKind::ProbeId, Context::KernelEntry { .. }) => {
                     wrap(ExprKind::Ctx { offset: self.options.arch.instruction_pointer() })
                 }
-                _ => Err(mismatch(span, "this place", to, &e.ty)
-                    .help("ksym(address) has the same type in every kind of probe")),
+                _ => Err(mismatch(span, "this expression", to, &e.ty)
+                    .help("use ksym(address), which has the same type in every probe")),
             },
             (from, to_) if from.is_scalar() && to_.is_scalar() => match e.kind {
                 ExprKind::Int(v) if to_.is_integer() => wrap(ExprKind::Int(fold(v, to_))),
@@ -154,7 +154,7 @@ impl Checker<'_> {
                         None => Err(Diagnostic::error(
                             Code::WrongType,
                             span,
-                            format!("the record that is assigned here has no `{name}`"),
+                            format!("the assigned record has no member `{name}`"),
                         )),
                     })
                     .collect();
@@ -163,7 +163,7 @@ impl Checker<'_> {
             _ => Err(Diagnostic::error(
                 Code::WrongType,
                 span,
-                format!("a value of type `{}` cannot be used as `{to}`", e.ty),
+                format!("cannot convert a value of type `{}` to `{to}`", e.ty),
             )
             .label(format!("this has type `{}`", e.ty))),
         }
@@ -192,8 +192,12 @@ impl Checker<'_> {
             (_, Type::Bool) => Ok(e),
             (ExprKind::Int(v), _) => Ok(Expr::int(i64::from(*v != 0), Type::Bool, span)),
             (_, t) if t.is_scalar() => Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Bool, span }),
-            (_, t) => Err(Diagnostic::error(Code::WrongType, span, format!("a value of type `{t}` is no condition"))
-                .help("compare it with something, as in `comm == \"dd\"`")),
+            (_, t) => Err(Diagnostic::error(
+                Code::WrongType,
+                span,
+                format!("cannot use a value of type `{t}` as a condition"),
+            )
+            .help("compare it with something, as in `comm == \"dd\"`")),
         }
     }
 
@@ -252,6 +256,10 @@ pub fn fold(v: i64, ty: &Type) -> i64 {
 
 /// The error for two types that do not go together.
 pub(crate) fn mismatch(span: Span, what: &str, old: &Type, new: &Type) -> Box<Diagnostic> {
-    Diagnostic::error(Code::WrongType, span, format!("{what} has type `{old}`, and here gets a value of type `{new}`"))
-        .label(format!("this has type `{new}`"))
+    Diagnostic::error(
+        Code::WrongType,
+        span,
+        format!("cannot assign a value of type `{new}` to {what}, which has type `{old}`"),
+    )
+    .label(format!("this has type `{new}`"))
 }

@@ -29,8 +29,8 @@ impl Checker<'_> {
             ast::ExprKind::ParamCount => Ok(Expr::int(self.options.params.len() as i64, Type::I64, span)),
             ast::ExprKind::Var(name) => match self.find_local(name) {
                 Some(id) if self.local_type(id) == Type::Void => {
-                    Err(Diagnostic::error(Code::Unset, span, format!("nothing is ever assigned to `${name}`"))
-                        .help(format!("give it a type, and it is zero: let ${name}: uint64;")))
+                    Err(Diagnostic::error(Code::Unset, span, format!("`${name}` {NEVER_ASSIGNED}"))
+                        .help(format!("declare its type to start from zero: let ${name}: uint64;")))
                 }
                 Some(id) => {
                     if let Some(size) = self.network.get(&id) {
@@ -90,8 +90,8 @@ impl Checker<'_> {
                 Ok(Expr::int(i64::from(ty.size()), Type::U64, span))
             }
             ast::ExprKind::Offsetof { of, path } => self.offset_of(of, path, span),
-            ast::ExprKind::Typeof(_) => Err(Diagnostic::error(Code::WrongType, span, "a type is not a value")
-                .help("typeinfo(x).full_type is its name; typeof(a) == typeof(b) compares two")),
+            ast::ExprKind::Typeof(_) => Err(Diagnostic::error(Code::WrongType, span, "expected a value, found a type")
+                .help("use typeinfo(x).full_type for its name, or typeof(a) == typeof(b) to compare types")),
             ast::ExprKind::Typeinfo(of) => self.type_info(of, span),
             ast::ExprKind::Field { base, name, .. } => self.field(base, name, span),
             ast::ExprKind::TupleField { base, index } => self.tuple_field(base, *index, span),
@@ -124,7 +124,7 @@ impl Checker<'_> {
                 let e = self.expr(e)?;
                 match e.kind {
                     ExprKind::Int(_) | ExprKind::Bytes(_) => Ok(e),
-                    _ => Err(Diagnostic::error(Code::WrongType, span, "this is not known while compiling")),
+                    _ => Err(Diagnostic::error(Code::WrongType, span, "expected a compile-time constant")),
                 }
             }
         }
@@ -148,7 +148,7 @@ impl Checker<'_> {
         let value = self.expr(e)?;
         value
             .constant()
-            .ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, format!("{what} must be a constant number")))
+            .ok_or_else(|| Diagnostic::error(Code::WrongType, e.span, format!("{what} must be an integer constant")))
     }
 
     fn block_value(&mut self, block: &ast::Block) -> Result<Expr> {
@@ -189,7 +189,7 @@ impl Checker<'_> {
         if let Some((value, ty)) = found {
             return Ok(Expr::int(value, ty, span));
         }
-        let error = Diagnostic::error(Code::UnknownName, span, format!("`{name}` is not known"));
+        let error = Diagnostic::error(Code::UnknownName, span, format!("unknown name `{name}`"));
         if self.find_local(name).is_some() {
             return Err(error.help(format!("did you mean the variable `${name}`?")));
         }
@@ -200,15 +200,15 @@ impl Checker<'_> {
         Err(match near.or_else(|| constants::nearest(name).map(str::to_owned)) {
             Some(n) => error.help(format!("did you mean `{n}`?")),
             None => error
-                .note("it is no builtin, and no constant or enumerator of the kernel")
-                .help(format!("a variable is written `${name}`, a map `@{name}`, a string \"{name}\"")),
+                .note("it is not a builtin, a constant or an enumerator of the kernel")
+                .help(format!("write `${name}` for a variable, `@{name}` for a map, \"{name}\" for a string")),
         })
     }
 
     /// `cond ? then : otherwise`
     fn choose(&mut self, cond: Expr, then: Expr, otherwise: Expr, span: Span) -> Result<Expr> {
         let Some(ty) = unify(&then.ty, &otherwise.ty) else {
-            return Err(Diagnostic::error(Code::WrongType, span, "the two sides have different types")
+            return Err(Diagnostic::error(Code::WrongType, span, "the two branches have different types")
                 .also(then.span, format!("this has type `{}`", then.ty))
                 .also(otherwise.span, format!("this has type `{}`", otherwise.ty)));
         };
@@ -241,9 +241,9 @@ impl Checker<'_> {
             (Type::Array { elem, len }, Type::String { cap }) if elem.size() == 1 => {
                 let len = if *len == 0 { *cap } else { *len };
                 if len != *cap {
-                    let message = format!("`{}` has {cap} bytes, and `{to}` has {len}", e.ty);
+                    let message = format!("size mismatch in cast: `{}` has {cap} bytes, but `{to}` has {len}", e.ty);
                     return Err(Diagnostic::error(Code::WrongType, span, message)
-                        .help("leave the length out, to have it follow from the string: (int8[])…"));
+                        .help("omit the length to infer it from the string: (int8[])…"));
                 }
                 self.same_bytes(e, Type::Array { elem: elem.clone(), len }, span)
             }
@@ -269,11 +269,11 @@ impl Checker<'_> {
                 Ok(Expr { kind, ty: to, span })
             }
             _ => {
-                let message = format!("a value of type `{}` cannot be cast to `{to}`", e.ty);
+                let message = format!("cannot cast a value of type `{}` to `{to}`", e.ty);
                 let error = Diagnostic::error(Code::WrongType, span, message);
                 Err(match to {
                     Type::Record(r) if e.ty.is_scalar() => {
-                        error.help(format!("to a pointer it can: ({} *){}", r.name, self.text_of(e.span)))
+                        error.help(format!("cast it to a pointer instead: ({} *){}", r.name, self.text_of(e.span)))
                     }
                     _ => error,
                 })
@@ -300,7 +300,7 @@ impl Checker<'_> {
             return Ok(Expr { kind: ExprKind::Bytes(bytes), ty: to, span });
         }
         if e.ty.size() != size {
-            let message = format!("`{}` has {} bytes, and `{to}` has {size}", e.ty, e.ty.size());
+            let message = format!("size mismatch in cast: `{}` has {} bytes, but `{to}` has {size}", e.ty, e.ty.size());
             return Err(Diagnostic::error(Code::WrongType, span, message)
                 .help(format!("cast it to an integer of that size first: ({to})(uint{})…", size.clamp(1, 8) * 8)));
         }
@@ -367,7 +367,7 @@ impl Checker<'_> {
                     return Err(Diagnostic::error(
                         Code::WrongType,
                         target.span,
-                        format!("a value of type `{ty}` cannot be counted up or down"),
+                        format!("cannot increment or decrement a value of type `{ty}`"),
                     ));
                 }
                 Ok(Expr { kind: ExprKind::StepLocal { local, delta, before }, ty, span })
@@ -382,7 +382,7 @@ impl Checker<'_> {
             _ => Err(Diagnostic::error(
                 Code::WrongType,
                 target.span,
-                "only variables and maps can be counted up or down",
+                "only variables and maps can be incremented or decremented",
             )),
         }
     }
@@ -400,7 +400,7 @@ impl Checker<'_> {
         if let Some(cause) = self.broken.get(name) {
             return Box::new(cause.clone());
         }
-        let error = Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it has a value"));
+        let error = Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it is assigned"));
         let known = self.scopes.iter().flat_map(|s| s.keys().map(String::as_str));
         match super::args::nearest(name, known) {
             Some(n) => error.help(format!("did you mean `${n}`?")),
@@ -415,7 +415,7 @@ impl Checker<'_> {
             Some(ty @ Type::Ptr { .. }) if matches!(op, BinOp::Add | BinOp::Sub) => return Ok(ty.clone()),
             Some(ty @ Type::Int { .. }) => return Ok(ty.clone()),
             Some(other) if !other.is_integer() => {
-                let message = format!("`{word}` changes integers, and `@{}` has type `{other}`", info.name);
+                let message = format!("`{word}` needs an integer, but `@{}` has type `{other}`", info.name);
                 return Err(Diagnostic::error(Code::WrongType, span, message).also(info.span, "first used here"));
             }
             _ => self.use_value(map, &Type::I64, span)?,
@@ -431,9 +431,9 @@ impl Checker<'_> {
             Type::Agg(a) => Err(Diagnostic::error(
                 Code::WrongType,
                 e.span,
-                format!("the value of a {} cannot be part of a tuple", a.name()),
+                format!("an aggregation ({}) cannot be part of a tuple", a.name()),
             )
-            .help("print it alone")),
+            .help("print it separately")),
             _ => Ok(e),
         }
     }
@@ -448,7 +448,7 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 k.span,
-                format!("a value of type `{}` cannot be a key", k.ty),
+                format!("a value of type `{}` cannot be used as a map key", k.ty),
             ));
         }
         self.use_key(id, key.as_ref().map(|k| &k.ty), key.as_ref().map_or(span, |k| k.span))?;
@@ -466,7 +466,7 @@ impl Checker<'_> {
             m.read = true;
         }
         let MapInfo { value, unset, .. } = self.map(map)?.clone();
-        let message = || format!("{NEVER_ASSIGNED} to `@{name}`");
+        let message = || format!("`@{name}` {NEVER_ASSIGNED}");
         if unset {
             let assigned = self.maps.iter().filter(|m| !m.unset).map(|m| m.name.as_str());
             let warning = Diagnostic::warning(Code::Unset, span, message()).label("this is always zero");
@@ -515,8 +515,8 @@ pub(crate) fn string(text: &[u8], span: Span) -> Expr {
     Expr { kind: ExprKind::Bytes(text.to_vec()), ty, span }
 }
 
-/// How the message about a map without a type begins.
-pub(super) const NEVER_ASSIGNED: &str = "nothing is ever assigned";
+/// The end of the message about a map or variable without a type.
+pub(super) const NEVER_ASSIGNED: &str = "is never assigned";
 
 /// Largest tuple or declared variable. BPF maps take larger ones, but tuples of tuples grow without end.
 pub(super) const SIZE_LIMIT: u32 = 1 << 16;
@@ -525,7 +525,7 @@ pub(super) const SIZE_LIMIT: u32 = 1 << 16;
 pub(super) fn sized(tuple: Expr) -> Result<Expr> {
     let size = tuple.ty.size();
     if size > SIZE_LIMIT {
-        let message = format!("this tuple has {size} bytes; at most {SIZE_LIMIT} are possible");
+        let message = format!("this tuple is too large: {size} bytes, but at most {SIZE_LIMIT} are allowed");
         return Err(
             Diagnostic::error(Code::TooLarge, tuple.span, message).help("use shorter strings, as in str(x, 256)")
         );

@@ -32,17 +32,16 @@ impl<'a> Checker<'a> {
     pub(super) fn invoke(&mut self, index: usize, args: &[ast::Expr], span: Span) -> Result<Expr> {
         let functions = self.functions;
         let Some(def) = functions.get(index) else {
-            return Err(Diagnostic::error(Code::UnknownName, span, "there is no such function"));
+            return Err(Diagnostic::error(Code::UnknownName, span, "unknown function"));
         };
         if args.len() != def.params.len() {
-            let message = wrong_count(&def.name.text, (def.params.len(), def.params.len()), args.len());
-            return Err(
-                Diagnostic::error(Code::WrongArgumentCount, span, message).also(def.name.span, "it is defined here")
-            );
+            let message =
+                wrong_count(&format!("`{}`", def.name.text), (def.params.len(), def.params.len()), args.len());
+            return Err(Diagnostic::error(Code::WrongArgumentCount, span, message).also(def.name.span, "defined here"));
         }
         let function = self.function(index, span)?;
         let Some(f) = self.called.get(function as usize).map(|(_, f)| f) else {
-            return Err(Diagnostic::error(Code::UnknownName, span, "there is no such function"));
+            return Err(Diagnostic::error(Code::UnknownName, span, "unknown function"));
         };
         let result = f.result.clone();
         let types: Vec<Type> = f.locals.iter().take(f.params).map(|l| l.ty.clone()).collect();
@@ -67,7 +66,7 @@ impl<'a> Checker<'a> {
                 _ => format!("`{}` calls itself: {}", name(&index), cycle.join(" → ")),
             };
             return Err(Diagnostic::error(Code::Recursion, span, message)
-                .note("functions become BPF functions, and the kernel runs no recursive ones")
+                .note("the kernel does not support recursive BPF functions")
                 .help("use a loop: for ($i : 0..n) { … }"));
         }
         if let Some(known) = self.called.iter().position(|(i, _)| *i == index) {
@@ -75,12 +74,12 @@ impl<'a> Checker<'a> {
         }
         if self.inside.len() >= DEEPEST {
             let chain: Vec<&str> = self.inside.iter().chain([&index]).map(name).collect();
-            let message = format!("more than {DEEPEST} functions call each other: {}", chain.join(" → "));
+            let message = format!("the call chain is too deep: more than {DEEPEST} functions: {}", chain.join(" → "));
             return Err(Diagnostic::error(Code::TooLarge, span, message)
-                .note("the kernel allows eight frames at a time, and loops take some of them"));
+                .note("the kernel allows eight stack frames, some of which loops use"));
         }
         let Some(def) = functions.get(index) else {
-            return Err(Diagnostic::error(Code::UnknownName, span, "there is no such function"));
+            return Err(Diagnostic::error(Code::UnknownName, span, "unknown function"));
         };
         let errors = self.errors.len();
         let checked = self.body_of(index, def)?;
@@ -96,15 +95,15 @@ impl<'a> Checker<'a> {
 
     fn body_of(&mut self, index: usize, def: &ast::FnDef) -> Result<Function> {
         if def.params.len() > PARAMS {
-            let message = format!("a function has at most {PARAMS} parameters, not {}", def.params.len());
+            let message = format!("too many parameters: expected at most {PARAMS}, found {}", def.params.len());
             return Err(Diagnostic::error(Code::TooLarge, def.name.span, message)
-                .help("put some of them into a tuple or a record"));
+                .help("pass some of them in a tuple or a record"));
         }
         let result = def.ret.as_ref().map_or(Ok(Type::Void), |t| self.type_name(t))?;
         let params = def.params.iter().map(|(n, t)| Ok((n, self.type_name(t)?))).collect::<Result<Vec<_>>>()?;
         for ((_, ty), (_, written)) in params.iter().zip(&def.params) {
             if matches!(ty, Type::Void) || ty.size() > super::expr::SIZE_LIMIT {
-                let message = format!("a parameter cannot have type `{ty}`");
+                let message = format!("a parameter cannot have the type `{ty}`");
                 return Err(Diagnostic::error(Code::WrongType, written.span, message));
             }
         }
@@ -137,9 +136,10 @@ impl<'a> Checker<'a> {
             }
         }
         if result != Type::Void && self.errors.len() == errors && !ends(&body) {
-            let message = format!("`{}` can end without giving its `{result}`", def.name.text);
+            let message = format!("`{}` does not return a value of type `{result}` on every path", def.name.text);
             self.errors.push(
-                *Diagnostic::error(Code::NoResult, def.name.span, message).help("end it with `return` and a value"),
+                *Diagnostic::error(Code::NoResult, def.name.span, message)
+                    .help("add a `return` with a value at the end"),
             );
         }
         let locals = std::mem::take(&mut self.locals);
@@ -158,13 +158,17 @@ impl<'a> Checker<'a> {
                 return Err(Diagnostic::error(
                     Code::NoResult,
                     span,
-                    format!("this function's result is a value of type `{ty}`"),
+                    format!("`return` needs a value of type `{ty}` here"),
                 )
                 .help("return a value"));
             }
             (Some(v), Type::Void) => {
-                return Err(Diagnostic::error(Code::WrongType, v.span, "this function gives nothing")
-                    .help("say what it gives: fn name(…) : int64 { … }"));
+                return Err(Diagnostic::error(
+                    Code::WrongType,
+                    v.span,
+                    "cannot return a value: the function has no result type",
+                )
+                .help("declare a result type: fn name(…) : int64 { … }"));
             }
             (Some(v), ty) => {
                 let value = self.expr(v)?;
@@ -188,12 +192,16 @@ impl<'a> Checker<'a> {
         if let (ExprKind::Bytes(text), Type::String { cap }) = (&value.kind, ty)
             && text.len() as u64 >= u64::from(*cap)
         {
-            let message = format!("this text has {} bytes, and {place} takes {}", text.len(), cap.saturating_sub(1));
+            let message = format!(
+                "the string literal is too long: {} bytes, but {place} holds at most {}",
+                text.len(),
+                cap.saturating_sub(1)
+            );
             let error = Diagnostic::error(Code::BadValue, value.span, message);
             return Err(error.help(if *cap == self.options.string_cap() {
-                format!("a larger max_strlen: config = {{ max_strlen = {} }}", text.len())
+                format!("increase max_strlen: config = {{ max_strlen = {} }}", text.len())
             } else {
-                format!("it needs string[{}]", text.len() + 1)
+                format!("declare it as string[{}]", text.len() + 1)
             }));
         }
         let fits = match (&value.ty, ty) {
@@ -202,9 +210,9 @@ impl<'a> Checker<'a> {
                     && *to != Type::Bool
                     && super::convert::fold(v, to) != v
                 {
-                    let message = format!("{v} does not fit {place}, which has type `{to}`");
+                    let message = format!("{v} does not fit in {place}, which has type `{to}`");
                     return Err(Diagnostic::error(Code::BadValue, value.span, message)
-                        .help(format!("cut it to that type: ({to}){v}")));
+                        .help(format!("truncate it explicitly: ({to}){v}")));
                 }
                 true
             }
@@ -242,7 +250,7 @@ impl<'a> Checker<'a> {
             let broken = self.function(index, span).err();
             // A map may be assigned to by the scripts that import the function.
             let depends = |e: &Diagnostic| {
-                e.code == Code::NotAllowedHere || (e.code == Code::Unset && e.message.starts_with(NEVER_ASSIGNED))
+                e.code == Code::NotAllowedHere || (e.code == Code::Unset && e.message.ends_with(NEVER_ASSIGNED))
             };
             found.extend(self.errors.drain(..).chain(broken.map(|e| *e)).filter(|e| !depends(e)));
             (self.maps, self.map_ids, self.events, self.time_formats) = before;

@@ -37,10 +37,10 @@ impl Checker<'_> {
     pub(super) fn declare_map(&mut self, decl: &ast::MapDecl) {
         const KINDS: [&str; 4] = ["hash", "lruhash", "percpuhash", "percpulruhash"];
         if !KINDS.contains(&decl.kind.text.as_str()) {
-            let message = format!("there is no kind of map `{}`", decl.kind.text);
+            let message = format!("unknown map type `{}`", decl.kind.text);
             self.errors.push(
                 *Diagnostic::error(Code::BadMapUse, decl.kind.span, message)
-                    .note(format!("kinds: {}", KINDS.join(", "))),
+                    .note(format!("map types: {}", KINDS.join(", "))),
             );
         }
         match self.constant(&decl.size, "the size of a map") {
@@ -58,7 +58,7 @@ impl Checker<'_> {
                 }
             }
             Ok(n) => {
-                self.errors.push(*Diagnostic::error(Code::BadValue, decl.size.span, format!("{n} is no map size")))
+                self.errors.push(*Diagnostic::error(Code::BadValue, decl.size.span, format!("invalid map size: {n}")))
             }
             Err(e) => self.errors.push(*e),
         }
@@ -103,12 +103,12 @@ impl Checker<'_> {
         for map in self.maps.iter().filter(|m| m.value.is_none() && !known) {
             if map.used {
                 errors.push(
-                    *Diagnostic::error(Code::Unset, map.span, format!("nothing is ever assigned to `@{}`", map.name))
+                    *Diagnostic::error(Code::Unset, map.span, format!("`@{}` is never assigned", map.name))
                         .help("assign to it in some probe, or remove this use"),
                 );
             } else {
-                let message = format!("`@{}` is declared and not used", map.name);
-                unused.push(Diagnostic::warning(Code::Unset, map.span, message).help("remove this line"));
+                let message = format!("`@{}` is declared but never used", map.name);
+                unused.push(Diagnostic::warning(Code::Unset, map.span, message).help("remove the declaration"));
             }
         }
         unused.into_iter().for_each(|w| self.warn(w));
@@ -131,7 +131,7 @@ impl Checker<'_> {
                     Diagnostic::error(
                         Code::BadMapUse,
                         span,
-                        format!("the key of `@{}` is `{old}`, and here it is `{k}`", map.name),
+                        format!("the key of `@{}` has type `{old}`, but here it has type `{k}`", map.name),
                     )
                     .label(format!("this has type `{k}`"))
                     .also(map.span, "first used here")
@@ -176,5 +176,5 @@ fn with_and_without_key(map: &MapInfo, span: Span, here: &str, there: &str) -> B
     Diagnostic::error(Code::BadMapUse, span, format!("`@{}` is used with and without a key", map.name))
         .label(format!("{here} a key here"))
         .also(map.span, format!("{there} a key here"))
-        .help("give one of them another name")
+        .help("rename one of the maps")
 }

@@ -30,7 +30,7 @@ mod usdt;
 mod user;
 
 pub(crate) use access::characters;
-pub(crate) use call::{AggregateCheck, Call, CallCheck};
+pub(crate) use call::{AggregateCheck, Call, CallCheck, wrong_count};
 pub(crate) use convert::kept;
 pub(crate) use expr::{effect, string};
 pub(crate) use maps::MapInfo;

@@ -66,8 +66,8 @@ impl Checker<'_> {
     /// What is wrong where a number is needed and a parameter is none.
     pub(crate) fn no_number(&self, e: &Expr) -> Option<Box<Diagnostic>> {
         let (word, text) = self.parameter_of(e)?;
-        let message = format!("parameter {word} is `{text}`, which is no number");
-        Some(Diagnostic::error(Code::MissingParameter, e.span, message).help(format!("as a string it is str({word})")))
+        let message = format!("parameter {word} is not a number: `{text}`");
+        Some(Diagnostic::error(Code::MissingParameter, e.span, message).help(format!("use str({word}) for its text")))
     }
 
     /// `getopt("name", default, "description")`
@@ -94,13 +94,15 @@ impl Checker<'_> {
                 return Ok(Expr::int(value, ty, call.span));
             }
             (Value::Bool(_), _) => "true or false",
-            (Value::Text(_), _) => "a text",
+            (Value::Text(_), _) => "a string",
             (Value::Int(_), _) => "a number",
         };
         let name = &parameter.name;
-        let written = given.as_ref().map_or_else(|| format!("--{name}"), |v| format!("--{name}={v}"));
-        let message = format!("`{written}` is given, and it takes {takes}");
-        Err(Diagnostic::error(Code::MissingParameter, call.span, message).help(format!("write: {}", parameter.form())))
+        let message = match given {
+            Some(value) => format!("invalid value for `--{name}`: expected {takes}, found `{value}`"),
+            None => format!("missing value for `--{name}`: expected {takes}"),
+        };
+        Err(Diagnostic::error(Code::MissingParameter, call.span, message).help(format!("usage: {}", parameter.form())))
     }
 
     /// What the arguments of `getopt` declare.
@@ -151,11 +153,11 @@ impl Checker<'_> {
                     known.description = known.description.take().or(parameter.description);
                 }
                 Some(known) => {
-                    let message = format!("the parameter `--{}` has two defaults", parameter.name);
+                    let message = format!("parameter `--{}` has conflicting defaults", parameter.name);
                     self.errors.push(
                         *Diagnostic::error(Code::BadParameter, span, message)
-                            .label(format!("here it is {}", parameter.default))
-                            .also(known.span, format!("here it is {}", known.default)),
+                            .label(format!("the default here is {}", parameter.default))
+                            .also(known.span, format!("the default here is {}", known.default)),
                     );
                 }
             }
@@ -168,12 +170,12 @@ impl Checker<'_> {
 pub(super) fn unknown(known: &[Parameter], given: &[(String, Option<String>)]) -> Vec<Diagnostic> {
     let strange = given.iter().filter(|(name, _)| !known.iter().any(|p| p.name == *name));
     let errors = strange.map(|(name, _)| {
-        let error = Diagnostic::general(Code::BadParameter, format!("the script has no parameter `--{name}`"));
+        let error = Diagnostic::general(Code::BadParameter, format!("unknown parameter `--{name}`"));
         let names = || known.iter().map(|p| p.name.as_str());
         if known.is_empty() {
-            return *error.note("it has no named parameters");
+            return *error.note("the script has no named parameters");
         }
-        let error = error.note(format!("its parameters: --{}", names().collect::<Vec<_>>().join(", --")));
+        let error = error.note(format!("parameters of the script: --{}", names().collect::<Vec<_>>().join(", --")));
         match super::args::nearest(name, names()) {
             Some(near) => *error.help(format!("did you mean `--{near}`?")),
             None => *error,

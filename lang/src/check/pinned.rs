@@ -12,17 +12,17 @@ pub(super) fn refuse(action: &Action, fields: &[Type], span: Span) -> Option<Box
     let error = |text: String| {
         Some(
             Diagnostic::error(Code::NotAllowedHere, span, text)
-                .note("its file is read when rtrace is gone: the kernel formats what it prints"),
+                .note("the pinned file can be read after rtrace has exited, so the kernel formats the output"),
         )
     };
     match action {
         Action::Printf { format, stream: Stream::Out | Stream::Join } => {
             if let Some(spec) = format.specs().find(|s| !formats(s)) {
-                return error(format!("a pinned iterator cannot print by {}", spec.name()));
+                return error(format!("{} is not supported in a pinned iterator", spec.name()));
             }
         }
         Action::PrintValue => {}
-        _ => return error("a pinned iterator can only printf".into()),
+        _ => return error("a pinned iterator can produce output only with printf()".into()),
     }
     let other = fields.iter().find(|ty| !matches!(ty, Type::String { .. }) && !number(ty))?;
     error(format!("a pinned iterator cannot print a value of type `{other}`"))

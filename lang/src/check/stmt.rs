@@ -105,19 +105,22 @@ impl Checker<'_> {
                 one(StmtKind::While { local, cond: cond?, body })
             }
             ast::StmtKind::Unroll { count, body } => {
-                let n = self.constant(count, "the number of rounds")?;
+                let n = self.constant(count, "the unroll count")?;
                 if !(1..=UNROLL_LIMIT).contains(&n) {
                     return Err(Diagnostic::error(
                         Code::BadValue,
                         count.span,
-                        format!("unroll takes 1 to {UNROLL_LIMIT} rounds, not {n}"),
+                        format!("the unroll count must be 1 to {UNROLL_LIMIT}, not {n}"),
                     ));
                 }
                 if self.unrolled * n > UNROLLED_LIMIT {
-                    let message = format!("this makes {} copies; at most {UNROLLED_LIMIT} fit", self.unrolled * n);
+                    let message = format!(
+                        "too many unrolled copies: expected at most {UNROLLED_LIMIT}, found {}",
+                        self.unrolled * n
+                    );
                     return Err(Diagnostic::error(Code::TooLarge, count.span, message)
-                        .note("an unroll inside of another multiplies their rounds")
-                        .help("for ($i : 0..n) { … } is a loop that is not copied"));
+                        .note("the counts of nested unrolls multiply")
+                        .help("use a loop, whose body is not copied: for ($i : 0..n) { … }"));
                 }
                 self.unrolled *= n;
                 let mut out = Vec::new();
@@ -141,8 +144,8 @@ impl Checker<'_> {
             ast::StmtKind::Block(b) => Ok(self.inner(b)),
             ast::StmtKind::Break | ast::StmtKind::Continue if self.loops == 0 => {
                 let word = if matches!(s.kind, ast::StmtKind::Break) { "break" } else { "continue" };
-                Err(Diagnostic::error(Code::Syntax, span, format!("`{word}` stands in no loop"))
-                    .help("`return` leaves the probe"))
+                Err(Diagnostic::error(Code::Syntax, span, format!("`{word}` outside of a loop"))
+                    .help("use `return` to leave the probe"))
             }
             ast::StmtKind::Break => one(StmtKind::Break),
             ast::StmtKind::Continue => one(StmtKind::Continue),
@@ -191,19 +194,23 @@ impl Checker<'_> {
 
     fn for_map(&mut self, var: &ast::Name, map: &ast::Expr, body: &ast::Block, span: Span) -> Result<Vec<Stmt>> {
         let ast::ExprKind::Map { name, key: None } = &map.kind else {
-            return Err(Diagnostic::error(Code::WrongType, map.span, "a loop goes over a map or a range"));
+            return Err(Diagnostic::error(Code::WrongType, map.span, "expected a map or a range to iterate over"));
         };
         let id = self.map_id(name, map.span);
         let info = self.map(id)?.clone();
         let (Some(Some(key)), Some(value)) = (info.key, info.value) else {
-            return Err(Diagnostic::error(Code::BadMapUse, map.span, format!("`@{name}` has no keys to go over")));
+            return Err(Diagnostic::error(
+                Code::BadMapUse,
+                map.span,
+                format!("cannot iterate over `@{name}`: it has no keys"),
+            ));
         };
         if let Type::Agg(agg) = &value
             && !agg.is_number()
         {
-            let message = format!("`@{name}` holds a {}, which is no number to loop over", agg.name());
+            let message = format!("cannot iterate over `@{name}`: its value is a {}", agg.name());
             return Err(Diagnostic::error(Code::BadMapUse, map.span, message)
-                .help("print(@m) shows it; loops go over count, sum, min, max, avg and plain values"));
+                .help("use print(@m) to show it; loops support count, sum, min, max, avg and plain values"));
         }
         let value = if matches!(value, Type::Agg(_)) { Type::I64 } else { value };
         self.scoped(|c| {
@@ -235,7 +242,7 @@ impl Checker<'_> {
             (None, None) => Type::Void,
         };
         if ty.size() > super::expr::SIZE_LIMIT {
-            let message = format!("a variable of type `{ty}` would be too large");
+            let message = format!("a variable of type `{ty}` is too large");
             return Err(Diagnostic::error(Code::TooLarge, span, message)
                 .note(format!("variables have at most {} bytes", super::expr::SIZE_LIMIT)));
         }
@@ -278,8 +285,8 @@ impl Checker<'_> {
                 stmts
             }
             ast::ExprKind::Map { name, key } => self.assign_map(name, key.as_deref(), op, value, target.span, span),
-            _ => Err(Diagnostic::error(Code::WrongType, target.span, "this cannot be assigned to")
-                .note("variables `$x` and maps `@x` can; memory of the kernel and of programs is read only")),
+            _ => Err(Diagnostic::error(Code::WrongType, target.span, "cannot assign to this expression")
+                .note("only variables `$x` and maps `@x` can be assigned to; memory of the kernel and of programs is read-only")),
         }
     }
 
@@ -360,9 +367,9 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::WrongType,
                 value.span,
-                format!("the value of a {} cannot be copied", a.name()),
+                format!("an aggregation ({}) cannot be copied", a.name()),
             )
-            .help("read it as a number: (int64)@x"));
+            .help("cast it to a number: (int64)@x"));
         }
         match op {
             None => {
@@ -393,7 +400,7 @@ impl Checker<'_> {
 /// A call that gives nothing has no value to assign.
 pub(super) fn no_void(e: &Expr) -> Result<()> {
     if e.ty == Type::Void {
-        return Err(Diagnostic::error(Code::WrongType, e.span, "this gives no value"));
+        return Err(Diagnostic::error(Code::WrongType, e.span, "this expression has no value"));
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ impl Checker<'_> {
                     let elem = self.type_of(&ast::TypeOrExpr::Expr(base.clone()))?;
                     let len = self.constant(index, "the length of an array")?;
                     let len = u32::try_from(len).map_err(|_| {
-                        Diagnostic::error(Code::BadValue, index.span, format!("no array has {len} elements"))
+                        Diagnostic::error(Code::BadValue, index.span, format!("invalid array length: {len}"))
                     })?;
                     Ok(Type::Array { elem: Box::new(elem), len })
                 }
@@ -76,7 +76,7 @@ impl Checker<'_> {
                     let i = self.constant(index, "an index in offsetof")?;
                     // One past the end is where the array ends.
                     if i < 0 || (len > 0 && i > i64::from(len)) {
-                        let message = format!("index {i} is outside of `{ty}`");
+                        let message = format!("index {i} is out of bounds for `{ty}`");
                         return Err(Diagnostic::error(Code::BadValue, index.span, message));
                     }
                     offset = offset.saturating_add(i.saturating_mul(i64::from(elem.size())));

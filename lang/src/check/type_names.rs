@@ -35,7 +35,7 @@ impl Checker<'_> {
                 None => 0,
             };
             let len = u32::try_from(len)
-                .map_err(|_| Diagnostic::error(Code::BadValue, name.span, format!("{len} is no array length")))?;
+                .map_err(|_| Diagnostic::error(Code::BadValue, name.span, format!("invalid array length: {len}")))?;
             ty = Type::Array { elem: Box::new(ty), len };
         }
         for _ in 0..name.outer {
@@ -51,7 +51,7 @@ impl Checker<'_> {
                 u32::try_from(len)
                     .ok()
                     .filter(|l| (1..=1 << 16).contains(l))
-                    .ok_or_else(|| Diagnostic::error(Code::BadValue, name.span, format!("{len} is no usable size")))
+                    .ok_or_else(|| Diagnostic::error(Code::BadValue, name.span, format!("invalid string size: {len}")))
             }
             _ => Ok(default),
         };
@@ -102,7 +102,7 @@ impl Checker<'_> {
                     "typedef" => name.to_owned(),
                     _ => format!("{word} {name}"),
                 };
-                let message = format!("no type `{}` is known", written(word, name));
+                let message = format!("unknown type `{}`", written(word, name));
                 let error = Diagnostic::error(Code::UnknownType, span, message);
                 for (other, word) in
                     [(TypeKind::Struct, "struct"), (TypeKind::Union, "union"), (TypeKind::Enum, "enum")]
@@ -113,7 +113,7 @@ impl Checker<'_> {
                 }
                 Err(match self.kernel.nearest_type(kind, name) {
                     Some(n) => error.help(format!("did you mean `{}`?", written(word, &n))),
-                    None => error.note("types come from the kernel's type information and from its loaded modules"),
+                    None => error.note("types are taken from the BTF of the kernel and its loaded modules"),
                 })
             }
             Err(e) => Err(no_facts(e, span)),

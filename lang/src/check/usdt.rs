@@ -21,19 +21,15 @@ impl Checker<'_> {
         let all = usdt_argument::split(&probe.arguments);
         let Some(text) = all.get(n as usize) else {
             let message = match all.len() {
-                0 => format!("`{}` has no arguments", self.probe.name),
-                1 => format!("`{}` has one argument, arg0", self.probe.name),
-                count => format!("`{}` has {count} arguments, so there is no arg{n}", self.probe.name),
+                0 => format!("arg{n} is out of range: `{}` has no arguments", self.probe.name),
+                1 => format!("arg{n} is out of range: `{}` has one argument, arg0", self.probe.name),
+                count => format!("arg{n} is out of range: `{}` has {count} arguments", self.probe.name),
             };
             return Err(Diagnostic::error(Code::UnknownField, span, message));
         };
         let unreadable = |why: String| {
-            Diagnostic::error(
-                Code::UnknownField,
-                span,
-                format!("arg{n} of `{}` cannot be read: {why}", self.probe.name),
-            )
-            .note(format!("the program describes it as `{text}`"))
+            Diagnostic::error(Code::UnknownField, span, format!("cannot read arg{n} of `{}`: {why}", self.probe.name))
+                .note(format!("the program describes it as `{text}`"))
         };
         let argument = usdt_argument::parse(text, self.options.arch).map_err(unreadable)?;
         let Argument { bytes, signed, operand } = argument;
@@ -49,7 +45,7 @@ impl Checker<'_> {
                 return Ok(in_context(offset, narrow, span));
             }
             Operand::Constant(_) | Operand::Register { .. } if !is_number => {
-                return Err(unreadable(format!("it has {bytes} bytes, which no register has")));
+                return Err(unreadable(format!("it has {bytes} bytes, which is not the size of a register")));
             }
             Operand::Constant(n) => {
                 // As many bits as the argument has.
@@ -67,12 +63,12 @@ impl Checker<'_> {
             Operand::Memory(address) => load(self.address(&address, span), address.displacement, narrow),
             Operand::Symbol { name, plus } => {
                 let Target::Usdt { path, .. } = self.probe.target.clone() else {
-                    return Err(unreadable("it is not known which file this is".to_owned()));
+                    return Err(unreadable("the file cannot be determined".to_owned()));
                 };
                 let found = self.kernel.user_object(&path, &name).map_err(|e| no_facts(e, span))?;
                 let Some(object) = found else {
                     return Err(unreadable(format!("{path} has no symbol `{name}`"))
-                        .help("it is stripped; a program with its symbol table has it"));
+                        .help("the file is stripped; use one with its symbol table"));
                 };
                 match object.image {
                     Image::Fixed => load(Expr::int(object.address as i64, Type::U64, span), plus, narrow),

@@ -22,15 +22,15 @@ impl Checker<'_> {
             return Err(Diagnostic::error(
                 Code::UnknownField,
                 span,
-                "a uretprobe has no arguments: they are gone when the function returns",
+                "a uretprobe has no arguments: they are not available when the function returns",
             )
-            .help("keep them in a map at entry: uprobe:… { @arg[tid] = args.NAME }"));
+            .help("save them in a map at entry: uprobe:… { @arg[tid] = args.NAME }"));
         };
         let found = self.kernel.user_function(path, *offset, symbol).map_err(|e| no_facts(e, span))?;
         found.ok_or_else(|| {
-            Diagnostic::error(Code::UnknownField, span, format!("no debug information of {path} describes `{symbol}`"))
-                .note("names and types of arguments are in DWARF: of the file (compiled with -g), or apart from it")
-                .help("install it (a package of debug symbols), or use arg0, arg1, … and cast them")
+            Diagnostic::error(Code::UnknownField, span, format!("no debug information for `{symbol}` of {path}"))
+                .note("argument names and types are read from DWARF, in the file (compiled with -g) or in a separate debug file")
+                .help("install its debug symbols, or use arg0, arg1, … and cast them")
         })
     }
 
@@ -55,14 +55,14 @@ impl Checker<'_> {
             (GoAbi::Registers, Some(offset)) => Ok(word(offset)),
             (GoAbi::Registers, None) => {
                 let count = self.argument_registers().len();
-                Err(error(format!("there is no arg{n} here: Go passes {count} words in registers"))
-                    .note("what does not fit lies on the stack, as do arrays")
-                    .help("use args.NAME: the debug information of Go says where each argument is"))
+                Err(error(format!("arg{n} is not available: Go passes {count} words in registers"))
+                    .note("further arguments and arrays are passed on the stack")
+                    .help("use args.NAME: Go's debug information locates each argument"))
             }
             (GoAbi::Stack, _) => {
                 // On both processors one word comes before them: the return address, or room for it.
                 Err(error(format!("arg{n} is not in a register: `{name}` takes its arguments on the stack"))
-                    .note("so does what is written in assembly for Go, and everything before Go 1.17")
+                    .note("Go assembly and all code before Go 1.17 pass arguments on the stack")
                     .help(format!("read the stack: *(uint64 *)(reg(\"sp\") + {})", 8 + 8 * n)))
             }
         }
@@ -135,22 +135,22 @@ impl Checker<'_> {
             ty => ty.size(),
         };
         let unreadable = |why: &str| {
-            Diagnostic::error(Code::UnknownField, span, format!("`args.{}` cannot be read here: {why}", parameter.name))
+            Diagnostic::error(Code::UnknownField, span, format!("cannot read `args.{}` here: {why}", parameter.name))
         };
         if ty == Type::Void {
-            return Err(unreadable(&format!("its type, `{}`, is none of the language", parameter.declared)));
+            return Err(unreadable(&format!("its type, `{}`, is not supported", parameter.declared)));
         }
         if let Some(value) = self.sequence(&parameter.place, &ty, span) {
             return Ok(value);
         }
         match &parameter.place {
             Place::Parts(parts) => {
-                self.assembled(parts, ty, span).ok_or_else(|| unreadable("only a part of it is known"))
+                self.assembled(parts, ty, span).ok_or_else(|| unreadable("only part of it is available"))
             }
             // What fits its register lies there as in memory.
             Place::Register(offset) if !ty.is_scalar() => {
                 if sized > 8 {
-                    return Err(unreadable("it lies in several registers"));
+                    return Err(unreadable("it is split across several registers"));
                 }
                 Ok(in_context(*offset, ty, span))
             }
@@ -161,9 +161,11 @@ impl Checker<'_> {
                 Ok(narrow(sum, ty))
             }
             Place::Constant(value) if ty.is_scalar() => Ok(Expr::int(*value, ty, span)),
-            Place::Sum { .. } | Place::Constant(_) => Err(unreadable("only a part of it is known")),
-            Place::Unknown(why) => Err(unreadable(why)
-                .help(format!("registers can be read as they are: {}", self.argument_registers().join(", ")))),
+            Place::Sum { .. } | Place::Constant(_) => Err(unreadable("only part of it is available")),
+            Place::Unknown(why) => {
+                Err(unreadable(why)
+                    .help(format!("read the registers directly: {}", self.argument_registers().join(", "))))
+            }
         }
     }
 }

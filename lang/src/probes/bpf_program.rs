@@ -18,12 +18,12 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Res
         _ => {
             return Err(spec
                 .malformed()
-                .note("after `bpf` comes the name of a BPF program, or of one of its functions"));
+                .note("expected the name of a BPF program or of one of its functions after `bpf`"));
         }
     };
     let program = match number {
         "*" => None,
-        n => Some(n.parse().map_err(|_| spec.malformed().note("a BPF program goes by its number, or `*`"))?),
+        n => Some(n.parse().map_err(|_| spec.malformed().note("a BPF program is identified by its number, or `*`"))?),
     };
     if name.is_empty() {
         return Err(spec.malformed());
@@ -31,7 +31,7 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Res
     let names = kernel.bpf_functions(program, name).map_err(|e| spec.unknowable(e))?;
     if names.len() > spec.max_probes as usize {
         let message = format!(
-            "`{name}` matches {} functions of BPF programs; at most {} are attached at once",
+            "too many attach points: `{name}` matches {} functions of BPF programs, but at most {} are allowed",
             names.len(),
             spec.max_probes
         );
@@ -68,16 +68,16 @@ fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: &dyn Kernel) -
     let has_types = |n| kernel.bpf_functions(Some(n), "*").is_ok_and(|all| !all.is_empty());
     let untyped = |which: &str| {
         spec.missing(format!("BPF program {which} has no type information"))
-            .note("the kernel traces BPF programs only by the BTF that they were loaded with")
+            .note("tracing a BPF program requires BTF, which it was loaded without")
     };
     let error = match program {
-        Some(n) if !kernel.has_bpf_program(program, name) => spec.missing(format!("there is no BPF program {n}")),
+        Some(n) if !kernel.has_bpf_program(program, name) => spec.missing(format!("BPF program {n} not found")),
         Some(n) if !has_types(n) => untyped(&n.to_string()),
         Some(n) => spec.missing(format!("BPF program {n} has no function `{name}`")),
         None if is_pattern(name) => spec.missing(format!("no function of a BPF program matches `{name}`")),
         None if kernel.has_bpf_program(None, name) => untyped(&format!("`{name}`")),
         None => {
-            let error = spec.missing(format!("no BPF program is called `{name}`, or has a function of this name"));
+            let error = spec.missing(format!("no BPF program, and no function of one, is named `{name}`"));
             match kernel.nearest_bpf_function(name) {
                 Some(near) => return error.help(format!("did you mean `{}:bpf:{near}`?", spec.kind)),
                 None => error,

@@ -10,7 +10,7 @@ pub static ITER: ProbeKind = ProbeKind {
     name: "iter",
     aliases: &["it"],
     form: "iter:KIND[:PIN]",
-    doc: "Once for each object of a kind that the kernel has. With PIN the program stays, and runs when that file is read.",
+    doc: "Runs once for each kernel object of a kind. With PIN, the program stays loaded and runs whenever that file is read.",
     example: "iter:task { printf(\"%d %s\\n\", ctx.task.pid, ctx.task.comm) }",
     prog_type: ProgType::Iter,
     resolve,
@@ -53,14 +53,15 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let function = kernel.function(&format!("bpf_iter_{kind}"), Some("vmlinux")).map_err(|e| spec.unknowable(e))?;
     let there = kernel.iterators().map_err(|e| spec.unknowable(e))?;
     let Some(function) = function.filter(|_| there.contains(kind)) else {
-        let error = spec.missing(format!("this kernel has no iterator `{kind}`"));
         if let Some((_, since)) = SINCE.iter().find(|s| s.0 == kind && s.1 > kernel.version()) {
-            return Err(error.help(format!("Linux {since} has it; this is Linux {}", kernel.version())));
+            let message = format!("iterator `{kind}` is not supported on Linux {} (needs {since})", kernel.version());
+            return Err(spec.missing(message));
         }
+        let error = spec.missing(format!("this kernel has no iterator `{kind}`"));
         let near = there.iter().map(|n| (strsim::damerau_levenshtein(n, kind), n)).min().filter(|(d, _)| *d <= 2);
         return Err(match near {
             Some((_, n)) => error.help(format!("did you mean `iter:{n}`?")),
-            None => error.note(format!("it has: {}", there.join(", "))),
+            None => error.note(format!("iterators: {}", there.join(", "))),
         });
     };
     let pin = pin.map(|p| if p.starts_with('/') { p.clone() } else { format!("{BPF_FILES}/{p}") });

@@ -178,11 +178,11 @@ pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: &dyn Kerne
             .filter(|n| n.len() > 2)
             .min_by_key(|n| strsim::damerau_levenshtein(n, &word))
             .filter(|n| strsim::damerau_levenshtein(n, &word) <= 2);
-        let error = Diagnostic::error(Code::UnknownProbe, span, format!("unknown kind of probe: `{word}`"))
-            .note(format!("kinds: {}", KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")));
+        let error = Diagnostic::error(Code::UnknownProbe, span, format!("unknown probe type `{word}`"))
+            .note(format!("probe types: {}", KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")));
         let function = parts.is_empty() && matches!(kernel.function(&word, None), Ok(Some(_)));
         return Err(match nearest {
-            _ if function => error.help(format!("for the kernel function write kprobe:{word} or fentry:{word}")),
+            _ if function => error.help(format!("for the kernel function, use kprobe:{word} or fentry:{word}")),
             Some(n) => error.help(format!("did you mean `{}`?", text.replacen(&word, n, 1))),
             None => error,
         });
@@ -195,7 +195,10 @@ pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: &dyn Kerne
     let found = (kind.resolve)(&spec, kernel)?;
     options.warnings.append(&mut spec.warnings.into_inner());
     if found.len() > max_probes as usize {
-        let message = format!("`{text}` matches {} targets; at most {max_probes} are attached at once", found.len());
+        let message = format!(
+            "too many attach points: `{text}` matches {} targets, but at most {max_probes} are allowed",
+            found.len()
+        );
         return Err(Diagnostic::error(Code::TooManyTargets, span, message)
             .help("narrow the pattern, or raise the limit: config = { max_probes = N }"));
     }
@@ -242,8 +245,8 @@ impl Spec {
     /// The error for a target of the wrong form.
     fn malformed(&self) -> Box<Diagnostic> {
         let (form, example) = find(self.kind).map_or(("", ""), |k| (k.form, k.example));
-        Diagnostic::error(Code::BadTarget, self.span, format!("this is not how `{}` is written", self.kind))
-            .help(format!("{form}, for example: {example}"))
+        Diagnostic::error(Code::BadTarget, self.span, format!("malformed attach point of `{}`", self.kind))
+            .help(format!("expected {form}, for example: {example}"))
     }
 
     /// The error for a target that does not exist.
@@ -260,18 +263,16 @@ impl Spec {
         }
         Err(self
             .missing(format!("`{function}` is not in the list of traceable functions"))
-            .help("add it to the file of --traceable-functions, or leave the option out"))
+            .help("add it to the file given with --traceable-functions, or omit the option"))
     }
 
     /// The error for a program or library that does not exist.
     fn no_program(&self, program: &str) -> Box<Diagnostic> {
         if program.is_empty() {
-            return self
-                .malformed()
-                .note("no program is named here, and no process is traced (-p), whose program it would be");
+            return self.malformed().note("missing program: none is named here, and no process is traced (-p)");
         }
-        self.missing(format!("there is no program or library `{program}`"))
-            .help("give a path, a program in $PATH, or the name of a library")
+        self.missing(format!("program or library `{program}` not found"))
+            .help("use a path, a program in $PATH, or the name of a library")
     }
 
     /// The error for kernel information that cannot be read.
@@ -291,7 +292,7 @@ pub fn no_facts(error: KernelError, span: Span) -> Box<Diagnostic> {
 
 /// The command that lists what a pattern or name may have meant.
 fn listing(prefix: &str, name: &str) -> String {
-    format!("rtrace -l '{prefix}:*{}*' lists what there is", name.trim_matches('*'))
+    format!("rtrace -l '{prefix}:*{}*' lists similar ones", name.trim_matches('*'))
 }
 
 /// Whether a name is a pattern.

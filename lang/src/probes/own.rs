@@ -10,7 +10,7 @@ pub static SELF: ProbeKind = ProbeKind {
     name: "self",
     aliases: &[],
     form: "self:signal:(SIGUSR1|SIGUSR2)",
-    doc: "When rtrace's own process gets the signal.",
+    doc: "Runs when the rtrace process receives the signal.",
     example: "self:signal:SIGUSR1 { print(@) } kprobe:vfs_read { @[comm] = count() }",
     prog_type: ProgType::RawTracepoint,
     resolve,
@@ -26,11 +26,11 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     }
     let Some((name, number)) = SIGNALS.iter().find(|s| s.0 == name) else {
         let names: Vec<&str> = SIGNALS.iter().map(|s| s.0).collect();
-        let message = format!("`self` does not wait for the signal `{name}`");
+        let message = format!("`self` does not support the signal `{name}`");
         let error = Diagnostic::error(Code::BadTarget, spec.span, message);
         return Err(match name.as_str() {
-            "SIGINT" | "SIGTERM" => error.help("it ends rtrace, which an `end` probe sees"),
-            _ => error.note(format!("signals: {}", names.join(", "))),
+            "SIGINT" | "SIGTERM" => error.help("this signal ends rtrace: use an `end` probe"),
+            _ => error.note(format!("supported signals: {}", names.join(", "))),
         });
     };
     Ok(vec![Resolved {

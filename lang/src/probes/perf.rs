@@ -10,7 +10,7 @@ pub static SOFTWARE: ProbeKind = ProbeKind {
     name: "software",
     aliases: &["s"],
     form: "software:EVENT[:COUNT]",
-    doc: "Every COUNT-th time that a software event of the kernel happens.",
+    doc: "Every COUNT-th occurrence of a software event of the kernel.",
     example: "software:page-faults:100 { @[comm] = count() }",
     prog_type: ProgType::PerfEvent,
     resolve,
@@ -20,7 +20,7 @@ pub static HARDWARE: ProbeKind = ProbeKind {
     name: "hardware",
     aliases: &["h"],
     form: "hardware:EVENT[:COUNT]",
-    doc: "Every COUNT-th time that a counter of the processor ticks.",
+    doc: "Every COUNT-th event of a hardware counter of the CPU.",
     example: "hardware:cache-misses:1000000 { @[comm] = count() }",
     prog_type: ProgType::PerfEvent,
     resolve,
@@ -68,7 +68,7 @@ fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
     };
     let Some(&(_, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name)) else {
         let names: Vec<&str> = events.iter().map(|e| e.0).collect();
-        let error = spec.missing(format!("there is no {} event `{name}`", spec.kind));
+        let error = spec.missing(format!("unknown {} event `{name}`", spec.kind));
         let near = names.iter().map(|n| (strsim::damerau_levenshtein(n, name), n)).min().filter(|(d, _)| *d <= 3);
         return Err(match near {
             Some((_, n)) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),

@@ -44,7 +44,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         if is_pattern(category) || is_pattern(name) {
             return Err(spec
                 .missing(format!("no tracepoint matches `{category}:{name}`"))
-                .help(format!("rtrace -l 'tracepoint:*{}*' lists what there is", category.trim_matches('*'))));
+                .help(format!("rtrace -l 'tracepoint:*{}*' lists similar ones", category.trim_matches('*'))));
         }
         let error = spec.missing(format!("the kernel has no tracepoint `{category}:{name}`"));
         return Err(match kernel.nearest_tracepoint(category, name) {

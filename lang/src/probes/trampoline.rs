@@ -14,7 +14,7 @@ pub static FENTRY: ProbeKind = ProbeKind {
     name: "fentry",
     aliases: &["f", "kfunc"],
     form: "fentry:[MODULE:]FUNCTION or fentry:bpf:[NUMBER:]FUNCTION",
-    doc: "Entry of a kernel function, or of a BPF program's; its arguments by name and type.",
+    doc: "Entry of a kernel function or of a BPF program's function, with typed arguments by name.",
     example: "fentry:vfs_read { @[comm] = sum(args.count) }",
     prog_type: ProgType::Fentry,
     resolve,
@@ -24,7 +24,7 @@ pub static FEXIT: ProbeKind = ProbeKind {
     name: "fexit",
     aliases: &["fr", "kretfunc"],
     form: "fexit:[MODULE:]FUNCTION or fexit:bpf:[NUMBER:]FUNCTION",
-    doc: "Return of a kernel function, or of a BPF program's; its arguments and its return value.",
+    doc: "Return of a kernel function or of a BPF program's function, with its arguments and return value.",
     example: "fexit:vfs_read { @[retval] = count() }",
     prog_type: ProgType::Fexit,
     resolve,
@@ -47,7 +47,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         let names = kernel.btf_functions(module, function).map_err(|e| spec.unknowable(e))?;
         if names.len() > spec.max_probes as usize {
             let message = format!(
-                "`{function}` matches {} functions; at most {} are attached at once",
+                "too many attach points: `{function}` matches {} functions, but at most {} are allowed",
                 names.len(),
                 spec.max_probes
             );
@@ -68,13 +68,13 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
             Some(f) => match uncarried(&f, ret, kernel.version()) {
                 Some(why) => {
-                    let message = format!("`{function}` {why}, which {} cannot trace", spec.kind);
+                    let message = format!("{} cannot trace `{function}`: it {why}", spec.kind);
                     let other = match ret {
                         true if NEVER_RETURN.contains(&function) => "fentry",
                         true => "kretprobe",
                         false => "kprobe",
                     };
-                    return Err(spec.missing(message).help(format!("{other}:{function} can trace it")));
+                    return Err(spec.missing(message).help(format!("use {other}:{function}")));
                 }
                 None => found.push(f),
             },
@@ -85,15 +85,15 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                     // The compiler may have left copies only, with other arguments.
                     let message = match undescribed(kernel, &found.name, found.module.as_deref()) {
                         message if found.name == function => message,
-                        message => format!("of `{function}` the compiler left only `{}`, and {message}", found.name),
+                        message => format!("the compiler left only `{}` of `{function}`, and {message}", found.name),
                     };
                     return Err(spec
                         .missing(message)
-                        .note(format!("{} needs to know the types of a function's arguments", spec.kind))
-                        .help(format!("{other}:{function} can trace it")));
+                        .note(format!("{} needs the types of the function's arguments", spec.kind))
+                        .help(format!("use {other}:{function}")));
                 }
                 if let Some(module) = module.filter(|m| *m != "vmlinux" && !kernel.has_module(m)) {
-                    return Err(spec.missing(format!("there is no module `{module}`: it is not loaded")));
+                    return Err(spec.missing(format!("module `{module}` is not loaded")));
                 }
                 let error =
                     spec.missing(format!("the kernel has no function `{function}` that {} can trace", spec.kind));
@@ -152,7 +152,7 @@ const NEVER_RETURN: &[&str] = &[
 /// Why the kernel lets nobody trace the entry, or the return, of a function of this name.
 pub fn barred(function: &str, ret: bool) -> Option<&'static str> {
     if CALLED_AROUND.contains(&function) {
-        return Some("is called by every BPF program itself");
+        return Some("is called by BPF trampolines themselves");
     }
     (ret && NEVER_RETURN.contains(&function)).then_some("never returns")
 }
@@ -202,7 +202,7 @@ pub(crate) fn undescribed(kernel: &dyn Kernel, function: &str, module: Option<&s
         return format!("the kernel's type information does not describe `{function}`");
     };
     if kernel.version() < Version(5, 11) {
-        return format!("`{function}` is of module `{module}`, and before Linux 5.11 modules have no type information");
+        return format!("`{function}` is in module `{module}`, and modules have no type information before Linux 5.11");
     }
     if kernel.btf_functions(Some(module), "*").is_ok_and(|list| list.is_empty()) {
         return format!(

@@ -11,9 +11,9 @@ pub static UPROBE: ProbeKind = ProbeKind {
     name: "uprobe",
     aliases: &["u"],
     form: "uprobe:PROGRAM:[cpp:]FUNCTION[+OFFSET], uprobe:PROGRAM:ADDRESS or uprobe:PROGRAM@FILE:LINE[:COLUMN]",
-    doc: "Entry of a function of a program or library, or an instruction in it. PROGRAM is a path, a name or a pattern; \
-          `*` is whatever is running, with `-p` whatever that process has mapped. Lines, and functions that are \
-          inlined, need debug information.",
+    doc: "Entry of a function of a program or library, or an instruction in it. PROGRAM is a path, a name or a \
+        pattern; `*` stands for all running programs, with `-p` for all files that the process has mapped. Lines, \
+        and functions that are inlined, need debug information.",
     example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", pid) }",
     prog_type: ProgType::Kprobe,
     resolve,
@@ -43,7 +43,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "uretprobe";
     let (program, place) = parse(spec, kernel)?;
     if ret && !matches!(place, Place::Function { plus: 0, .. }) {
-        return Err(spec.malformed().note("it runs when a function returns, wherever in it that is"));
+        return Err(spec.malformed().note("a return probe takes a function, not an offset, an address or a line"));
     }
     let files = kernel.executables(program).map_err(|e| spec.unknowable(e))?;
     if files.is_empty() {
@@ -51,7 +51,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     }
     let single = !is_pattern(program) && !program.is_empty();
     if !single && files.len() > 1 && !matches!(place, Place::Function { plus: 0, .. }) {
-        return Err(spec.malformed().note("an offset, an address or a line is one of one file"));
+        return Err(spec.malformed().note("an offset, an address or a line needs a single program, not a pattern"));
     }
     let mut found = Vec::new();
     for path in &files {
@@ -135,7 +135,9 @@ fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)
         [program, name] => (*program, None, *name),
         [program, language, name] if LANGUAGES.contains(language) => (*program, Some(*language), *name),
         [_, language, _] => {
-            return Err(spec.malformed().note(format!("`{language}` is no language: {}", LANGUAGES.join(", "))));
+            return Err(spec
+                .malformed()
+                .note(format!("unknown language `{language}`: expected {}", LANGUAGES.join(", "))));
         }
         _ => return Err(spec.malformed()),
     };
@@ -174,8 +176,8 @@ fn functions(
         let inlined = kernel.inlined(path, name).map_err(|e| spec.unknowable(e))?;
         if ret && symbols.is_empty() && !inlined.is_empty() {
             return Err(spec
-                .missing(format!("`{name}` of {path} is inlined everywhere: it does not return"))
-                .help(format!("where it begins can be traced: uprobe:{path}:{name}")));
+                .missing(format!("cannot trace returns of `{name}` of {path}: it is inlined everywhere"))
+                .help(format!("its entry can be traced: uprobe:{path}:{name}")));
         }
         if !ret {
             symbols.extend(inlined);
@@ -184,7 +186,7 @@ fn functions(
     if plus > 0 {
         for s in &mut symbols {
             if plus >= s.size && s.size > 0 {
-                let message = format!("offset {plus} lies outside of `{}`, which has {} bytes", s.name, s.size);
+                let message = format!("offset {plus} is out of bounds: `{}` has {} bytes", s.name, s.size);
                 return Err(spec.missing(message));
             }
             on_instruction(spec, kernel, path, s, s.address.wrapping_add(plus))?;
@@ -203,13 +205,13 @@ fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Res
             let name = format!("{address:#x}");
             return Ok(vec![UserSymbol { name, address, file_offset: address, size: 0, chooses: false }]);
         }
-        Err(e) => return Err(spec.unknowable(e).note("with --unsafe an offset in any file can be traced")),
+        Err(e) => return Err(spec.unknowable(e).note("use --unsafe to probe an offset in any file")),
         Ok(offset) => offset,
     };
     let Some(file_offset) = offset else {
         return Err(spec
             .missing(format!("address {address:#x} is not in the code of {path}"))
-            .help("addresses are those of its symbol table, as `nm` or `objdump -d` print them"));
+            .help("use an address of its symbol table, as printed by `nm` or `objdump -d`"));
     };
     let function = kernel.user_symbol_at(path, address).map_err(|e| spec.unknowable(e))?;
     let name = match &function {
@@ -220,9 +222,9 @@ fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Res
         None if spec.unsafe_ => format!("{address:#x}"),
         None => {
             return Err(spec
-                .missing(format!("address {address:#x} of {path} is in no function that is known"))
-                .note("a probe in the middle of an instruction makes the program do something else")
-                .help("with --unsafe it is attached nevertheless"));
+                .missing(format!("address {address:#x} of {path} is not in a known function"))
+                .note("a probe in the middle of an instruction corrupts the program")
+                .help("use --unsafe to attach it anyway"));
         }
     };
     Ok(vec![UserSymbol { name, address, file_offset, size: 0, chooses: false }])
@@ -240,16 +242,16 @@ fn on_instruction(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserS
     };
     let at = |a: u64| format!("{}+{}", function.name, a.wrapping_sub(function.address));
     Err(Diagnostic::error(Code::NoSuchTarget, spec.span, format!("{} is in the middle of an instruction", at(address)))
-        .note("a probe there makes the program do something else; --unsafe attaches it nevertheless")
+        .note("a probe there corrupts the program; use --unsafe to attach it anyway")
         .help(format!("instructions begin at {} and {}", at(before), at(after))))
 }
 
 /// Says that a probe is not on the function that was named.
 fn resolver(spec: &Spec, path: &str, function: &UserSymbol) -> Box<Diagnostic> {
-    let message = format!("`{}` of {path} is only called when a program starts", function.name);
+    let message = format!("`{}` of {path} is called only when a program starts", function.name);
     Diagnostic::warning(Code::NoSuchTarget, spec.span, message)
-        .note("it chooses the function for the processor at hand (IFUNC), and which one that is cannot be told here")
-        .help(format!("rtrace -l 'uprobe:{path}:*{}*' may list the functions to choose from", function.name))
+        .note("it is an IFUNC resolver, and the function that it selects for this CPU cannot be determined")
+        .help(format!("rtrace -l 'uprobe:{path}:*{}*' may list the candidates", function.name))
 }
 
 /// Refuses what may kill a program of Go, and says what to write instead.
@@ -258,20 +260,20 @@ fn returns_of_go(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSy
     let error = spec
         .missing(format!("`{name}` of {path} is written in Go: a return probe can crash the program"))
         .note(
-            "a return probe replaces the return address on the stack; Go's runtime reads these addresses when it moves a \
-             stack that grows, and aborts at one that it does not know",
+            "a return probe replaces the return address on the stack; the Go runtime reads return addresses when \
+            it moves a growing stack, and aborts on an unknown one",
         )
-        .note("with --unsafe it is attached nevertheless");
+        .note("use --unsafe to attach it anyway");
     let name = if is_pattern(name) || name.contains('$') { format!("\"{name}\"") } else { name.clone() };
     let returns = kernel.returns(path, function);
     let points: Vec<String> =
         returns.iter().map(|at| format!("uprobe:{path}:{name}+{}", at.wrapping_sub(function.address))).collect();
     if points.is_empty() {
-        return error.help("probe the instructions with which it returns: objdump -d shows them");
+        return error.help("probe its return instructions instead: objdump -d shows them");
     }
     let result = spec.arch.go_argument(0).and_then(|at| spec.arch.register_name(at)).unwrap_or_default();
     error.help(format!(
-        "probe the instructions with which it returns; `reg(\"{result}\")` is then its first result: {}",
+        "probe its return instructions instead; `reg(\"{result}\")` is then its first result: {}",
         points.join(", ")
     ))
 }
@@ -286,8 +288,8 @@ fn missing(spec: &Spec, kernel: &dyn Kernel, path: &str, place: &Place<'_>) -> B
     }
     if kernel.is_stripped(path) {
         return error
-            .note("it is stripped: only the names that it gives to others are left")
-            .help("install its debug symbols, or give an address and --unsafe");
+            .note("it is stripped: only exported symbols are left")
+            .help("install its debug symbols, or use an address with --unsafe");
     }
     error.help(format!("rtrace -l 'uprobe:{path}:*' lists its functions"))
 }

@@ -14,8 +14,8 @@ pub static USDT: ProbeKind = ProbeKind {
     name: "usdt",
     aliases: &["U"],
     form: "usdt:PROGRAM:[PROVIDER:]NAME",
-    doc: "A probe that a program or library brings itself. PROGRAM is a path, a name or a pattern; `*` is whatever is \
-          running, with `-p` whatever that process has mapped.",
+    doc: "A static probe (USDT) of a program or library. PROGRAM is a path, a name or a pattern; `*` stands for \
+        all running programs, with `-p` for all files that the process has mapped.",
     example: "usdt:/usr/bin/python3:python:gc__start { printf(\"%d collects generation %d\\n\", pid, arg0) }",
     prog_type: ProgType::Kprobe,
     resolve,
@@ -94,12 +94,12 @@ fn missing(
     if is_pattern(program) {
         return spec
             .missing(format!("no program matching `{program}` has a USDT probe `{full}`"))
-            .help(format!("rtrace -l 'usdt:{program}:*' lists what there is"));
+            .help(format!("rtrace -l 'usdt:{program}:*' lists its probes"));
     }
     if others.is_empty() {
         return spec
             .missing(format!("`{program}` has no USDT probes"))
-            .note("they are compiled in, and described in section .note.stapsdt")
+            .note("USDT probes are compiled into a program and described in its section .note.stapsdt")
             .help(format!("for any function: uprobe:{program}:FUNCTION"));
     }
     let error = spec.missing(format!("`{program}` has no USDT probe `{full}`"));

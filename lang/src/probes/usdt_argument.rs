@@ -85,19 +85,19 @@ pub(crate) fn parse(text: &str, arch: Arch) -> Result<Argument, String> {
     // Before sizes were written, every argument was a word.
     let (size, operand) = text.split_once('@').unwrap_or(("8", text));
     if size.ends_with('f') {
-        return Err("it is a floating-point number, and BPF cannot compute with those".to_owned());
+        return Err("it is a floating-point number, which BPF does not support".to_owned());
     }
-    let size: i32 = size.trim().parse().map_err(|_| format!("its size `{size}` is no number"))?;
+    let size: i32 = size.trim().parse().map_err(|_| format!("its size `{size}` is not a number"))?;
     let bytes = size.unsigned_abs();
     if bytes == 0 {
-        return Err("it has no bytes".to_owned());
+        return Err("its size is 0".to_owned());
     }
     let operand = operand.trim();
     let read = match arch {
         Arch::X86_64 => x86(operand),
         Arch::Aarch64 => aarch64(operand),
     };
-    let operand = read.ok_or_else(|| format!("its place `{operand}` is not understood"))?;
+    let operand = read.ok_or_else(|| format!("its location `{operand}` is not supported"))?;
     Ok(Argument { bytes, signed: size < 0, operand })
 }
 

@@ -11,8 +11,8 @@ pub static WATCHPOINT: ProbeKind = ProbeKind {
     name: "watchpoint",
     aliases: &["w"],
     form: "watchpoint:ADDRESS:LENGTH:MODE or watchpoint:KERNEL_SYMBOL[+OFFSET]:LENGTH:MODE",
-    doc: "Whenever memory is written (w), read or written (rw) or executed (x); the address is one of the process of \
-          -p or -c, or of the kernel.",
+    doc: "Memory being written (w), read or written (rw) or executed (x); the address is in the process of -p or \
+        -c, or in the kernel.",
     example: "watchpoint:jiffies:8:w { @[kstack] = count() }",
     prog_type: ProgType::PerfEvent,
     resolve,
@@ -24,20 +24,20 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         Ok(n @ (1 | 2 | 4 | 8)) => n,
         Err(_) if length.is_empty() => return Err(spec.malformed()),
         _ => {
-            return Err(bad(spec, format!("a watchpoint cannot have the length `{length}`"))
-                .help("processors watch 1, 2, 4 or 8 bytes; a larger object takes several watchpoints"));
+            return Err(bad(spec, format!("invalid watchpoint length `{length}`"))
+                .help("use 1, 2, 4 or 8 bytes; a larger object needs several watchpoints"));
         }
     };
     let access = access(spec, mode)?;
     let (watched, address) = match number(place) {
-        Some(0) => return Err(bad(spec, "nothing lies at the address 0".into())),
+        Some(0) => return Err(bad(spec, "invalid watchpoint address 0".into())),
         Some(address) => (Watched::Address(address), Some(address)),
         None if place.starts_with(|c: char| c.is_ascii_digit()) || place.is_empty() => return Err(spec.malformed()),
         None => symbol(spec, place, kernel)?,
     };
     // Code is watched by its first byte, data by aligned words.
     if let Some(address) = address.filter(|a| !access.execute && !a.is_multiple_of(u64::from(length))) {
-        let message = format!("{length} bytes at {address:#x} cannot be watched: that is no multiple of {length}");
+        let message = format!("misaligned watchpoint: {address:#x} is not a multiple of the length {length}");
         let word = match &watched {
             Watched::Address(_) => format!("{:#x}", address - address % u64::from(length)),
             // Its address is another one when the system boots again.
@@ -46,7 +46,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             }
         };
         return Err(bad(spec, message)
-            .help(format!("watch the word that it lies in, watchpoint:{word}:{length}:{mode}, or fewer bytes")));
+            .help(format!("watch the aligned word, watchpoint:{word}:{length}:{mode}, or fewer bytes")));
     }
     Ok(vec![Resolved {
         prog_type: ProgType::PerfEvent,
@@ -71,12 +71,12 @@ fn access(spec: &Spec, mode: &str) -> Result<Access> {
             'w' => &mut access.write,
             'x' => &mut access.execute,
             _ => {
-                return Err(bad(spec, format!("`{mode}` is no mode of a watchpoint"))
-                    .help("w: written, rw: read or written, x: executed"));
+                return Err(bad(spec, format!("unknown watchpoint mode `{mode}`"))
+                    .help("modes: w (write), rw (read or write), x (execute)"));
             }
         };
         if std::mem::replace(flag, true) {
-            return Err(bad(spec, format!("the mode `{mode}` has `{letter}` twice")));
+            return Err(bad(spec, format!("duplicate `{letter}` in the watchpoint mode `{mode}`")));
         }
     }
     let Access { read, write, execute } = access;
@@ -84,12 +84,13 @@ fn access(spec: &Spec, mode: &str) -> Result<Access> {
         return Err(spec.malformed());
     }
     if execute && (read || write) {
-        return Err(bad(spec, format!("the mode `{mode}` mixes code and data"))
-            .help("a debug register watches one of them: x, or w and rw; two watchpoints watch both"));
+        return Err(bad(spec, format!("the watchpoint mode `{mode}` mixes execution and data access"))
+            .help("a debug register watches either execution (x) or data (w, rw): use two watchpoints for both"));
     }
     // Intel's manual, volume 3, 19.2.4: there is no setting for reading alone.
     if read && !write && spec.arch == Arch::X86_64 {
-        return Err(bad(spec, "x86 cannot watch reads alone".into()).help("rw is the mode for reads and writes"));
+        return Err(bad(spec, "read-only watchpoints are not supported on x86".into())
+            .help("use rw, which watches reads and writes"));
     }
     Ok(access)
 }
@@ -103,7 +104,7 @@ fn symbol(spec: &Spec, text: &str, kernel: &dyn Kernel) -> Result<(Watched, Opti
     let Some(start) = kernel.symbol_address(name) else {
         let error = spec
             .missing(format!("the kernel has no symbol `{name}`"))
-            .note("addresses come from /proc/kallsyms and need privileges");
+            .note("symbol addresses are read from /proc/kallsyms, which requires privileges");
         return Err(match kernel.nearest_symbol(name) {
             Some(near) => error.help(format!("did you mean `{}:{near}`?", spec.kind)),
             None => error,

@@ -93,8 +93,8 @@ impl Watch {
         let mut words = self.look_at_cpus(links, changed);
         if changed {
             words.extend(self.modules.take_gone().into_iter().map(|module| match inside.count(&module) {
-                1 => format!("module {module} was unloaded: the probe in it is gone"),
-                count => format!("module {module} was unloaded: the {count} probes in it are gone"),
+                1 => format!("module {module} was unloaded, and its probe was removed"),
+                count => format!("module {module} was unloaded, and its {count} probes were removed"),
             }));
         }
         words
@@ -146,7 +146,7 @@ impl Followed {
             words.push(format!("{noun} {} came online and {verb} {outcome}", numbers.join(", ")));
         }
         if let Some((from, to)) = self.moved {
-            words.push(format!("processor {from} went offline; its timers go on on processor {to} from now on"));
+            words.push(format!("processor {from} went offline; its timers continue on processor {to}"));
         }
         words
     }

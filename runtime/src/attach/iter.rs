@@ -8,21 +8,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 pub(super) fn attach(program: BorrowedFd<'_>, pin: Option<&str>, dry_run: bool) -> Result<Vec<Link>, Reason> {
     let link = sys::iter_link(program).map_err(|e| {
-        let of_a_map = "this iterator goes over the elements of one map, which cannot be named here";
+        let of_a_map = "this iterator is over the elements of one map, which cannot be specified here";
         Reason::of(&e, &[(libc::EBADF, of_a_map), (libc::EINVAL, of_a_map)])
     })?;
     match pin.filter(|_| !dry_run) {
         None if pin.is_some() => Ok(vec![Link::whole(link)]),
         None => Ok(vec![Link::whole(link).iterating()]),
         Some(path) => {
-            let name = CString::new(path).map_err(|_| Reason("its file's name holds a NUL".to_owned()))?;
+            let name = CString::new(path).map_err(|_| Reason("its file name contains a NUL byte".to_owned()))?;
             sys::pin(link.as_fd(), &name).map_err(|e| match e.raw_os_error() {
-                Some(libc::EEXIST) => Reason(format!("{path} is there already; rm {path} removes it")),
-                Some(libc::ENOENT) => Reason(format!("{path} lies in no folder that there is")),
+                Some(libc::EEXIST) => Reason(format!("{path} already exists; rm {path} removes it")),
+                Some(libc::ENOENT) => Reason(format!("the directory of {path} does not exist")),
                 Some(libc::EPERM | libc::EINVAL) => Reason(format!(
-                    "{path} lies in no BPF file system (mount -t bpf bpf /sys/fs/bpf), or its name has a dot"
+                    "{path} is not on a BPF file system (mount -t bpf bpf /sys/fs/bpf), or its name contains a dot"
                 )),
-                _ => Reason(format!("cannot make {path}: {e}")),
+                _ => Reason(format!("cannot create {path}: {e}")),
             })?;
             Ok(Vec::new())
         }

@@ -147,7 +147,7 @@ pub(super) fn attach(
         let link = at(address.wrapping_add(offset));
         return link.map(|link| vec![link]).map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT | libc::EINVAL | libc::EILSEQ) => Reason(
-                "no instruction of the kernel that can be probed starts at this address (/proc/kallsyms has the functions')"
+                "no kernel instruction that can be probed starts at this address (/proc/kallsyms lists function addresses)"
                     .to_owned(),
             ),
             _ => reason(&e, offset),
@@ -250,8 +250,8 @@ fn reason(error: &io::Error, offset: u64) -> Reason {
             (libc::EINVAL, invalid),
             (libc::EILSEQ, "no instruction starts at this offset"),
             (libc::ERANGE, "the offset is outside the function"),
-            (libc::EBUSY, "the kernel is using this place otherwise"),
-            (libc::ENODEV, "kprobes are switched off on this kernel"),
+            (libc::EBUSY, "the kernel uses this location for something else"),
+            (libc::ENODEV, "kprobes are disabled on this kernel"),
         ],
     )
 }

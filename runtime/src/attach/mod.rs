@@ -284,7 +284,7 @@ impl<'a> Context<'a> {
         let variants: Vec<&str> = links.iter().filter_map(Link::variant).collect();
         (!variants.is_empty()).then(|| {
             let (name, taken) = (self.name(point), variants.join(", "));
-            format!("{name} is probed as {taken}, which is what the compiler left of it; its arguments may be others")
+            format!("{name} is probed as {taken}, which is all that the compiler left of it; its arguments may differ")
         })
     }
 
@@ -360,8 +360,9 @@ impl<'a> Context<'a> {
                     std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
                     std::collections::hash_map::Entry::Vacant(entry) => {
                         let stamp = modules::stamp(module);
-                        let fd = sys::module_btf(module)
-                            .map_err(|e| self.error(point, Reason(format!("no types of module {module}: {e}"))))?;
+                        let fd = sys::module_btf(module).map_err(|e| {
+                            self.error(point, Reason(format!("cannot read the types of module {module}: {e}")))
+                        })?;
                         entry.insert((stamp, fd))
                     }
                 };

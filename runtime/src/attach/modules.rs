@@ -141,7 +141,7 @@ fn steadily_by<'p, W: Copy, T>(
 pub(super) fn went(module: &str) -> Reason {
     match stamp(module) {
         None => not_loaded(module),
-        Some(_) => Reason(format!("module {module} was loaded or unloaded meanwhile")),
+        Some(_) => Reason(format!("module {module} was loaded or unloaded in the meantime")),
     }
 }
 
@@ -156,7 +156,7 @@ pub(super) fn absent(module: &str) -> Option<Reason> {
 }
 
 pub(super) fn not_loaded(module: &str) -> Reason {
-    Reason(format!("there is no module {module}: it is not loaded"))
+    Reason(format!("module {module} is not loaded"))
 }
 
 #[cfg(test)]

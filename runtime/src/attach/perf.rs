@@ -115,10 +115,10 @@ fn reason(error: &io::Error) -> Reason {
     Reason::of(
         error,
         &[
-            (libc::ENOENT, "this machine has no such event"),
-            (libc::ENODEV, "this machine has no such event"),
+            (libc::ENOENT, "this machine does not have this event"),
+            (libc::ENODEV, "this machine does not have this event"),
             (libc::EOPNOTSUPP, "this machine (or the virtual machine) does not support the event"),
-            (libc::ESRCH, "there is no such process"),
+            (libc::ESRCH, "no such process"),
             (libc::EINVAL, "the kernel refuses these settings (kernel.perf_event_max_sample_rate bounds frequencies)"),
         ],
     )

@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 
 pub(super) fn attach(program: BorrowedFd<'_>, name: &str, typed: bool) -> Result<Vec<Link>, Reason> {
-    let name = CString::new(name).map_err(|_| Reason("its name holds a NUL".to_owned()))?;
+    let name = CString::new(name).map_err(|_| Reason("its name contains a NUL byte".to_owned()))?;
     sys::raw_tracepoint_open(program, (!typed).then_some(&name)).map(|fd| vec![Link::whole(fd)]).map_err(|e| {
         Reason::of(
             &e,

@@ -11,5 +11,5 @@ pub(super) fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
 }
 
 pub(super) fn reason(error: &io::Error) -> Reason {
-    Reason::of(error, &[(524, "this kernel cannot run it (it needs Linux 5.10)")])
+    Reason::of(error, &[(524, "this kernel cannot run it (needs Linux 5.10)")])
 }

@@ -29,7 +29,7 @@ pub(super) fn attach(
                 &e,
                 &[
                     (libc::EACCES, "its program reads beyond the tracepoint's record"),
-                    (libc::E2BIG, "64 programs are on it already"),
+                    (libc::E2BIG, "it already has 64 programs, the kernel's limit"),
                     (libc::ENOENT, GONE),
                     (libc::ENODEV, GONE),
                 ],
@@ -49,7 +49,7 @@ fn opened(category: &str, name: &str) -> Result<io::Result<OwnedFd>, Reason> {
         }
         known = now;
     }
-    Err(Reason("its module was loaded and unloaded again and again".to_owned()))
+    Err(Reason("its module was repeatedly loaded and unloaded".to_owned()))
 }
 
 /// A perf event of the tracepoint with this identifier.
@@ -67,7 +67,7 @@ fn id(category: &str, name: &str) -> Result<u64, Reason> {
         let events = format!("{tracefs}/events");
         mounted |= std::path::Path::new(&events).exists();
         if let Ok(text) = std::fs::read_to_string(format!("{events}/{category}/{name}/id")) {
-            return text.trim().parse().map_err(|_| Reason("its identifier in tracefs is no number".to_owned()));
+            return text.trim().parse().map_err(|_| Reason("its ID in tracefs is not a number".to_owned()));
         }
     }
     Err(Reason(if mounted {

@@ -6,7 +6,7 @@ use crate::sys;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-const FULL: &str = "as many programs as the kernel allows are on this function already";
+const FULL: &str = "this function already has as many programs as the kernel allows";
 
 pub(super) fn attach(program: BorrowedFd<'_>) -> Result<Vec<Link>, Reason> {
     // BPF_RAW_TRACEPOINT_OPEN serves all tracing programs, and since Linux 5.5; LINK_CREATE since 5.19.
@@ -15,7 +15,7 @@ pub(super) fn attach(program: BorrowedFd<'_>) -> Result<Vec<Link>, Reason> {
 
 /// The BPF program that has a function to be traced, if it still is the one that was meant.
 pub(super) fn program(number: u32, function: &str, btf_id: u32) -> Result<OwnedFd, Reason> {
-    let gone = || Reason(format!("there is no BPF program {number} any more that has this function"));
+    let gone = || Reason(format!("BPF program {number} with this function no longer exists"));
     let program = sys::program(number).map_err(|e| match e.raw_os_error() {
         Some(libc::ENOENT) => gone(),
         _ => Reason::of(&e, &[(libc::EPERM, "the kernel shows BPF programs to root, or with CAP_SYS_ADMIN")]),
@@ -35,9 +35,9 @@ pub(super) fn reason(error: &io::Error) -> Reason {
         &[
             (libc::EINVAL, "the kernel allows no trampoline on this function; a kprobe may work"),
             (libc::ENOENT, "the kernel has no such function"),
-            (libc::EBUSY, "something else occupies the start of this function; a kprobe may work"),
+            (libc::EBUSY, "the start of this function is already in use; a kprobe may work"),
             (libc::E2BIG, FULL),
-            (524, "the kernel's trampolines on this architecture do not serve this function; use kprobe"),
+            (524, "the kernel's trampolines on this architecture do not support this function; use kprobe"),
         ],
     )
 }

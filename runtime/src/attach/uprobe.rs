@@ -51,11 +51,11 @@ pub(super) fn attach(
     pid: Option<u32>,
     cookie: Option<u64>,
 ) -> Result<Vec<Link>, Reason> {
-    let place = Place::of(target).ok_or_else(|| Reason("it is no place in a file".to_owned()))?;
+    let place = Place::of(target).ok_or_else(|| Reason("it is not a location in a file".to_owned()))?;
     let pmu = pmu()?;
-    let file = CString::new(place.path).map_err(|_| Reason("its path holds a NUL".to_owned()))?;
+    let file = CString::new(place.path).map_err(|_| Reason("its path contains a NUL byte".to_owned()))?;
     let semaphore = u32::try_from(place.semaphore)
-        .map_err(|_| Reason("its semaphore lies beyond the first 4 GB of the file".to_owned()))?;
+        .map_err(|_| Reason("its semaphore is beyond the first 4 GB of the file".to_owned()))?;
     let attr = PerfAttr {
         kind: pmu.kind,
         config: (if place.ret { pmu.ret } else { 0 }) | u64::from(semaphore) << SEMAPHORE_SHIFT,
@@ -73,9 +73,9 @@ fn reason(error: &io::Error) -> Reason {
     Reason::of(
         error,
         &[
-            (libc::ENOENT, "there is no such file"),
-            (libc::EINVAL, "the place is not in the file's code"),
-            (libc::ESRCH, "there is no such process"),
+            (libc::ENOENT, "no such file"),
+            (libc::EINVAL, "the location is not in the file's code"),
+            (libc::ESRCH, "no such process"),
             (524, "the instruction there cannot be probed"),
             (libc::EIO, "the file system does not allow probes on its files; copy the file elsewhere"),
         ],

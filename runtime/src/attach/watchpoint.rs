@@ -23,7 +23,7 @@ pub(super) fn attach(
         Watched::Symbol { name, offset } => LiveKernel::new()
             .symbol_address(name)
             .map(|start| start.wrapping_add(*offset))
-            .ok_or_else(|| Reason(format!("/proc/kallsyms has no address of `{name}`")))?,
+            .ok_or_else(|| Reason(format!("/proc/kallsyms has no address for `{name}`")))?,
     };
     // HW_BREAKPOINT_R, _W and _X of include/uapi/linux/hw_breakpoint.h.
     let bits = u32::from(access.read) | u32::from(access.write) << 1 | u32::from(access.execute) << 2;
@@ -40,15 +40,12 @@ pub(super) fn attach(
         Reason::of(
             &error,
             &[
-                (
-                    libc::ENOSPC,
-                    "the processor has no free debug register: x86 has 4, which debuggers and other watchpoints use, too",
-                ),
-                (libc::EINVAL, "the processor refuses this address, length or mode"),
+                (libc::ENOSPC, "no debug register is free: x86 has 4, which debuggers and other watchpoints also use"),
+                (libc::EINVAL, "the processor does not support this address, length or mode"),
                 (libc::EOPNOTSUPP, "this processor has no debug registers"),
                 (libc::ENODEV, "this processor has no debug registers"),
                 (libc::ENOENT, "this kernel has no watchpoints (CONFIG_HAVE_HW_BREAKPOINT)"),
-                (libc::ESRCH, "there is no such process"),
+                (libc::ESRCH, "no such process"),
             ],
         )
     })?;

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-Runs a bundle made by `rtrace --emit bundle -o FILE SCRIPT`.
+Runs a bundle created by `rtrace --emit bundle -o FILE SCRIPT`.
 
 Usage: rtrace-run [OPTIONS] FILE
 
@@ -18,10 +18,10 @@ Usage: rtrace-run [OPTIONS] FILE
   -p PID       trace until this process ends (build the bundle with -p to trace nothing else)
   -o FILE      write the output to this file
   -f FORMAT    output format: text or json
-  -B MODE      when output is written: line (with nothing more to add), full or none
+  -B MODE      when to write output: line (when no more is pending), full or none
   -q           print only what the script prints
-  -v           say more: verifier logs, how commands end
-  --dry-run    load and attach, then end
+  -v           print more: verifier logs, exit status of commands
+  --dry-run    load and attach, then exit
   --unsafe     run a bundle that was compiled with --unsafe: it may change the system
   -V           print the version
   -h           print this help
@@ -48,7 +48,9 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
         let text = word.to_string_lossy().into_owned();
         if !options || !text.starts_with('-') || text == "-" {
             if arguments.bundle.replace(word).is_some() {
-                return Err(format!("{text}: only one bundle runs; a script's parameters are part of its bundle"));
+                return Err(format!(
+                    "unexpected argument {text}: only one bundle can run, and its parameters are part of it"
+                ));
             }
             continue;
         }
@@ -64,20 +66,20 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
             "-c" => arguments.launch.command = Some(string(value()?)?),
             "-p" => {
                 let pid = string(value()?)?;
-                arguments.launch.pid = Some(pid.parse().map_err(|_| format!("-p {pid}: not a process id"))?);
+                arguments.launch.pid = Some(pid.parse().map_err(|_| format!("-p {pid}: not a process ID"))?);
             }
             "-o" => arguments.launch.output = Some(value()?.into()),
             "-f" => match string(value()?)?.as_str() {
                 "text" => arguments.launch.json = false,
                 "json" => arguments.launch.json = true,
-                other => return Err(format!("-f {other}: text or json")),
+                other => return Err(format!("unknown format -f {other}: expected text or json")),
             },
             "-B" => {
                 arguments.launch.buffering = match string(value()?)?.as_str() {
                     "line" => Buffering::Line,
                     "full" => Buffering::Full,
                     "none" => Buffering::None,
-                    other => return Err(format!("-B {other}: line, full or none")),
+                    other => return Err(format!("unknown mode -B {other}: expected line, full or none")),
                 }
             }
             "-q" | "--quiet" if attached.is_none() => arguments.launch.quiet = true,
@@ -88,7 +90,7 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
             "-V" | "--version" => return Ok(Parsed::Print(concat!("rtrace-run v", env!("CARGO_PKG_VERSION"), "\n"))),
             "-h" | "--help" => return Ok(Parsed::Print(HELP)),
             "--" => options = false,
-            _ => return Err(format!("unknown option {text}; -h lists them")),
+            _ => return Err(format!("unknown option {text}; -h lists the options")),
         }
     }
     Ok(Parsed::Run(Box::new(arguments)))
@@ -99,7 +101,7 @@ fn string(value: OsString) -> Result<String, String> {
 }
 
 fn run(mut arguments: Arguments) -> Result<i32, String> {
-    let Some(path) = arguments.bundle else { return Err("error: no bundle given; -h shows how\n".to_owned()) };
+    let Some(path) = arguments.bundle else { return Err("error: missing bundle; -h shows the usage\n".to_owned()) };
     let failed = |reason: String| format!("error: {}: {reason}\n", path.to_string_lossy());
     let bytes = std::fs::read(&path).map_err(|e| failed(format!("cannot read it: {e}")))?;
     let bundle = Bundle::from_bytes(&bytes).map_err(|e| failed(e.to_string()))?;

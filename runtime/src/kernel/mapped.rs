@@ -89,11 +89,11 @@ fn code(maps: &[u8]) -> BTreeSet<String> {
 fn unreadable(process: u32, error: &std::io::Error) -> KernelError {
     match error.kind() {
         std::io::ErrorKind::NotFound => {
-            KernelError::new(format!("there is no process {process}"), "give the id of a running process: -p PID")
+            KernelError::new(format!("no such process: {process}"), "use the ID of a running process: -p PID")
         }
         _ => KernelError::new(
-            format!("what process {process} runs cannot be read: {error}"),
-            "that needs root, or the capability CAP_SYS_PTRACE",
+            format!("cannot read the program of process {process}: {error}"),
+            "run as root, or with CAP_SYS_PTRACE",
         ),
     }
 }
@@ -119,6 +119,6 @@ mod tests {
         assert!(files_of_all().contains(&exe));
         assert!(named(own, "libc").expect("readable").iter().all(|p| p.contains("/libc.so")));
         assert_eq!(named(own, &exe), Ok(vec![exe]));
-        assert!(files(u32::MAX).is_err_and(|e| e.message.contains("there is no process")));
+        assert!(files(u32::MAX).is_err_and(|e| e.message.contains("no such process")));
     }
 }

@@ -268,7 +268,7 @@ impl Kernel for LiveKernel {
         match tracefs::parse_format(category, name, &format, &self.btf) {
             Some(tracepoint) => Ok(Some(tracepoint)),
             None => Err(KernelError {
-                message: format!("the format of tracepoint {category}:{name} is not understood"),
+                message: format!("cannot parse the format of tracepoint {category}:{name}"),
                 help: None,
             }),
         }
@@ -364,8 +364,8 @@ impl Kernel for LiveKernel {
     ) -> Result<Vec<UserSymbol>, KernelError> {
         let Some(debug) = self.debug(path) else {
             return Err(KernelError::new(
-                format!("{path} has no debug information, and none was found apart from it"),
-                "lines are known of what is compiled with -g, or where its package of debug symbols is installed",
+                format!("{path} has no debug information, and no separate debug file was found"),
+                "compile it with -g, or install its debug symbols",
             ));
         };
         let found = debug.line(file, line, column).map_err(|why| why.explain(path, file, line))?;

@@ -25,8 +25,8 @@ pub fn cgroup_id(path: &str) -> Result<u64, KernelError> {
     }
     let why = first_error.map(|e| e.to_string()).unwrap_or_default();
     Err(KernelError::new(
-        format!("no cgroup {path}: {why}"),
-        "give the path of a folder in /sys/fs/cgroup (cgroup version 2)",
+        format!("cannot find the cgroup {path}: {why}"),
+        "use the path of a directory in /sys/fs/cgroup (cgroup version 2)",
     ))
 }
 

@@ -24,7 +24,7 @@ fn info(program: u32) -> Result<Option<ProgramInfo>, KernelError> {
 fn cannot_look(error: &io::Error) -> KernelError {
     let help = (error.raw_os_error() == Some(libc::EPERM))
         .then(|| "the kernel shows BPF programs to root, or with CAP_SYS_ADMIN".to_owned());
-    KernelError { message: format!("cannot look at the BPF programs that are loaded: {error}"), help }
+    KernelError { message: format!("cannot list the loaded BPF programs: {error}"), help }
 }
 
 /// One program, or all.

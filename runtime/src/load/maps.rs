@@ -30,7 +30,7 @@ const BATCH_LEAST: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MapsError {
-    #[error("there is no map {0} in the bundle")]
+    #[error("the bundle has no map {0}")]
     Unknown(usize),
     #[error("cannot read map {map}: {source}")]
     Read { map: String, source: io::Error },

@@ -20,7 +20,7 @@ use std::io;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    #[error("the bundle's object is unusable: {0}")]
+    #[error("the bundle's object cannot be used: {0}")]
     Object(String),
     #[error(
         "not allowed to load BPF: this needs root, or the capabilities CAP_BPF and CAP_PERFMON (before Linux 5.11 \
@@ -40,8 +40,8 @@ impl LoadError {
         let reason = match source.raw_os_error() {
             Some(libc::EPERM) => return LoadError::Privileges { source },
             Some(libc::E2BIG) => "it is too large (this kernel limits keys and values)".into(),
-            Some(libc::ENOMEM) => "not enough memory; a smaller max_map_keys or perf_rb_pages may do".into(),
-            Some(libc::EINVAL) => "this kernel lacks its kind of map".into(),
+            Some(libc::ENOMEM) => "not enough memory; a smaller max_map_keys or perf_rb_pages may help".into(),
+            Some(libc::EINVAL) => "this kernel does not support this map type".into(),
             _ => source.to_string(),
         };
         LoadError::Map { map: map.into(), reason, source }

@@ -98,7 +98,7 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, LoadError>) -> Result<T, LoadErro
     std::panic::set_hook(Box::new(|_| {}));
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
     std::panic::set_hook(hook);
-    result.unwrap_or_else(|_| Err(LoadError::Object("it is damaged".to_owned())))
+    result.unwrap_or_else(|_| Err(LoadError::Object("it is corrupted".to_owned())))
 }
 
 /// Refuses an object whose sections say that they are larger than they can be: aya-obj makes room for what they say.

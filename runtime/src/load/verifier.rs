@@ -90,26 +90,26 @@ const ADVICE: &[(&str, &str)] = &[
     // `enum lockdown_reason` of linux/security.h: what is forbidden is as if it were not there.
     (
         "bpf_probe_read",
-        "the kernel gives programs none of its memory: it is locked down in confidentiality mode \
-         (/sys/kernel/security/lockdown), where probes can only count and tell who runs",
+        "programs cannot read kernel memory: the kernel is locked down in confidentiality mode \
+        (/sys/kernel/security/lockdown), where probes can only count and identify processes",
     ),
     (
         "bpf_probe_write_user",
         "the kernel is locked down (/sys/kernel/security/lockdown): programs may not write to processes",
     ),
-    ("unknown func", "this kernel lacks the helper: a newer kernel or another way to get the value is needed"),
-    ("invalid func unknown", "this kernel lacks the helper: a newer kernel or another way to get the value is needed"),
+    ("unknown func", "this kernel does not have the helper: use a newer kernel or get the value in another way"),
     (
-        "cannot use helper",
-        "this kind of probe may not call the helper: try fentry, a tracepoint or another kind of probe",
+        "invalid func unknown",
+        "this kernel does not have the helper: use a newer kernel or get the value in another way",
     ),
-    ("cannot call helper", "a function of the kernel is called where it is not allowed: try another kind of probe"),
+    ("cannot use helper", "this probe type may not call the helper: try fentry, a tracepoint or another probe type"),
+    ("cannot call helper", "a kernel function is called where it is not allowed: try another probe type"),
     (
         "too large",
         "the program is too long for the verifier: split the probe, or shorten its loops and unrolled blocks",
     ),
     ("infinite loop", "the verifier cannot see that the loop ends: give it a fixed limit"),
-    ("back-edge", "this kernel allows no loops: use unroll"),
+    ("back-edge", "this kernel does not allow loops: use unroll"),
     ("combined stack size", "too much data on the stack: use fewer or smaller variables"),
     ("GPL-restricted", "the object's licence must be GPL-compatible"),
     ("max struct btf_id", "the kernel's BTF does not fit the program: build the bundle on this kernel"),
@@ -127,7 +127,7 @@ mod tests {
     fn advice_for_a_helper_before_that_for_all() {
         let of = |helper: &str| advice(&format!("program of this type cannot use helper {helper}")).unwrap();
         assert!(of("bpf_override_return#58").contains("CONFIG_BPF_KPROBE_OVERRIDE"));
-        assert!(of("bpf_get_attach_cookie#174").contains("this kind of probe"));
+        assert!(of("bpf_get_attach_cookie#174").contains("this probe type"));
     }
 
     const OLD: &str = "\

@@ -39,7 +39,7 @@ pub fn system(command: &[u8]) -> io::Result<(Vec<u8>, Option<String>)> {
     let failure = match (status.code(), status.signal()) {
         (Some(0), _) => None,
         (Some(code), _) => Some(format!("exited with code {code}")),
-        (None, signal) => Some(format!("was ended by signal {}", signal.unwrap_or(0))),
+        (None, signal) => Some(format!("was killed by signal {}", signal.unwrap_or(0))),
     };
     Ok((output, failure))
 }

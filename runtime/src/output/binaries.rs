@@ -142,7 +142,7 @@ impl Binaries {
             let path = binary.file.path.display();
             self.complaints.push(match binary.reads {
                 Reads::Nothing => format!("addresses in {path} are printed as numbers: {reason}"),
-                _ => format!("the debug information of {path} is left out: {reason}"),
+                _ => format!("the debug information of {path} is ignored: {reason}"),
             });
         }
         answer

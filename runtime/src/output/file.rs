@@ -59,7 +59,7 @@ impl<F: Write> OutputFile<F> {
         }
         if self.error.is_none() {
             // Standard error may be closed; there is nowhere left to say so.
-            let _ = writeln!(io::stderr(), "ERROR: cannot write to {}: {error}; what is lost is counted", self.name);
+            let _ = writeln!(io::stderr(), "ERROR: cannot write to {}: {error}; lost output is counted", self.name);
         }
         self.lost += data.len() as u64;
         self.error = Some(error);

@@ -453,7 +453,7 @@ impl<W: Write> Printer<W> {
         }
         let mut line = Vec::new();
         messages::range(&mut line, bundle, span);
-        line.extend_from_slice(b"WARNING: a number of more than 32 bits was cut, as in C: write %ld, %lu or %lx\n");
+        line.extend_from_slice(b"WARNING: a number of more than 32 bits was truncated, as in C: use %ld, %lu or %lx\n");
         self.tell(&line)
     }
 

@@ -157,14 +157,15 @@ fn read(path: Option<&Path>, most: usize, complaints: &mut Vec<String>) -> Names
             if !whole {
                 let path = path.display();
                 let most = most >> 20;
-                complaints
-                    .push(format!("of {path}, the first {most} MB are read (max_perf_map): the rest has no names"));
+                complaints.push(format!(
+                    "only the first {most} MB of {path} are read (max_perf_map): other addresses have no names"
+                ));
             }
             Names::parse(text)
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Names::default(),
         Err(e) => {
-            complaints.push(format!("{} cannot be read: {e}", path.display()));
+            complaints.push(format!("cannot read {}: {e}", path.display()));
             Names::default()
         }
     }
@@ -209,7 +210,7 @@ mod tests {
             (names, std::mem::take(&mut complaints))
         };
         let (_, complaint) = said(&fifo);
-        assert_eq!(complaint, [format!("{} cannot be read: it is not a regular file", fifo.display())]);
+        assert_eq!(complaint, [format!("cannot read {}: it is not a regular file", fifo.display())]);
         // Gigabytes without data take neither time nor memory, and what is behind them counts.
         std::fs::write(&sparse, "1000 10 before\n").unwrap();
         let file = std::fs::File::options().write(true).open(&sparse).unwrap();

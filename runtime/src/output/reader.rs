@@ -126,13 +126,13 @@ impl NoAnswer {
                 format!("reading its symbols takes longer than symbol_timeout, {} s", config.symbol_timeout)
             }
             NoAnswer::Failed(Failure::Interrupted) => "reading its symbols was interrupted".to_owned(),
-            NoAnswer::Failed(Failure::Ended(Some(libc::SIGBUS))) => "it was cut while it was read".to_owned(),
+            NoAnswer::Failed(Failure::Ended(Some(libc::SIGBUS))) => "it was truncated while it was read".to_owned(),
             NoAnswer::Failed(Failure::Ended(Some(libc::SIGABRT))) => {
                 let most = config.max_symbol_memory;
-                format!("reading its symbols takes more memory than max_symbol_memory, {most} MB, or it is damaged")
+                format!("reading its symbols needs more memory than max_symbol_memory, {most} MB, or it is corrupted")
             }
-            NoAnswer::Failed(Failure::Ended(_)) => "it is damaged".to_owned(),
-            NoAnswer::NoChild(e) => format!("the process that reads symbols cannot be started: {e}"),
+            NoAnswer::Failed(Failure::Ended(_)) => "it is corrupted".to_owned(),
+            NoAnswer::NoChild(e) => format!("cannot start the process that reads symbols: {e}"),
         }
     }
 }

@@ -41,8 +41,7 @@ impl<W: Write> Sink for Printer<W> {
         let lost = self.host.symbols.lost();
         if lost > 0 {
             self.warning(&format!(
-                "{lost} events about processes were lost; addresses of processes that have ended may have no names, or \
-                 wrong ones"
+                "lost {lost} events about processes; addresses of processes that have ended may have no names or wrong ones"
             ))?;
         }
         Printer::flush(self)

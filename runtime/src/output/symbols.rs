@@ -145,8 +145,7 @@ impl Symbols {
     pub fn watch(&mut self) {
         if let Err(e) = self.processes.watch() {
             self.complaints.push(format!(
-                "processes cannot be followed on all CPUs ({e}); addresses of those that have ended may be printed as \
-                 numbers"
+                "cannot follow processes on all CPUs ({e}); addresses of those that have ended may be printed as numbers"
             ));
         }
     }
@@ -178,8 +177,7 @@ impl Symbols {
         if !self.complained_of_processes && self.processes.refused() {
             self.complained_of_processes = true;
             self.complaints.push(
-                "what other users' processes have mapped cannot be read without CAP_SYS_PTRACE: their addresses are printed as \
-                 numbers"
+                "cannot read the memory maps of other users' processes without CAP_SYS_PTRACE: their addresses are printed as numbers"
                     .to_owned(),
             );
         }
@@ -193,11 +191,11 @@ impl Symbols {
         self.complained = true;
         let level = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
         let reason = match level.trim() {
-            "2" => "kernel.kptr_restrict is 2: `sysctl kernel.kptr_restrict=1` shows them to those who may see them",
-            _ => "/proc/kallsyms needs root, or the capability CAP_SYSLOG",
+            "2" => "kernel.kptr_restrict is 2: `sysctl kernel.kptr_restrict=1` shows them to privileged users",
+            _ => "/proc/kallsyms requires root or CAP_SYSLOG",
         };
         self.complaints
-            .push(format!("kernel addresses are printed as numbers, since the kernel hides its symbols; {reason}"));
+            .push(format!("kernel addresses are printed as numbers because the kernel hides its symbols; {reason}"));
     }
 
     /// Where an address of a process lies.

@@ -677,7 +677,7 @@ fn actions_run() {
     assert_eq!(run(TEXT, system("exit 3")).1, "WARNING: the command 'exit 3' of system() exited with code 3\n");
     assert_eq!(
         run(TEXT, system("kill -9 $$")).1,
-        "WARNING: the command 'kill -9 $$' of system() was ended by signal 9\n"
+        "WARNING: the command 'kill -9 $$' of system() was killed by signal 9\n"
     );
     let cat = |text| Action::Cat { format: format(text) };
     assert_eq!(run(TEXT, cat("/proc/sys/kernel/ostype")).0, "Linux\n");

@@ -239,7 +239,7 @@ impl<'m> Tables<'m> {
                 self.known.failed(file);
                 if !self.failed {
                     self.failed = true;
-                    self.failure = Some(format!("the unwind table of {} cannot be used: {e}", seen.display()));
+                    self.failure = Some(format!("cannot use the unwind table of {}: {e}", seen.display()));
                 }
                 return false;
             }

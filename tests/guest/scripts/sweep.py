@@ -70,7 +70,7 @@ def main() -> int:
         for at, text in told.items():
             bad = WRONG.search(text)
             wrong, refused = wrong + bool(bad), refused + (not bad)
-            if bad or kind != "fexit" or "returns nothing" not in text:
+            if bad or kind != "fexit" or "returns void" not in text:
                 print(f"{'WRONG' if bad else 'left out'} {batch[at]}: {text}")
         rest = [name for at, name in enumerate(batch) if at not in told]
         work += [rest] if rest else []

@@ -345,9 +345,9 @@ impl std::fmt::Display for DecodeError {
         match self {
             DecodeError::NotABundle => f.write_str("not an rtrace bundle"),
             DecodeError::OtherVersion(v) => {
-                write!(f, "bundle format {v}, this program reads format {FORMAT_VERSION}: build the bundle again")
+                write!(f, "unsupported bundle format {v} (expected {FORMAT_VERSION}): rebuild the bundle")
             }
-            DecodeError::Damaged => f.write_str("the bundle is damaged"),
+            DecodeError::Damaged => f.write_str("the bundle is corrupted"),
         }
     }
 }

@@ -139,12 +139,12 @@ fn spec(text: &[u8], start: usize) -> Result<Option<(FormatSpec, usize)>, Format
         at += 1;
     }
     if text.get(at) == Some(&b'*') {
-        return Err(fail("a width of '*' is not supported: write the number".to_string()));
+        return Err(fail("the width '*' is not supported: write a number".to_string()));
     }
     (spec.width, at) = number(text, at).map_err(&fail)?;
     if text.get(at) == Some(&b'.') {
         if text.get(at + 1) == Some(&b'*') {
-            return Err(fail("a precision of '*' is not supported: write the number".to_string()));
+            return Err(fail("the precision '*' is not supported: write a number".to_string()));
         }
         let (precision, end) = number(text, at + 1).map_err(&fail)?;
         // As in C, a lone dot is a precision of zero.
@@ -177,12 +177,12 @@ fn spec(text: &[u8], start: usize) -> Result<Option<(FormatSpec, usize)>, Format
         [b'g', b'r', ..] => (Conversion::GfpFlags, 2),
         [b'f' | b'F' | b'e' | b'E' | b'g' | b'G' | b'a' | b'A', ..] => {
             return Err(fail(format!(
-                "'{}' prints floating point, which BPF does not have: scale to an integer and use %d",
+                "'{}' is not supported because BPF has no floating point: scale to an integer and use %d",
                 shown(text, start, at + 1)
             )));
         }
         [c, ..] if c.is_ascii_alphabetic() => {
-            return Err(fail(format!("unknown conversion '{}'", shown(text, start, at + 1))));
+            return Err(fail(format!("unknown conversion specifier '{}'", shown(text, start, at + 1))));
         }
         _ => return Ok(None),
     };
@@ -200,7 +200,7 @@ fn number(text: &[u8], mut at: usize) -> Result<(Option<u32>, usize), String> {
     while let Some(digit) = text.get(at).filter(|b| b.is_ascii_digit()) {
         let next = value.unwrap_or(0u32) * 10 + u32::from(digit - b'0');
         if next > MAX_WIDTH {
-            return Err(format!("widths and precisions go up to {MAX_WIDTH}"));
+            return Err(format!("width or precision is too large: at most {MAX_WIDTH}"));
         }
         value = Some(next);
         at += 1;
@@ -316,7 +316,10 @@ mod tests {
 
     #[test]
     fn errors_name_the_place() {
-        assert_eq!(parse(b"ab %y").unwrap_err(), FormatError { offset: 3, message: "unknown conversion '%y'".into() });
+        assert_eq!(
+            parse(b"ab %y").unwrap_err(),
+            FormatError { offset: 3, message: "unknown conversion specifier '%y'".into() }
+        );
         assert!(parse(b"%.2f").unwrap_err().message.contains("floating point"));
         assert!(parse(b"%*d").unwrap_err().message.contains("'*'"));
         assert!(parse(b"%.*s").unwrap_err().message.contains("'*'"));

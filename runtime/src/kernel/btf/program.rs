@@ -50,7 +50,7 @@ impl Facts {
             return Ok(known as u32 + 1);
         }
         if all.len() as u32 + 1 >= dwarf::FIRST_HANDLE >> ID_BITS {
-            return Err(unusable(btf, "those of too many others are in use"));
+            return Err(unusable(btf, "the types of too many other programs are in use"));
         }
         all.push(object);
         Ok(all.len() as u32)

@@ -82,7 +82,7 @@ impl Convention {
             !matches!(value, AttributeValue::CallingConvention(dw::DW_CC_normal | dw::DW_CC_program))
         });
         if !language.is_some_and(|l| is_c(l) || is_cpp(l) || l == dw::DW_LANG_Rust) {
-            convention.lose("its language has a calling convention of its own");
+            convention.lose("its language has its own calling convention");
         } else if changed {
             convention.lose("the compiler changed the function's calling convention");
         } else if clones::takes_others(symbol) {
@@ -112,7 +112,7 @@ impl Convention {
     }
 
     fn lose(&mut self, why: &str) {
-        self.lost.get_or_insert_with(|| format!("its place is not described, and {why}"));
+        self.lost.get_or_insert_with(|| format!("its location is not described, and {why}"));
     }
 
     /// The next parameter's place, which is said even of those that have a location, for the sake of the others.
@@ -126,7 +126,7 @@ impl Convention {
         }
         let shape = shape(debug, ty, self.cpp, false);
         if shape == Shape::Uncertain {
-            self.lose("how a type of the arguments is passed is not certain");
+            self.lose("it is not certain how an argument of this type is passed");
         }
         if let Some(why) = &self.lost {
             return Place::Unknown(why.clone());
@@ -173,7 +173,7 @@ impl Convention {
         // The first one is aligned to 16 bytes, and to no more.
         let Some(at) = self.words.filter(|_| align <= 2).map(|at| at.next_multiple_of(align.max(1))) else {
             self.words = None;
-            return Place::Unknown("where on the stack it is depends on the ones before it".to_owned());
+            return Place::Unknown("its position on the stack depends on the arguments before it".to_owned());
         };
         self.words = Some(at + words);
         let displacement = i64::from(ARCH.stack_argument(INTEGERS + at));

@@ -24,12 +24,12 @@ impl NoLine {
     pub fn explain(self, path: &str, file: &str, line: u64) -> KernelError {
         match self {
             NoLine::NoFile(near) => KernelError {
-                message: format!("no part of {path} was compiled of `{file}`"),
+                message: format!("no part of {path} was compiled from `{file}`"),
                 help: near.map(|n| format!("did you mean `{n}`?")),
             },
             NoLine::Ambiguous(paths) => KernelError {
-                message: format!("`{file}` may be any of {}", paths.join(", ")),
-                help: Some("give more of its path".to_owned()),
+                message: format!("`{file}` is ambiguous: {}", paths.join(", ")),
+                help: Some("specify more of its path".to_owned()),
             },
             NoLine::Split(missing) => missing.explain(),
             NoLine::NoCode(before, after) => {

@@ -330,7 +330,7 @@ impl Debug {
             let name = self.name(parameter).unwrap_or_default();
             let by_convention = match self.die(parameter) {
                 Some(die) => convention.next(self, &die, &name, ty),
-                None => Place::Unknown("its description is damaged".to_owned()),
+                None => Place::Unknown("its debug information is corrupted".to_owned()),
             };
             let located = instance.and_then(|die| self.place(at.unit, die, outer, address, entry));
             let place = match (located, entry) {

@@ -10,7 +10,7 @@ use super::{At, Debug, Die, Reader};
 
 pub(super) const ARCH: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
 
-pub(super) const FLOATING: &str = "it lies in a floating-point register, and probes do not see those";
+pub(super) const FLOATING: &str = "it is in a floating-point register, which probes cannot read";
 
 /// A register by its number in DWARF (x86-64 psABI, figure 3.36; AADWARF64, section 4.1), as an offset in
 /// `struct pt_regs`.
@@ -54,7 +54,7 @@ impl Debug {
             true => self.parts(&operations, outer, address),
             false => self.simple(&operations, outer, address),
         };
-        place.or_else(|| Some(Place::Unknown("it must be computed, or lies in several parts".to_owned())))
+        place.or_else(|| Some(Place::Unknown("it must be computed, or is split into several parts".to_owned())))
     }
 
     /// The places of a value's pieces; those that are nowhere are left out.

@@ -43,15 +43,12 @@ impl Missing {
         let program = self.program.display();
         let message = match &self.other {
             None => format!(
-                "{program} was compiled with -gsplit-dwarf, and the rest of its debug information was not found: {}",
+                "{program} was compiled with -gsplit-dwarf, and its split debug information was not found: {}",
                 self.wanted.display()
             ),
-            Some(other) => format!("{} is of another build than {program}: their ids differ", other.display()),
+            Some(other) => format!("{} is from a different build than {program}: their IDs differ", other.display()),
         };
-        KernelError::new(
-            message,
-            format!("it may lie there, beside the program, or in a package of all such files: dwp -e {program}"),
-        )
+        KernelError::new(message, format!("put it there, beside the program, or in a DWARF package: dwp -e {program}"))
     }
 }
 
