@@ -268,7 +268,7 @@ fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Opti
         percpu_lookup: kernel.has(Feature::PercpuLookup),
         for_each: kernel.has(Feature::ForEachMapElem),
         bpf_loop: kernel.has(Feature::Loop),
-        cpus: rtrace_runtime::sys::cpu_numbers().ok(),
+        cpus: rtrace_sys::cpu_numbers().ok(),
         bitcode: script.c.clone(),
         ..rtrace_codegen::Options::default()
     }

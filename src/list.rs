@@ -11,7 +11,11 @@ use std::io::{BufWriter, Write};
 use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
 use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
 
-use rtrace_runtime::kernel::{Glob, LiveKernel, Prototype, demangled, format_fields, is_glob, keyword};
+use rtrace_core::glob::{Glob, is_glob};
+use rtrace_facts::btf::{Prototype, keyword};
+use rtrace_facts::tracefs;
+use rtrace_runtime::kernel::LiveKernel;
+use rtrace_symbols::demangle::demangled;
 
 /// How symbols of Rust begin (RFC 2603, "v0").
 const RUST: &str = "_R";
@@ -421,7 +425,7 @@ impl Lister<'_> {
                 && let Some((category, name)) = String::from_utf8_lossy(line).split_once(':')
                 && let Some(format) = self.kernel.tracepoint_format(category, name)?
             {
-                for field in format_fields(&format) {
+                for field in tracefs::fields(&format) {
                     self.argument(field.text, "")?;
                 }
             }

@@ -19,7 +19,8 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, RunMode, Stage};
 use rtrace_lang::codes::Code;
 use rtrace_lang::{builtins, manual};
-use rtrace_runtime::kernel::{LiveKernel, debug_file};
+use rtrace_runtime::kernel::LiveKernel;
+use rtrace_symbols::{addr2line, debug_file};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -77,7 +78,7 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
         return format::run(&cli);
     }
     if !cli.addr2line.is_empty() {
-        let (text, errors) = rtrace_runtime::addr2line::text(&cli.addr2line, cli.vmlinux.as_deref());
+        let (text, errors) = addr2line::text(&cli.addr2line, cli.vmlinux.as_deref());
         print(&text)?;
         let errors: Vec<String> = errors.iter().map(|e| Failure::plain(e, e.help().as_deref()).text).collect();
         return if errors.is_empty() { Ok(0) } else { Err(Failure::text(errors.concat())) };

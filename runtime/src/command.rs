@@ -1,7 +1,7 @@
 //! Processes that a run belongs to: the child of `-c`, which waits until everything is attached, and the
 //! process of `-p`, whose end ends the run.
 
-use crate::sys;
+use rtrace_sys as sys;
 use std::ffi::{CString, OsStr};
 use std::io::{self, PipeWriter, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

@@ -203,7 +203,7 @@ impl Packets {
         };
         let data = MapData::from_fd(fd.try_clone_to_owned()?).map_err(io::Error::other)?;
         let mut array = PerfEventArray::try_from(Map::PerfEventArray(data)).map_err(io::Error::other)?;
-        let cpus = crate::sys::online_cpus()?;
+        let cpus = rtrace_sys::online_cpus()?;
         let open = |cpu| array.open(cpu, Some(PACKET_PAGES)).map_err(io::Error::other);
         Ok(Packets(cpus.into_iter().map(open).collect::<io::Result<_>>()?))
     }

@@ -2,13 +2,16 @@
 //! information, static probes, unwind tables, names of functions made at run time. None may panic, hang, or take memory
 //! without end; what it finds does not matter. So each failure is the same again the next time.
 
-use crate::foreign;
-use crate::kernel::{LiveKernel, user};
-use crate::output::hostile::{Reads, perf_names};
+use crate::kernel::LiveKernel;
 use crate::unwind;
 use object::{Object, ObjectSection};
+use rtrace_core::bundle::Config;
 use rtrace_core::kernel::{Kernel, TypeKind};
 use rtrace_core::types::Type;
+use rtrace_symbols::foreign;
+use rtrace_symbols::perf_maps::Names;
+use rtrace_symbols::reader::{NoAnswer, Question, Reader};
+use rtrace_symbols::user;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -18,6 +21,44 @@ const MUTANTS: u64 = 360;
 const TIME: Duration = Duration::from_secs(15);
 /// Memory of this process at its largest, with other tests at the same time.
 const MEMORY: u64 = 2 << 30;
+
+#[derive(Default)]
+struct Reads {
+    reader: Reader,
+    number: u64,
+    /// Symbols so far.
+    found: u64,
+}
+
+impl Reads {
+    /// Asks for the symbols of a file as long as there are answers, with debug information and then without.
+    fn symbols(&mut self, path: &Path, offsets: &[u64]) {
+        self.number += 1;
+        let config = Config { show_debug_info: true, symbol_timeout: 3, ..Config::default() };
+        for debug in [true, false] {
+            let mut spent = Duration::ZERO;
+            let ask = |offset: &u64| {
+                let question = Question::File { number: self.number, offset: *offset, debug, path };
+                match self.reader.ask(&config, question, &mut spent) {
+                    Ok(symbol) => self.found += u64::from(symbol.is_some()),
+                    Err(NoAnswer::Failed(_)) => return false,
+                    Err(NoAnswer::NoChild(e)) => panic!("no reader: {e}"),
+                }
+                true
+            };
+            if offsets.iter().all(ask) {
+                break;
+            }
+        }
+        self.reader.close(self.number);
+    }
+}
+
+/// How many addresses have a name.
+fn perf_names(text: Vec<u8>, addresses: impl Iterator<Item = u64>) -> u64 {
+    let names = Names::parse(text);
+    addresses.filter(|address| names.find(*address).is_some()).count() as u64
+}
 
 const SOURCE: &str = r#"
 #include "sdt.h"

@@ -3,25 +3,18 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
-pub mod addr2line;
 pub mod attach;
 pub mod command;
 pub mod events;
-mod foreign;
 #[cfg(test)]
 mod hostile;
 pub mod kernel;
 pub mod launch;
 pub mod load;
 pub mod losses;
-mod mappings;
-pub mod notify;
 pub mod origin;
 pub mod output;
 pub mod pcap;
 pub mod privileges;
 pub mod session;
-mod stamp;
-pub mod sys;
 mod unwind;
-mod vmlinux;

@@ -1,9 +1,9 @@
 //! What this machine is to a bundle: records it where one is compiled, compares it where one runs.
 
-use crate::vmlinux;
 use object::{Object, ReadCache};
 use rtrace_core::bundle::{Bundle, Target};
 use rtrace_core::origin::{FileId, Origin, checksum};
+use rtrace_symbols::vmlinux;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::hash::Hasher;
@@ -67,7 +67,7 @@ pub fn check(bundle: &Bundle, unsafe_: bool) -> Result<(), Mismatch> {
             });
         }
     }
-    if bundle.config.pid_namespace != crate::kernel::namespace::pid_namespace() {
+    if bundle.config.pid_namespace != rtrace_facts::namespace::pid_namespace() {
         return Err(Mismatch::Namespace);
     }
     for (path, id) in &origin.files {

@@ -8,7 +8,7 @@
 //! its data at the UDP header) are put back. Packets of other protocols (ARP, …) have no place in a RAW file and are counted instead.
 
 use crate::events::Packet;
-use crate::sys;
+use rtrace_sys as sys;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

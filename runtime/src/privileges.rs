@@ -2,40 +2,31 @@
 //! what reads the output of strangers' programs is worth less.
 
 use crate::session::RunOptions;
-use crate::sys;
 use rtrace_core::bundle::{Action, Bundle};
 use rtrace_core::types::{StackMode, Type};
+use rtrace_core::uapi::cap;
+use rtrace_sys as sys;
 use std::io;
-
-/// The numbers of linux/capability.h.
-const CAP_DAC_OVERRIDE: u32 = 1;
-pub(crate) const CAP_DAC_READ_SEARCH: u32 = 2;
-const CAP_KILL: u32 = 5;
-pub(crate) const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYSLOG: u32 = 34;
-const CAP_BPF: u32 = 39;
-pub(crate) const CAP_CHECKPOINT_RESTORE: u32 = 40;
 
 /// A capability, and whether a run needs it.
 type Need = (u32, fn(&Bundle, &RunOptions) -> bool);
 
 const NEEDS: &[Need] = &[
     // Maps are read and changed; kernels before 5.19 ask for it each time.
-    (CAP_BPF, |_, _| true),
+    (cap::BPF, |_, _| true),
     // The addresses in /proc/kallsyms, which is opened when the first one is printed, and again for one without a symbol.
-    (CAP_SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_))) || reads_files(bundle)),
+    (cap::SYSLOG, |bundle, _| any_type(bundle, &|t| matches!(t, Type::Ksym | Type::Stack(_))) || reads_files(bundle)),
     // Mappings and files of other users' processes, what `cat` is to read.
-    (CAP_SYS_PTRACE, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
-    (CAP_DAC_READ_SEARCH, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
+    (cap::SYS_PTRACE, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
+    (cap::DAC_READ_SEARCH, |bundle, _| reads_processes(bundle) || reads_files(bundle)),
     // /proc/PID/map_files, for mapped files that have been deleted or lie in another mount namespace.
-    (CAP_CHECKPOINT_RESTORE, |bundle, _| reads_processes(bundle)),
+    (cap::CHECKPOINT_RESTORE, |bundle, _| reads_processes(bundle)),
     // Some files of the kernel ask for it when they are read (/proc/PID/stack).
-    (CAP_SYS_ADMIN, |bundle, _| reads_files(bundle)),
+    (cap::SYS_ADMIN, |bundle, _| reads_files(bundle)),
     // Capture files are made when their first packet comes.
-    (CAP_DAC_OVERRIDE, |bundle, _| has(bundle, |a| matches!(a, Action::Packet { .. }))),
+    (cap::DAC_OVERRIDE, |bundle, _| has(bundle, |a| matches!(a, Action::Packet { .. }))),
     // The command may have become another user.
-    (CAP_KILL, |_, options| options.command.is_some()),
+    (cap::KILL, |_, options| options.command.is_some()),
 ];
 
 /// Gives up all capabilities that the rest of the run does not need, `others` being some that it does. Commands of `system`

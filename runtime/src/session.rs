@@ -4,15 +4,15 @@
 use crate::attach::{self, AttachError, Attached, Context, Missed, Programs};
 use crate::command::{self, Child, CommandError, Ended};
 use crate::events::{self, Fields, Packets, Ring, Sink};
-use crate::foreign;
 use crate::load::{Loaded, MapsError};
 use crate::losses::{self, Loss, Of};
-use crate::notify;
 use crate::pcap::Captures;
 use crate::privileges;
-use crate::sys::{self, EndSignals, Epoll, OwnSignals};
 use crate::unwind::Tables;
 use rtrace_core::bundle::{Action, Bundle, EventDef, MissingProbes, Mode, Target};
+use rtrace_symbols::foreign;
+use rtrace_sys::notify;
+use rtrace_sys::{self as sys, EndSignals, Epoll, OwnSignals};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

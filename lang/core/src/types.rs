@@ -7,13 +7,15 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Handle of a struct or union; meaningful to the [`crate::kernel::Kernel`] (or, from
-/// [`TypeId::SCRIPT`] up, to the script's own definitions).
+/// Handle of a struct or union, meaningful to who gave it: the kernel's types (BTF), from [`TypeId::PROGRAM`] up the debug
+/// information of programs, from [`TypeId::SCRIPT`] up the script's own definitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct TypeId(pub u32);
 
 impl TypeId {
-    /// Handles from here up belong to types that the script defines.
+    /// The first handle of types of traced programs.
+    pub const PROGRAM: u32 = 0x7000_0000;
+    /// The first handle of types that the script defines.
     pub const SCRIPT: u32 = 0x8000_0000;
 }
 

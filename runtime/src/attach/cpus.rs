@@ -7,7 +7,7 @@
 use super::link::Links;
 use super::modules::{Inside, Stamps};
 use super::{Link, Reason};
-use crate::sys::{self, PerfAttr};
+use rtrace_sys::{self as sys, PerfAttr};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

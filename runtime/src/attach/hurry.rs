@@ -10,7 +10,7 @@
 //! Both are settings for just this purpose and change nothing but speed. They are changed for a moment only, for many
 //! probes only, by one rtrace at a time, and put back even if this process is killed ([`Keeper`]).
 
-use crate::sys::{self, Keeper, Setting};
+use rtrace_sys::{self as sys, Keeper, Setting};
 use std::fs::File;
 use std::io::{Read, Write};
 

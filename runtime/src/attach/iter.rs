@@ -2,7 +2,7 @@
 //! is pinned is left to others.
 
 use super::{Link, Reason};
-use crate::sys;
+use rtrace_sys as sys;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd};
 

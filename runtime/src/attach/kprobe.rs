@@ -4,36 +4,18 @@
 use super::hurry::{self, Hurry};
 use super::modules::{self, Stamps};
 use super::{Link, Reason, multi};
-use crate::kernel::clones;
-use crate::kernel::functions::has_module;
-use crate::kernel::kcore::Memory;
-use crate::kernel::text;
-use crate::sys::{self, PerfAttr};
 use rtrace_core::bundle::{AttachPoint, Target};
+use rtrace_facts::functions::has_module;
+use rtrace_facts::kallsyms::{self, Addresses};
+use rtrace_facts::kcore::Memory;
+use rtrace_facts::probe_pmu::ProbePmu;
+use rtrace_facts::text;
+use rtrace_sys::{self as sys, PerfAttr};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
-
-/// A dynamic PMU of perf: its type and the bit of `config` that asks for return probes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ProbePmu {
-    pub kind: u32,
-    pub ret: u64,
-}
-
-impl ProbePmu {
-    /// Reads /sys/bus/event_source/devices/NAME.
-    pub fn read(name: &str) -> io::Result<ProbePmu> {
-        let base = format!("/sys/bus/event_source/devices/{name}");
-        let kind = std::fs::read_to_string(format!("{base}/type"))?;
-        let format = std::fs::read_to_string(format!("{base}/format/retprobe"))?;
-        let bit = format.trim().strip_prefix("config:").and_then(|b| b.parse().ok()).unwrap_or(0u32);
-        let kind = kind.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
-        Ok(ProbePmu { kind, ret: 1u64.checked_shl(bit).unwrap_or(1) })
-    }
-}
 
 fn pmu() -> Result<ProbePmu, Reason> {
     static PMU: OnceLock<Option<ProbePmu>> = OnceLock::new();
@@ -58,9 +40,6 @@ pub(super) struct Spot {
     pub behind: Option<u64>,
     pub ret: bool,
 }
-
-/// The addresses of functions, by name and module.
-pub(super) type Addresses = HashMap<(String, Option<String>), Vec<u64>>;
 
 /// The addresses of many functions, found in one go: the kernel takes milliseconds to find one by name.
 #[derive(Debug, Default)]
@@ -95,10 +74,10 @@ impl Places {
             return Places::default();
         }
         let modules = Stamps::of(addresses.keys().filter_map(|(_, module)| module.as_deref()));
-        let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
-        find_addresses(&kallsyms, &mut addresses);
+        let text = kallsyms::read();
+        kallsyms::find_addresses(&text, &mut addresses);
         let unknown = addresses.iter().filter(|(_, found)| found.is_empty()).map(|(key, _)| key.clone());
-        let absent = if kallsyms.is_empty() { HashMap::new() } else { absent(&kallsyms, unknown.collect()) };
+        let absent = if text.is_empty() { HashMap::new() } else { kallsyms::absent(&text, unknown.collect()) };
         // Each kprobe on a place of ftrace makes the kernel walk all such places several times; one on the
         // instruction behind is a breakpoint, and later a jump.
         let code = cfg!(target_arch = "x86_64").then(Memory::open).flatten();
@@ -196,12 +175,12 @@ pub(super) fn attach(
     if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EADDRNOTAVAIL)) {
         let key = (function.to_owned(), module.map(str::to_owned));
         let mut wanted = HashMap::from([(key, Vec::new())]);
-        let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
-        find_addresses(&kallsyms, &mut wanted);
+        let text = kallsyms::read();
+        kallsyms::find_addresses(&text, &mut wanted);
         match all_of(wanted.into_values().flatten().map(|address| at(address.wrapping_add(offset)))) {
             Ok(links) if links.is_empty() => {
                 let key = (function.to_owned(), module.map(str::to_owned));
-                let links = instead(&absent(&kallsyms, vec![key]).into_values().flatten().collect::<Vec<_>>());
+                let links = instead(&kallsyms::absent(&text, vec![key]).into_values().flatten().collect::<Vec<_>>());
                 if !links.is_empty() {
                     return Ok(links);
                 }
@@ -210,16 +189,6 @@ pub(super) fn attach(
         }
     }
     Err(missing(&error))
-}
-
-/// Whether several functions have a name, as the kernel says (Linux 6.6, and stable releases since) when it is to probe one.
-/// It probes none: the offset is in no function.
-pub fn shares_name(function: &str) -> bool {
-    const NOWHERE: u64 = 1 << 30;
-    let (Ok(pmu), Ok(symbol)) = (pmu(), CString::new(function)) else { return false };
-    let attr = PerfAttr { kind: pmu.kind, config1: symbol.as_ptr() as u64, config2: NOWHERE, ..PerfAttr::default() };
-    let refused = sys::perf_event_anywhere(&attr).err();
-    refused.is_some_and(|e| e.raw_os_error() == Some(libc::EADDRNOTAVAIL))
 }
 
 /// The links to the functions of one name, which are all marked if the kernel refused some; its error if it took none.
@@ -256,77 +225,6 @@ fn reason(error: &io::Error, offset: u64) -> Reason {
     )
 }
 
-/// Adds all addresses that kallsyms has of functions, given by name and module; the module `vmlinux` is the kernel
-/// itself, none is any.
-pub(super) fn find_addresses(kallsyms: &[u8], wanted: &mut Addresses) {
-    type Of<'w> = (Option<&'w [u8]>, &'w mut Vec<u64>);
-    let mut by_name: HashMap<&[u8], Vec<Of<'_>>> = HashMap::new();
-    for ((name, module), found) in wanted.iter_mut() {
-        by_name.entry(name.as_bytes()).or_default().push((module.as_deref().map(str::as_bytes), found));
-    }
-    for line in kallsyms.split(|b| *b == b'\n') {
-        let mut words = line.split(|b| matches!(b, b' ' | b'\t')).filter(|w| !w.is_empty());
-        let (Some(address), Some([b't' | b'T' | b'w' | b'W']), Some(name)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let Some(found) = by_name.get_mut(name) else { continue };
-        let of = words.next().map_or(b"vmlinux".as_slice(), |m| m.trim_ascii_start().strip_prefix(b"[").unwrap_or(m));
-        let of = of.strip_suffix(b"]").unwrap_or(of);
-        let address = std::str::from_utf8(address).ok().and_then(|a| u64::from_str_radix(a, 16).ok());
-        for (_, list) in found.iter_mut().filter(|(module, _)| module.is_none_or(|m| m == of)) {
-            list.extend(address.filter(|a| *a != 0));
-        }
-    }
-}
-
-/// Those of some functions, by name and module, that no line of kallsyms names. Each with what the compiler made of it
-/// instead: copies with fewer or fixed parameters, and parts of it, by names as the kernel takes them, with the module. All
-/// are looked for in one go: many functions may be missing, and to find out singly takes the kernel and us 60 ms each.
-pub(super) fn absent(
-    kallsyms: &[u8],
-    functions: Vec<(String, Option<String>)>,
-) -> HashMap<(String, Option<String>), Vec<String>> {
-    let mut by_name: HashMap<&[u8], Vec<usize>> = HashMap::new();
-    for (n, (name, _)) in functions.iter().enumerate() {
-        by_name.entry(name.as_bytes()).or_default().push(n);
-    }
-    let mut there = vec![false; functions.len()];
-    let mut variants = vec![Vec::new(); functions.len()];
-    for line in kallsyms.split(|b| *b == b'\n') {
-        let mut words = line.split(|b| matches!(b, b' ' | b'\t')).filter(|w| !w.is_empty());
-        let (Some(_), Some(kind), Some(name)) = (words.next(), words.next(), words.next()) else { continue };
-        // Almost all names are nobody's.
-        let same = by_name.get(name);
-        let copied = Some(name).filter(|n| n.contains(&b'.') && matches!(kind, b"t" | b"T"));
-        let copied = copied.and_then(|n| std::str::from_utf8(n).ok()).and_then(|n| Some((clones::function(n)?, n)));
-        let of = copied.and_then(|(original, _)| by_name.get(original.as_bytes()));
-        if same.is_none() && of.is_none() {
-            continue;
-        }
-        let module = words.next().and_then(|m| std::str::from_utf8(m).ok()).map(|m| m.trim_matches(['[', ']']));
-        let wanted = |n: &&usize| {
-            let wanted = functions.get(**n).and_then(|(_, module)| module.as_deref());
-            wanted.is_none_or(|m| m == module.unwrap_or("vmlinux"))
-        };
-        for n in same.into_iter().flatten().filter(wanted) {
-            there.get_mut(*n).into_iter().for_each(|there| *there = true);
-        }
-        for n in of.into_iter().flatten().filter(wanted) {
-            let name = copied.map_or("", |(_, name)| name);
-            let name = module.map_or_else(|| name.to_owned(), |m| format!("{m}:{name}"));
-            variants.get_mut(*n).into_iter().for_each(|list| list.push(name.clone()));
-        }
-    }
-    let all = functions.into_iter().zip(there).zip(variants).filter(|((_, there), _)| !there);
-    let sorted = |mut names: Vec<String>| {
-        names.sort();
-        names.dedup();
-        names
-    };
-    all.map(|((function, _), variants)| (function, sorted(variants))).collect()
-}
-
 /// The function of a target that may be probed together with others: its name, its module, and whether at its return.
 fn function(target: &Target) -> Option<(String, Option<String>, bool)> {
     let module = match target {
@@ -341,24 +239,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kallsyms_lines() {
-        let text = b"ffffffff81000010 T vfs_read\nffffffff81000020 t vfs_read\nffffffffc0000030 t vfs_read\t[dummy]\n\
-            0000000000000000 t vfs_read\nffffffff81000040 D vfs_read\nffffffff81000050 t vfs_reads\nnonsense\n";
-        let key = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
-        let keys = [
-            key("vfs_read", None),
-            key("vfs_read", Some("dummy")),
-            key("vfs_read", Some("vmlinux")),
-            key("vfs_readv", None),
-        ];
-        let mut wanted: HashMap<_, _> = keys.iter().cloned().map(|k| (k, Vec::new())).collect();
-        find_addresses(text, &mut wanted);
-        let found = keys.map(|k| wanted.remove(&k).unwrap());
-        let all = vec![0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_c000_0030];
-        assert_eq!(found, [all.clone(), all[2..].to_vec(), all[..2].to_vec(), vec![]]);
-    }
-
-    #[test]
     fn some_functions_of_a_name() {
         let refused = || Err(io::Error::from_raw_os_error(libc::EINVAL));
         let taken = || Ok(Link::default());
@@ -369,33 +249,5 @@ mod tests {
         assert_eq!(marks(vec![refused(), taken()]), Some(vec![true]));
         assert_eq!(marks(vec![refused(), refused()]), None);
         assert_eq!(marks(vec![]), Some(vec![]));
-    }
-
-    #[test]
-    fn variants_of_a_function() {
-        let text =
-            b"ffffffff81000010 t f.isra.0\nffffffff81000020 t f.part.0.cold\nffffffff81000030 t f.constprop.0\t[m]\n\
-            ffffffff81000040 t ff.isra.0\nffffffff81000050 t f.other\nffffffff81000060 t f.isra.0\n";
-        let key = |name: &str, module: Option<&str>| (name.to_owned(), module.map(str::to_owned));
-        let keys = [
-            key("f", None),
-            key("f", Some("m")),
-            key("f", Some("vmlinux")),
-            key("g", None),
-            key("f.other", None),
-            key("f.isra.0", Some("m")),
-        ];
-        let found = absent(text, keys.to_vec());
-        let variants = keys.map(|key| found.get(&key).cloned());
-        let list = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
-        let expected = [
-            list(&["f.isra.0", "m:f.constprop.0"]),
-            list(&["m:f.constprop.0"]),
-            list(&["f.isra.0"]),
-            list(&[]),
-            None,
-            list(&[]),
-        ];
-        assert_eq!(variants, expected);
     }
 }

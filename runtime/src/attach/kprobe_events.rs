@@ -9,9 +9,9 @@
 use super::hurry::{self, Hurry};
 use super::kprobe::{Places, Spot};
 use super::{Link, tracepoint};
-use crate::kernel::tracefs::MOUNTS;
-use crate::sys::{self, Keeper, Setting};
 use rtrace_core::bundle::AttachPoint;
+use rtrace_facts::tracefs::MOUNTS;
+use rtrace_sys::{self as sys, Keeper, Setting};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};

@@ -3,7 +3,7 @@
 use super::cpus::Wish;
 use super::hurry::{self, Hurry};
 use super::kprobe_events::Definition;
-use crate::sys::{self, PerfControl};
+use rtrace_sys::{self as sys, PerfControl};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;

@@ -20,7 +20,6 @@ pub mod uprobe;
 pub mod watchpoint;
 
 use crate::load::{self, LoadError, Loaded, Multi, Variant, program};
-use crate::sys;
 use kprobe::{Place, Places};
 use kprobe_events::Identities;
 pub use link::Link;
@@ -30,6 +29,8 @@ use multi::Wanted;
 use rtrace_core::bundle::{
     AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
 };
+use rtrace_core::uapi::cap;
+use rtrace_sys as sys;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -61,8 +62,6 @@ impl AttachError {
 }
 
 // linux/capability.h
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
 
 /// Why one attach point failed, in words.
 #[derive(Clone, Debug)]
@@ -85,7 +84,7 @@ impl Reason {
             Some((_, text)) => Reason((*text).to_owned()),
             None if matches!(code, libc::EPERM | libc::EACCES) => {
                 // For uprobes the kernel wants more.
-                let missing = if sys::has_capability(CAP_PERFMON) { "CAP_SYS_ADMIN" } else { "CAP_PERFMON" };
+                let missing = if sys::has_capability(cap::PERFMON) { "CAP_SYS_ADMIN" } else { "CAP_PERFMON" };
                 Reason(format!("not allowed: this needs root or {missing}"))
             }
             None if code == libc::EMFILE => Reason("too many open files: raise the limit (ulimit -n)".to_owned()),
@@ -110,7 +109,7 @@ fn locked_down() -> Option<Reason> {
 /// CAP_PERFMON does not lift.
 fn too_paranoid() -> Option<Reason> {
     let level = paranoid_level()?;
-    (level > 2 && !sys::has_capability(CAP_SYS_ADMIN)).then(|| {
+    (level > 2 && !sys::has_capability(cap::SYS_ADMIN)).then(|| {
         Reason(format!(
             "not allowed: with kernel.perf_event_paranoid={level} this needs root or CAP_SYS_ADMIN; with \
              `sysctl kernel.perf_event_paranoid=2`, CAP_PERFMON"
@@ -220,8 +219,8 @@ impl Attached {
     pub fn capabilities(&self) -> &'static [u32] {
         match self.watch.as_ref().filter(|watch| watch.opens()) {
             None => &[],
-            Some(_) if paranoid_level().is_some_and(|level| level > 2) => &[CAP_PERFMON, CAP_SYS_ADMIN],
-            Some(_) => &[CAP_PERFMON],
+            Some(_) if paranoid_level().is_some_and(|level| level > 2) => &[cap::PERFMON, cap::SYS_ADMIN],
+            Some(_) => &[cap::PERFMON],
         }
     }
 

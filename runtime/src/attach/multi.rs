@@ -4,9 +4,9 @@
 
 use super::Link;
 use super::hurry::MANY;
-use super::kprobe::{Addresses, absent, find_addresses};
-use crate::sys::{self, Functions, Side};
 use rtrace_core::bundle::{AttachPoint, Target};
+use rtrace_facts::kallsyms::{self, Addresses};
+use rtrace_sys::{self as sys, Functions, Side};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::io;
@@ -140,11 +140,11 @@ impl Opened {
 /// Those of some functions that the kernel has.
 fn there(named: &[(CString, usize)]) -> Vec<(CString, usize)> {
     let key = |name: &CString| (name.to_string_lossy().into_owned(), None);
-    let kallsyms = std::fs::read("/proc/kallsyms").unwrap_or_default();
-    if kallsyms.is_empty() {
+    let text = kallsyms::read();
+    if text.is_empty() {
         return named.to_vec();
     }
-    let missing = absent(&kallsyms, named.iter().map(|(name, _)| key(name)).collect());
+    let missing = kallsyms::absent(&text, named.iter().map(|(name, _)| key(name)).collect());
     named.iter().filter(|(name, _)| !missing.contains_key(&key(name))).cloned().collect()
 }
 
@@ -163,7 +163,7 @@ fn place(target: &Target) -> Option<(String, Option<String>)> {
 fn places(wanted: &[Wanted<'_>]) -> Addresses {
     let mut places: HashMap<_, _> = wanted.iter().filter_map(|w| Some((place(&w.point.target)?, Vec::new()))).collect();
     if !places.is_empty() {
-        find_addresses(&std::fs::read("/proc/kallsyms").unwrap_or_default(), &mut places);
+        kallsyms::find_addresses(&kallsyms::read(), &mut places);
     }
     places
 }

@@ -3,8 +3,8 @@
 
 use super::cpus::Wish;
 use super::{Link, Reason};
-use crate::sys::{self, PerfAttr};
 use rtrace_core::bundle::Sampling;
+use rtrace_sys::{self as sys, PerfAttr};
 use std::io;
 use std::os::fd::BorrowedFd;
 

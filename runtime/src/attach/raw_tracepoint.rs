@@ -1,7 +1,7 @@
 //! Raw tracepoints: attached by name, or, when the program was loaded with BTF, to what it was loaded for.
 
 use super::{Link, Reason};
-use crate::sys;
+use rtrace_sys as sys;
 use std::ffi::CString;
 use std::os::fd::BorrowedFd;
 

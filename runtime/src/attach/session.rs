@@ -6,9 +6,9 @@ use super::multi::{self, Wanted};
 use super::{AttachError, Attached, Context, attach_copy, attach_multi, modules};
 use crate::kernel::LiveKernel;
 use crate::load::{Multi, program};
-use crate::sys;
 use rtrace_core::bundle::{AttachPoint, ProbeIdSource, ProgramDef, Target};
 use rtrace_core::kernel::Kernel;
+use rtrace_sys as sys;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -2,7 +2,7 @@
 //! run in our own process, so `pid` and `comm` are ours.
 
 use super::Reason;
-use crate::sys;
+use rtrace_sys as sys;
 use std::io;
 use std::os::fd::BorrowedFd;
 

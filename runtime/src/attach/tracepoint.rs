@@ -2,8 +2,8 @@
 //! sit on one tracepoint; each has an event of its own.
 
 use super::{Link, Reason};
-use crate::kernel::tracefs::MOUNTS;
-use crate::sys::{self, PerfAttr};
+use rtrace_facts::tracefs::MOUNTS;
+use rtrace_sys::{self as sys, PerfAttr};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 

@@ -1,8 +1,8 @@
 //! fentry and fexit: the program was loaded for one function, of the kernel or of a BPF program; opening attaches it there.
 
 use super::{Link, Reason};
-use crate::kernel::programs;
-use crate::sys;
+use rtrace_facts::programs;
+use rtrace_sys as sys;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 

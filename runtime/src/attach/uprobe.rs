@@ -1,10 +1,10 @@
 //! uprobe, uretprobe and usdt: one perf event per place through the kernel's uprobe PMU (Linux 4.17), or one multi
 //! link for many places of a file (6.6).
 
-use super::kprobe::ProbePmu;
 use super::{Link, Reason};
-use crate::sys::{self, PerfAttr};
 use rtrace_core::bundle::{AttachPoint, Target};
+use rtrace_facts::probe_pmu::ProbePmu;
+use rtrace_sys::{self as sys, PerfAttr};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io;

@@ -3,9 +3,9 @@
 use super::perf::everywhere;
 use super::{Link, Reason};
 use crate::kernel::LiveKernel;
-use crate::sys::PerfAttr;
 use rtrace_core::bundle::{Access, Watched};
 use rtrace_core::kernel::Kernel;
+use rtrace_sys::PerfAttr;
 use std::os::fd::BorrowedFd;
 
 /// `PERF_TYPE_BREAKPOINT`

@@ -4,10 +4,10 @@
 
 use super::merge::{merge, word};
 use super::stacks::Stacks;
-use crate::sys;
 use aya::maps::MapData;
 use rtrace_core::bundle::{Bundle, Globals, MapDef, MapObject, STACKS_SYMBOL, Storage};
 use rtrace_core::types::Type;
+use rtrace_sys as sys;
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

@@ -4,11 +4,11 @@
 
 use super::LoadError;
 use super::maps::Maps;
-use crate::sys;
 use aya::maps::{MapData, MapError};
 use aya_obj::btf::BtfFeatures;
 use object::{Object, ObjectSection};
 use rtrace_core::bundle::{Bundle, MapObject, RINGBUF_SYMBOL, UNWIND_SYMBOL, unwind};
+use rtrace_sys as sys;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
 use std::io;

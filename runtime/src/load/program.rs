@@ -4,9 +4,9 @@
 use super::object::{Code, Loaded};
 use super::verifier::VerifierError;
 use super::{LoadError, session};
-use crate::sys;
 use rtrace_core::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, ProgType, ProgramDef};
 use rtrace_core::source::SourceMap;
+use rtrace_sys as sys;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -6,7 +6,7 @@
 //! with a probe in each half: calls for the cookie become calls of a function that takes its half.
 
 use super::object::Code;
-use crate::sys::insn;
+use rtrace_sys::insn;
 
 /// `bpf_get_attach_cookie`, as a call.
 const COOKIE: u64 = insn(CALL, 0, 0, 0, 174);

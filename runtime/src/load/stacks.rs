@@ -7,8 +7,8 @@
 
 use super::maps::BpfMap;
 use super::merge::word;
-use crate::sys;
 use rtrace_core::bundle::MapDef;
+use rtrace_sys as sys;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};

@@ -23,7 +23,7 @@ pub fn system(command: &[u8]) -> io::Result<(Vec<u8>, Option<String>)> {
     // SAFETY: the closure runs in the forked child and makes async-signal-safe calls only.
     unsafe {
         shell.pre_exec(|| {
-            crate::sys::unblock_all_signals();
+            rtrace_sys::unblock_all_signals();
             Ok(())
         });
     }
@@ -50,7 +50,7 @@ fn read_while_running(process: &mut Child, pipe: &mut ChildStdout, output: &mut 
     let mut left = PIPE;
     loop {
         let ended = process.try_wait()?.is_some();
-        if !crate::sys::readable_within(pipe.as_fd(), if ended { 0 } else { LOOK }) {
+        if !rtrace_sys::readable_within(pipe.as_fd(), if ended { 0 } else { LOOK }) {
             if ended {
                 return Ok(false);
             }

@@ -6,26 +6,20 @@
 //! [`Printer::flush`].
 
 mod actions;
-mod binaries;
 mod clock;
 mod file;
 mod float;
 mod histogram;
 mod json;
-mod kallsyms;
 mod maps;
 mod messages;
 mod names;
 mod number;
-mod perf_maps;
 mod printf;
-mod processes;
 mod quantiles;
-mod reader;
 mod rows;
 mod series;
 mod sink;
-mod symbols;
 #[cfg(test)]
 mod tests;
 mod trials;
@@ -33,54 +27,6 @@ mod value;
 
 pub use file::OutputFile;
 pub use maps::Entry;
-
-/// What reads files of programs here, for a test of damaged ones.
-#[cfg(test)]
-pub mod hostile {
-    use super::perf_maps::Names;
-    use super::reader::{NoAnswer, Question, Reader};
-    use rtrace_core::bundle::Config;
-    use std::path::Path;
-    use std::time::Duration;
-
-    #[derive(Default)]
-    pub struct Reads {
-        reader: Reader,
-        number: u64,
-        /// Symbols so far.
-        pub found: u64,
-    }
-
-    impl Reads {
-        /// Asks for the symbols of a file as long as there are answers, with debug information and then without.
-        pub fn symbols(&mut self, path: &Path, offsets: &[u64]) {
-            self.number += 1;
-            let config = Config { show_debug_info: true, symbol_timeout: 3, ..Config::default() };
-            for debug in [true, false] {
-                let mut spent = Duration::ZERO;
-                let ask = |offset: &u64| {
-                    let question = Question::File { number: self.number, offset: *offset, debug, path };
-                    match self.reader.ask(&config, question, &mut spent) {
-                        Ok(symbol) => self.found += u64::from(symbol.is_some()),
-                        Err(NoAnswer::Failed(_)) => return false,
-                        Err(NoAnswer::NoChild(e)) => panic!("no reader: {e}"),
-                    }
-                    true
-                };
-                if offsets.iter().all(ask) {
-                    break;
-                }
-            }
-            self.reader.close(self.number);
-        }
-    }
-
-    /// How many addresses have a name.
-    pub fn perf_names(text: Vec<u8>, addresses: impl Iterator<Item = u64>) -> u64 {
-        let names = Names::parse(text);
-        addresses.filter(|address| names.find(*address).is_some()).count() as u64
-    }
-}
 
 use crate::events::Fields;
 use crate::losses::Loss;

@@ -3,8 +3,8 @@
 
 use super::{RunError, Session, system};
 use crate::attach::{Context, Programs, Trial};
-use crate::sys::{self, EndSignals, Epoll};
 use rtrace_core::bundle::{Bundle, Mode};
+use rtrace_sys::{self as sys, EndSignals, Epoll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Which files have their table, and which could not be read.
 
 use super::Key;
-use crate::stamp::{Stamp, stamp};
+use rtrace_sys::stamp::{Stamp, stamp};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
