@@ -4,6 +4,7 @@ use clap::builder::PossibleValue;
 use clap::{Parser, ValueEnum};
 use rtrace_lang::kernel::Feature;
 use rtrace_lang::probe_filter::ProbeFilter;
+use rtrace_runtime::output::{FORMS, Form};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -255,10 +256,19 @@ impl ValueEnum for NoFeature {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
+/// A form of output; the values are those of their table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format(pub &'static Form);
+
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Format] {
+        static ALL: OnceLock<Vec<Format>> = OnceLock::new();
+        ALL.get_or_init(|| FORMS.into_iter().map(Format).collect())
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.name).help(self.0.doc))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

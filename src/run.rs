@@ -1,7 +1,7 @@
 //! From a bundle to output: the command line's wishes in the runtime's terms.
 
 use crate::Failure;
-use crate::cli::{self, Cli, Format};
+use crate::cli::{self, Cli};
 use rtrace_lang::bundle::Bundle;
 use rtrace_runtime::launch::{Launch, launch};
 use rtrace_runtime::output::Buffering;
@@ -11,7 +11,7 @@ pub fn run(bundle: &Bundle, cli: &Cli) -> Result<i32, Failure> {
         command: cli.command.clone(),
         pid: cli.pid,
         output: cli.output.clone(),
-        json: cli.format == Format::Json,
+        form: cli.format.0,
         quiet: cli.quiet,
         verbose: cli.verbose > 0,
         dry_run: cli.dry_run,

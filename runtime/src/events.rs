@@ -1,11 +1,10 @@
 //! Events on their way from the kernel: splitting a record into its fields, reading the ring buffer and the
-//! per-CPU buffers of packets. The other side of this is [`Sink`], which shows events to the user.
+//! per-CPU buffers of packets. The other side of this is [`crate::output`], which shows events to the user.
 //!
 //! Nothing that comes out of a buffer is trusted: a record whose lengths do not fit is reported as damaged
 //! and skipped.
 
-use crate::load::{Loaded, Maps};
-use crate::losses::Loss;
+use crate::load::Loaded;
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
 use rtrace_core::bundle::{
@@ -14,7 +13,6 @@ use rtrace_core::bundle::{
 use rtrace_core::types::Type;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
 
 /// The bytes of one value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,49 +77,6 @@ impl<'a> Iterator for Fields<'a> {
         self.variable += bytes.len();
         Some((ty, Datum { bytes, extra: number(self.record, offset + 4).unwrap_or(0), variable: true }))
     }
-}
-
-/// Where events, maps and counts go: the output side of a run.
-pub trait Sink {
-    /// The probes are attached; events follow.
-    fn attached(&mut self, probes: usize) -> io::Result<()>;
-    /// An event for the user side, except those that the run handles itself (exit, clear, zero, packets).
-    fn event(&mut self, bundle: &Bundle, event: &EventDef, fields: Fields<'_>, maps: &Maps) -> io::Result<()>;
-    /// The run is over; `maps` tells whether the maps are to be printed.
-    fn finish(&mut self, bundle: &Bundle, maps: &Maps, print_maps: bool) -> io::Result<()>;
-    /// All maps as they are now.
-    fn maps(&mut self, bundle: &Bundle, maps: &Maps) -> io::Result<()>;
-    /// Something was lost since the last call: that many events found no room.
-    fn lost_events(&mut self, events: u64) -> io::Result<()>;
-    /// What was lost in all, at the end of the run.
-    fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()>;
-    /// Addresses of processes will be printed, perhaps after these have ended: what they map is to be followed.
-    fn watch(&mut self);
-    /// Readable when [`Sink::look`] has work to do.
-    fn watched(&self) -> Vec<BorrowedFd<'_>>;
-    /// Takes in what processes have mapped.
-    fn look(&mut self);
-    /// An iterator was pinned to a file.
-    fn pinned(&mut self, path: &str) -> io::Result<()>;
-    /// Output is kept back until [`Sink::release`]: that of a test or benchmark.
-    fn hold(&mut self);
-    /// Shows what was kept back, or drops it.
-    fn release(&mut self, show: bool) -> io::Result<()>;
-    /// So many tests are to be run.
-    fn tests(&mut self, count: usize) -> io::Result<()>;
-    /// A test begins; its output is kept back until it ends.
-    fn test_begins(&mut self, name: &str) -> io::Result<()>;
-    fn test_ends(&mut self, name: &str, passed: bool, took: Duration) -> io::Result<()>;
-    /// All tests were run; these have failed.
-    fn tests_end(&mut self, count: usize, failed: &[&str]) -> io::Result<()>;
-    /// The benchmarks: name, nanoseconds of one run, number of runs.
-    fn benchmarks(&mut self, results: &[(&str, u64, u64)]) -> io::Result<()>;
-    /// Something that the user should know, in a sentence.
-    fn warning(&mut self, text: &str) -> io::Result<()>;
-    /// Nothing more is to be handed over for now.
-    fn pause(&mut self) -> io::Result<()>;
-    /// Everything handed over so far must become visible.
-    fn flush(&mut self) -> io::Result<()>;
 }
 
 fn number(record: &[u8], offset: usize) -> Option<u32> {

@@ -1,9 +1,8 @@
 //! From a bundle and a user's wishes to an exit status: opens the output, runs the session, turns errors into
 //! one message. What `rtrace` and `rtrace-run` share.
 
-use crate::events::Sink;
 use crate::kernel::LiveKernel;
-use crate::output::{Buffering, Options, OutputFile, Printer};
+use crate::output::{Buffering, Form, Options, OutputFile, Printer};
 use crate::session::{self, RunError, RunOptions};
 use rtrace_core::bundle::{Bundle, Target};
 use rtrace_core::codes::Code;
@@ -11,7 +10,7 @@ use rtrace_core::diag::{Diagnostic, render};
 use rtrace_core::kernel::Kernel;
 use rtrace_core::source::Span;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -27,8 +26,8 @@ pub struct Launch {
     pub pid: Option<u32>,
     /// `-o`
     pub output: Option<PathBuf>,
-    /// `-f json`
-    pub json: bool,
+    /// `-f`
+    pub form: &'static Form,
     /// `-q`
     pub quiet: bool,
     /// `-v`
@@ -62,7 +61,7 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
         notify: std::env::var_os(NOTIFY).map(|_| NOTIFY.to_owned()),
     };
     let show = |terminal: bool| Options {
-        json: wishes.json,
+        form: wishes.form,
         terminal,
         quiet: wishes.quiet,
         no_warnings: wishes.no_warnings,
@@ -71,10 +70,9 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
     let result = match &wishes.output {
         Some(path) => {
             let file = File::create(path).map_err(|e| format!("error: cannot write {}: {e}\n", path.display()))?;
-            let file = OutputFile::new(file, path.display().to_string());
-            let mut printer = Printer::new(file, show(false));
-            let result = run(bundle, &options, &mut printer);
-            match printer.output().loss() {
+            let mut file = OutputFile::new(file, path.display().to_string());
+            let result = session::run(bundle, &options, &mut Printer::new(&mut file, bundle, show(false)));
+            match file.loss() {
                 Some(loss) if result.is_ok() => return Err(format!("error: {loss}\n")),
                 _ => result,
             }
@@ -85,17 +83,10 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
             // Without the standard library's buffer: the printer hands over what is to be seen at once, in one piece.
             let out =
                 stdout.as_fd().try_clone_to_owned().map_err(|e| format!("error: cannot write the output: {e}\n"))?;
-            run(bundle, &options, &mut Printer::new(File::from(out), show(terminal)))
+            session::run(bundle, &options, &mut Printer::new(File::from(out), bundle, show(terminal)))
         }
     };
     result.map_err(|e| message(bundle, &e, wishes.verbose))
-}
-
-fn run<W: Write>(bundle: &Bundle, options: &RunOptions, printer: &mut Printer<W>) -> Result<i32, RunError>
-where
-    Printer<W>: Sink,
-{
-    session::run(bundle, options, printer)
 }
 
 /// The function that an attach point may have meant, when the one it names does not exist: a new name of a

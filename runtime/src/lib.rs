@@ -14,7 +14,6 @@ pub mod load;
 pub mod losses;
 pub mod origin;
 pub mod output;
-pub mod pcap;
 pub mod privileges;
 pub mod session;
 mod unwind;

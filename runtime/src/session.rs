@@ -3,10 +3,10 @@
 
 use crate::attach::{self, AttachError, Attached, Context, Missed, Programs};
 use crate::command::{self, Child, CommandError, Ended};
-use crate::events::{self, Fields, Packets, Ring, Sink};
+use crate::events::{self, Fields, Packets, Ring};
 use crate::load::{Loaded, MapsError};
 use crate::losses::{self, Loss, Of};
-use crate::pcap::Captures;
+use crate::output::{CaptureError, MapSource, Printer, Report};
 use crate::privileges;
 use crate::unwind::Tables;
 use rtrace_core::bundle::{Action, Bundle, EventDef, MissingProbes, Mode, Target};
@@ -63,8 +63,8 @@ pub enum RunError {
     /// The output failed; a closed pipe is not worth a message ([`RunError::is_quiet`]).
     #[error("cannot write the output: {0}")]
     Output(io::Error),
-    #[error("cannot write {path}: {source}")]
-    Capture { path: String, source: io::Error },
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     #[error("cannot {action}: {source}")]
     System { action: &'static str, source: io::Error },
 }
@@ -106,7 +106,7 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
 }
 
 /// Runs a bundle to its end. Returns the exit status that the script chose, 0 when it chose none.
-pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result<i32, RunError> {
+pub fn run(bundle: &Bundle, options: &RunOptions, printer: &mut Printer<'_>) -> Result<i32, RunError> {
     sys::await_children();
     // Compiling is over.
     foreign::forget();
@@ -121,10 +121,9 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
     let mut session = Session {
         bundle,
         loaded: &loaded,
-        sink,
+        printer,
         ring: Ring::open(&loaded).map_err(system("open the ring buffer"))?,
         packets: Packets::open(bundle, &loaded).map_err(system("open the packet buffers"))?,
-        captures: Captures::default(),
         tables: Tables::new(&loaded.maps),
         exit: None,
         unwatch: Vec::new(),
@@ -148,13 +147,12 @@ pub fn run(bundle: &Bundle, options: &RunOptions, sink: &mut dyn Sink) -> Result
     session.run(&context, &programs, options, child, watched)
 }
 
-struct Session<'a> {
+struct Session<'a, 'o> {
     bundle: &'a Bundle,
     loaded: &'a Loaded,
-    sink: &'a mut dyn Sink,
+    printer: &'a mut Printer<'o>,
     ring: Option<Ring>,
     packets: Packets,
-    captures: Captures,
     /// What `dw_ustack` walks stacks by.
     tables: Option<Tables<'a>>,
     /// The script asked to end, with this status. What comes after in the buffer is not shown.
@@ -188,7 +186,7 @@ struct Sources<'a> {
     watched: Option<&'a OwnedFd>,
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     fn run(
         &mut self,
         context: &Context<'_>,
@@ -199,7 +197,7 @@ impl Session<'_> {
     ) -> Result<i32, RunError> {
         let own = self.own_signals()?;
         if privileges::names_user_addresses(self.bundle) {
-            self.sink.watch();
+            self.printer.symbols().watch();
         }
         // What BEGIN prints comes after the line that says how many probes are attached, which is known later.
         programs.run_special(context, &Target::Begin)?;
@@ -214,13 +212,13 @@ impl Session<'_> {
         self.warn_missing(&attached, options)?;
         let mode = self.bundle.config.mode;
         if mode == Mode::Trace {
-            self.sink.attached(attached.count).map_err(RunError::Output)?;
+            self.printer.report(&Report::Attached(attached.count)).map_err(RunError::Output)?;
         }
         for path in &attached.pinned {
-            self.sink.pinned(path).map_err(RunError::Output)?;
+            self.printer.report(&Report::Pinned(path)).map_err(RunError::Output)?;
         }
         if let Some(line) = &options.notify {
-            self.sink.flush().map_err(RunError::Output)?;
+            self.printer.flush().map_err(RunError::Output)?;
             println_flushed(line).map_err(RunError::Output)?;
         }
         notify::ready(attached.count);
@@ -241,7 +239,7 @@ impl Session<'_> {
         if self.exit.is_none() && tried.is_none() {
             if let Some(child) = &mut child {
                 // What BEGIN says comes before what the command says.
-                self.sink.flush().map_err(RunError::Output)?;
+                self.printer.flush().map_err(RunError::Output)?;
                 child.release()?;
             }
             let sources = Sources { signals: &signals, own: &own, watched: watched.as_ref() };
@@ -268,10 +266,9 @@ impl Session<'_> {
         self.drain_all()?;
         let status = tried.or(status).or(self.exit).unwrap_or(0);
         self.report_losses(&programs.missed(self.bundle, &mut attached))?;
-        self.sink
-            .finish(self.bundle, &self.loaded.maps, self.bundle.config.print_maps_on_exit && mode == Mode::Trace)
-            .and_then(|()| self.sink.flush())
-            .map_err(RunError::Output)?;
+        let shown = self.bundle.config.print_maps_on_exit && mode == Mode::Trace;
+        let maps = shown.then_some(&self.loaded.maps as &dyn MapSource);
+        self.printer.finish(maps).map_err(RunError::Output)?;
         Ok(status)
     }
 
@@ -298,11 +295,11 @@ impl Session<'_> {
                 add(epoll, process.as_fd(), token::PROCESS)?;
             }
         }
-        for fd in self.ring.iter().map(Ring::fd).chain(self.packets.fds()).chain(self.sink.watched()) {
+        for fd in self.ring.iter().map(Ring::fd).chain(self.packets.fds()).chain(self.printer.symbols().fds()) {
             add(&all, fd, token::EVENTS)?;
         }
 
-        let look = (!self.sink.watched().is_empty()).then_some(LOOK_INTERVAL);
+        let look = self.printer.symbols().fds().next().is_some().then_some(LOOK_INTERVAL);
         let mut nap = NAP;
         let mut count = 0;
         while self.exit.is_none() {
@@ -316,7 +313,7 @@ impl Session<'_> {
                 all.wait(wait.as_millis() as i32)
             };
             self.serve_tables()?;
-            self.sink.look();
+            self.printer.symbols().update();
             for token in woken.map_err(system("wait for events"))? {
                 match token {
                     token::SIGNAL => {
@@ -332,7 +329,7 @@ impl Session<'_> {
                             let ran = programs.run_special(context, &Target::Signal { number })?;
                             if ran == 0 {
                                 self.drain_past()?;
-                                self.sink.maps(self.bundle, &self.loaded.maps).map_err(RunError::Output)?;
+                                self.printer.maps(&self.loaded.maps).map_err(RunError::Output)?;
                             }
                         }
                     }
@@ -349,9 +346,9 @@ impl Session<'_> {
             nap = if count > 8 * BUSY { LONG_NAP } else { NAP };
             self.report_lost_events(false)?;
             for text in attached.follow() {
-                self.sink.warning(&text).map_err(RunError::Output)?;
+                self.printer.warning(&text).map_err(RunError::Output)?;
             }
-            self.sink.pause().map_err(RunError::Output)?;
+            self.printer.pause().map_err(RunError::Output)?;
         }
         Ok(())
     }
@@ -361,7 +358,7 @@ impl Session<'_> {
         let Some(tables) = &mut self.tables else { return Ok(()) };
         tables.serve();
         match tables.failure() {
-            Some(text) => self.sink.warning(&text).map_err(RunError::Output),
+            Some(text) => self.printer.warning(&text).map_err(RunError::Output),
             None => Ok(()),
         }
     }
@@ -384,7 +381,7 @@ impl Session<'_> {
                 if read == 0 || self.exit.is_some() {
                     break;
                 }
-                self.sink.flush().map_err(RunError::Output)?;
+                self.printer.flush().map_err(RunError::Output)?;
                 if !waiting.wait(0).map_err(system("wait for signals"))?.is_empty() {
                     return Ok(());
                 }
@@ -416,7 +413,7 @@ impl Session<'_> {
             Ended::Code(code) => format!("the command ended with status {code}"),
             Ended::Signal(signal) => format!("the command was killed by signal {signal}"),
         };
-        if options.verbose { self.sink.warning(&text).map_err(RunError::Output) } else { Ok(()) }
+        if options.verbose { self.printer.warning(&text).map_err(RunError::Output) } else { Ok(()) }
     }
 
     /// Reads what is in the buffers, at most a batch. Returns the number of records.
@@ -461,20 +458,8 @@ impl Session<'_> {
 
     fn drain_packets(&mut self) -> Result<usize, RunError> {
         let (packets, lost) = self.packets.drain();
-        for packet in &packets {
-            let Some(Action::Packet { path, offset }) =
-                self.bundle.events.get(packet.event as usize).map(|e| &e.action)
-            else {
-                continue;
-            };
-            self.captures
-                .write(path, *offset, packet)
-                .map_err(|source| RunError::Capture { path: path.clone(), source })?;
-        }
         if !packets.is_empty() {
-            self.captures
-                .flush()
-                .map_err(|source| RunError::Capture { path: "the capture file".to_owned(), source })?;
+            self.printer.packets(&packets)?;
         }
         self.lost_packets += lost;
         Ok(packets.len())
@@ -528,7 +513,7 @@ impl Session<'_> {
         }
         let Some((event, fields)) = events::decode(self.bundle, record) else {
             return self
-                .sink
+                .printer
                 .warning("an event from the kernel is malformed and was skipped")
                 .map_err(RunError::Output);
         };
@@ -540,7 +525,7 @@ impl Session<'_> {
         if self.exit.is_some() {
             return Ok(());
         }
-        let (bundle, maps) = (self.bundle, &self.loaded.maps);
+        let maps = &self.loaded.maps;
         match &event.action {
             Action::Exit => {
                 let status = || fields.next().map_or(0, |(_, data)| exit_status(data.bytes));
@@ -550,19 +535,19 @@ impl Session<'_> {
             Action::Clear { map } => maps.clear(*map as usize)?,
             Action::Zero { map } => maps.zero(*map as usize)?,
             Action::Packet { .. } => {}
-            _ => self.sink.event(bundle, event, fields, maps).map_err(RunError::Output)?,
+            _ => self.printer.event(event, fields, maps).map_err(RunError::Output)?,
         }
         Ok(())
     }
 
     fn warn_missing(&mut self, attached: &Attached, options: &RunOptions) -> Result<(), RunError> {
-        attached.notes.iter().try_for_each(|note| self.sink.warning(note)).map_err(RunError::Output)?;
+        attached.notes.iter().try_for_each(|note| self.printer.warning(note)).map_err(RunError::Output)?;
         let Some(first) = attached.missing.first() else { return Ok(()) };
         if self.bundle.config.missing_probes == MissingProbes::Ignore {
             return Ok(());
         }
         let count = attached.missing.len();
-        let mut warn = |text: &str| self.sink.warning(text).map_err(RunError::Output);
+        let mut warn = |text: &str| self.printer.warning(text).map_err(RunError::Output);
         if options.verbose || count == 1 {
             attached.missing.iter().try_for_each(|m| warn(&format!("cannot attach {}: {}", m.name, m.reason)))
         } else {
@@ -578,7 +563,7 @@ impl Session<'_> {
         self.lost_checked = Instant::now();
         let lost = losses::all_events(self.bundle, &self.loaded.maps);
         if lost > self.lost_seen {
-            self.sink.lost_events(lost - self.lost_seen).map_err(RunError::Output)?;
+            self.printer.report(&Report::LostEvents(lost - self.lost_seen)).map_err(RunError::Output)?;
             self.lost_seen = lost;
         }
         Ok(())
@@ -592,8 +577,8 @@ impl Session<'_> {
         self.merged.iter().for_each(|(span, count)| add(*count, Of::Merged { span: *span }));
         runs.iter().for_each(|((span, probe), count)| add(*count, Of::Run { span: *span, probe: *probe }));
         add(self.lost_packets, Of::Packet);
-        add(self.captures.skipped, Of::Foreign);
-        self.sink.losses(self.bundle, &losses).map_err(RunError::Output)
+        add(self.printer.packets_left_out(), Of::Foreign);
+        self.printer.report(&Report::Losses(&losses)).map_err(RunError::Output)
     }
 }
 

@@ -7,7 +7,7 @@ use rtrace_core::bundle::{Action, Bundle, Config, EventDef, EventLayout, Globals
 use rtrace_core::source::SourceMap;
 use rtrace_core::types::{StackMode, StackType, Type};
 use rtrace_runtime::events;
-use rtrace_runtime::output::{Entry, MapSource, Options, Printer};
+use rtrace_runtime::output::{Entry, FORMS, MapSource, Options, Printer};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -132,12 +132,13 @@ fn events_are_shown_without_allocating_and_written_at_once() {
     ];
     let bundle = bundle(events);
     let records: Vec<Vec<u8>> = (0..).zip(&bundle.events).map(|(i, e)| record(i, e, b"/etc/\"passwd\"")).collect();
-    for json in [false, true] {
-        let mut printer = Printer::new(Counts::default(), Options { json, no_warnings: true, ..Options::default() });
+    for form in FORMS {
+        let mut counts = Counts::default();
+        let mut printer = Printer::new(&mut counts, &bundle, Options { form, no_warnings: true, ..Options::default() });
         let mut batch = |events: usize| {
             for record in records.iter().cycle().take(events) {
                 let (event, fields) = events::decode(&bundle, record).unwrap();
-                printer.event(&bundle, event, fields, &NoMaps).unwrap();
+                printer.event(event, fields, &NoMaps).unwrap();
             }
             printer.pause().unwrap();
         };
@@ -147,8 +148,9 @@ fn events_are_shown_without_allocating_and_written_at_once() {
         for _ in 0..20 {
             batch(500);
         }
-        assert_eq!(ALLOCATIONS.get() - before, 0, "json: {json}");
-        assert_eq!(printer.output().writes, 21, "json: {json}");
-        assert!(printer.output().lines >= 21 * 500, "json: {json}");
+        assert_eq!(ALLOCATIONS.get() - before, 0, "{form:?}");
+        drop(printer);
+        assert_eq!(counts.writes, 21, "{form:?}");
+        assert!(counts.lines >= 21 * 500, "{form:?}");
     }
 }

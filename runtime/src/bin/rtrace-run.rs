@@ -4,7 +4,7 @@
 use rtrace_core::bundle::Bundle;
 use rtrace_runtime::launch::{Launch, launch};
 use rtrace_runtime::origin;
-use rtrace_runtime::output::Buffering;
+use rtrace_runtime::output::{Buffering, FORMS, Form};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ Usage: rtrace-run [OPTIONS] FILE
   -c COMMAND   run this command and trace until it ends
   -p PID       trace until this process ends (build the bundle with -p to trace nothing else)
   -o FILE      write the output to this file
-  -f FORMAT    output format: text or json
+  -f FORMAT    output format: FORMS
   -B MODE      when to write output: line (when no more is pending), full or none
   -q           print only what the script prints
   -v           print more: verifier logs, exit status of commands
@@ -26,6 +26,17 @@ Usage: rtrace-run [OPTIONS] FILE
   -V           print the version
   -h           print this help
 ";
+
+fn help() -> String {
+    HELP.replace("FORMS", &forms())
+}
+
+/// `text, json or …`
+fn forms() -> String {
+    let names = FORMS.map(|form| form.name);
+    let (last, others) = names.split_last().unwrap_or((&"", &[]));
+    format!("{} or {last}", others.join(", "))
+}
 
 /// What the command line asks for.
 #[derive(Debug, Default)]
@@ -37,7 +48,7 @@ struct Arguments {
 
 enum Parsed {
     Run(Box<Arguments>),
-    Print(&'static str),
+    Print(String),
 }
 
 fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
@@ -69,11 +80,11 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
                 arguments.launch.pid = Some(pid.parse().map_err(|_| format!("-p {pid}: not a process ID"))?);
             }
             "-o" => arguments.launch.output = Some(value()?.into()),
-            "-f" => match string(value()?)?.as_str() {
-                "text" => arguments.launch.json = false,
-                "json" => arguments.launch.json = true,
-                other => return Err(format!("unknown format -f {other}: expected text or json")),
-            },
+            "-f" => {
+                let name = string(value()?)?;
+                arguments.launch.form =
+                    Form::named(&name).ok_or_else(|| format!("unknown format -f {name}: expected {}", forms()))?;
+            }
             "-B" => {
                 arguments.launch.buffering = match string(value()?)?.as_str() {
                     "line" => Buffering::Line,
@@ -87,8 +98,10 @@ fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
             "--unsafe" => arguments.unsafe_ = true,
             "--dry-run" => arguments.launch.dry_run = true,
             "--no-warnings" => arguments.launch.no_warnings = true,
-            "-V" | "--version" => return Ok(Parsed::Print(concat!("rtrace-run v", env!("CARGO_PKG_VERSION"), "\n"))),
-            "-h" | "--help" => return Ok(Parsed::Print(HELP)),
+            "-V" | "--version" => {
+                return Ok(Parsed::Print(concat!("rtrace-run v", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
+            }
+            "-h" | "--help" => return Ok(Parsed::Print(help())),
             "--" => options = false,
             _ => return Err(format!("unknown option {text}; -h lists the options")),
         }

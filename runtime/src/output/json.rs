@@ -2,15 +2,103 @@
 //! Enums and pointers are numbers, records and named tuples objects, tuples and buffers arrays; a number
 //! that a double cannot hold is a string. Text that is not UTF-8 gets replacement characters.
 
+use super::form::{Call, Form, Map, Message, Of, Output, Page, Report, Text, Value};
 use super::histogram::{self, Row};
 use super::maps::Entry;
 use super::number::{self, Int};
 use super::value::{self, Datum, Scope, field_bytes, integer, slice, word};
-use super::{float, quantiles, series};
-use crate::losses::{self, Loss, Of};
+use super::{float, messages, quantiles, series};
+use crate::losses::{self, Loss};
 use rtrace_core::bundle::{Bundle, MapDef};
 use rtrace_core::types::{Agg, Type};
 use std::collections::HashSet;
+
+pub(super) static FORM: Form =
+    Form { name: "json", doc: "An object a line", escapes: false, open: || Box::new(Json::default()) };
+
+#[derive(Default)]
+struct Json {
+    /// Text before it is quoted.
+    scratch: Vec<u8>,
+}
+
+impl Json {
+    fn made(&mut self, page: &mut Page<'_>, text: &Text<'_>) -> &[u8] {
+        self.scratch.clear();
+        text.append(&mut page.scope, &mut self.scratch);
+        &self.scratch
+    }
+}
+
+impl Output for Json {
+    fn text(&mut self, page: &mut Page<'_>, call: Call, text: &Text<'_>) {
+        let text = self.made(page, text);
+        let (kind, text) = match call {
+            Call::Printf => ("printf", text),
+            // The new line belongs to the text form.
+            Call::Join => ("join", text.strip_suffix(b"\n").unwrap_or(text)),
+            Call::Time => ("time", text),
+            Call::Cat => ("cat", text),
+            Call::System => ("syscall", text),
+        };
+        text_line(page.out, kind, text);
+    }
+
+    fn value(&mut self, page: &mut Page<'_>, value: &Value<'_>) {
+        begin(page.out, "value");
+        page.scope.json(page.out, value.ty, value.data, value.div, 0);
+        page.out.extend_from_slice(b"}\n");
+    }
+
+    fn map(&mut self, page: &mut Page<'_>, map: &Map<'_>) {
+        page.scope.map_line(page.out, map.def, map.entries, map.div);
+    }
+
+    fn message(&mut self, page: &mut Page<'_>, message: &Message<'_>) {
+        let (bundle, span) = (page.scope.bundle, message.span);
+        let (kind, text) = match &message.of {
+            Of::Warning(text) => ("warnf", text),
+            Of::Error(text) => ("errorf", text),
+            Of::Helper { name, code } => return messages::failure_line(page.out, bundle, span, name, *code),
+        };
+        let place = messages::place(bundle, span);
+        let text = self.made(page, text);
+        message_line(page.out, kind, text, place.as_ref().map(|p| (p.file.as_str(), p.line, p.column)));
+    }
+
+    fn report(&mut self, page: &mut Page<'_>, report: &Report<'_>) {
+        match report {
+            Report::Attached(_) if page.options.quiet => {}
+            Report::Attached(probes) => count_line(page.out, "attached_probes", "probes", *probes as u64),
+            Report::Pinned(path) => text_line(page.out, "pinned", path.as_bytes()),
+            Report::LostEvents(events) => count_line(page.out, "lost_events", "events", *events),
+            Report::Losses([]) => {}
+            Report::Losses(losses) => losses_line(page.out, page.scope.bundle, losses),
+            // There is an object for each test when it has ended.
+            Report::Tests(_) | Report::TestBegins(_) | Report::TestsEnd(..) => {}
+            Report::TestEnds { name, passed, took, output } => {
+                begin(page.out, "test_result");
+                page.out.push(b'{');
+                field(page.out, name);
+                let facts = format!("{{\"duration\": {}, \"passed\": {passed}, \"output\": ", took.as_nanos());
+                page.out.extend_from_slice(facts.as_bytes());
+                quoted(page.out, output);
+                page.out.extend_from_slice(b"}}}\n");
+            }
+            Report::Benchmarks(results) => {
+                for (name, time, runs) in *results {
+                    begin(page.out, "benchmark_result");
+                    page.out.push(b'{');
+                    field(page.out, name);
+                    let facts = format!("{{\"average\": {time}, \"iters\": {runs}}}}}}}\n");
+                    page.out.extend_from_slice(facts.as_bytes());
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, _: &mut Page<'_>) {}
+}
 
 const MAX_DEPTH: u32 = 32;
 
@@ -66,28 +154,28 @@ pub fn integral(out: &mut Vec<u8>, n: i128) {
 }
 
 /// Opens an object of a type up to its data.
-pub fn begin(out: &mut Vec<u8>, kind: &str) {
+fn begin(out: &mut Vec<u8>, kind: &str) {
     out.extend_from_slice(b"{\"type\": \"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\", \"data\": ");
 }
 
 /// Appends a whole line whose data is text.
-pub fn text_line(out: &mut Vec<u8>, kind: &str, text: &[u8]) {
+fn text_line(out: &mut Vec<u8>, kind: &str, text: &[u8]) {
     begin(out, kind);
     quoted(out, text);
     out.extend_from_slice(b"}\n");
 }
 
 /// Appends a line that only counts: `attached_probes`, `lost_events`.
-pub fn count_line(out: &mut Vec<u8>, kind: &str, unit: &str, count: u64) {
+fn count_line(out: &mut Vec<u8>, kind: &str, unit: &str, count: u64) {
     out.extend_from_slice(
         format!("{{\"type\": \"{kind}\", \"count\": {count}, \"data\": {{\"{unit}\": {count}}}}}\n").as_bytes(),
     );
 }
 
 /// Appends the line of what was lost: by kind, lists of objects with a count and what is known of the place.
-pub fn losses_line(out: &mut Vec<u8>, bundle: &Bundle, losses: &[Loss]) {
+fn losses_line(out: &mut Vec<u8>, bundle: &Bundle, losses: &[Loss]) {
     begin(out, "losses");
     out.push(b'{');
     for (i, group) in losses.chunk_by(|a, b| a.kind() == b.kind()).enumerate() {
@@ -107,8 +195,8 @@ pub fn losses_line(out: &mut Vec<u8>, bundle: &Bundle, losses: &[Loss]) {
                 quoted(out, name.as_bytes());
             }
             match loss.of {
-                Of::Loop { rounds, .. } => out.extend_from_slice(format!(", \"rounds\": {rounds}").as_bytes()),
-                Of::Stack => {
+                losses::Of::Loop { rounds, .. } => out.extend_from_slice(format!(", \"rounds\": {rounds}").as_bytes()),
+                losses::Of::Stack => {
                     out.extend_from_slice(format!(", \"room\": {}", losses::room_for_stacks(bundle)).as_bytes());
                 }
                 _ => {}
@@ -131,7 +219,7 @@ pub fn source(out: &mut Vec<u8>, (file, line, column): (&str, u32, u32)) {
 }
 
 /// Appends a message with the place in the script that it comes from.
-pub fn message_line(out: &mut Vec<u8>, kind: &str, text: &[u8], place: Option<(&str, u32, u32)>) {
+fn message_line(out: &mut Vec<u8>, kind: &str, text: &[u8], place: Option<(&str, u32, u32)>) {
     out.extend_from_slice(format!("{{\"type\": \"{kind}\", \"msg\": ").as_bytes());
     quoted(out, text);
     if let Some(place) = place {
@@ -163,13 +251,6 @@ impl Keys {
 }
 
 impl Scope<'_> {
-    /// Appends the line for a printed value.
-    pub fn value_line(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>) {
-        begin(out, "value");
-        self.json(out, ty, data, 1, 0);
-        out.extend_from_slice(b"}\n");
-    }
-
     /// Appends the line for a map; nothing for one without entries.
     pub fn map_line(&mut self, out: &mut Vec<u8>, def: &MapDef, entries: &[Entry], div: u64) {
         if entries.is_empty() {

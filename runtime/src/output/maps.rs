@@ -94,13 +94,14 @@ impl Scope<'_> {
             }
             out.push(b':');
             out.push(if super::is_chart(&def.value) { b'\n' } else { b' ' });
-            self.entry_text(out, &def.value, value, div);
+            self.value_text(out, &def.value, Datum::inline(value), div);
             out.push(b'\n');
         }
     }
 
-    /// Appends the value of an entry: a histogram as its rows.
-    pub fn entry_text(&mut self, out: &mut Vec<u8>, ty: &Type, bytes: &[u8], div: u64) {
+    /// Appends a value as `print` shows it: a histogram as its rows.
+    pub fn value_text(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>, div: u64) {
+        let bytes = data.bytes;
         match ty {
             Type::Agg(agg @ (Agg::Hist { .. } | Agg::Lhist { .. })) => {
                 histogram::text(out, &histogram::rows(agg, bytes, div));
@@ -109,7 +110,7 @@ impl Scope<'_> {
                 }
             }
             Type::Agg(agg @ Agg::Tseries { .. }) => series::text(out, agg, &series::points(agg, bytes, div)),
-            _ => self.text_divided(out, ty, bytes, div),
+            _ => self.text_divided(out, ty, data, div),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Output: what a run shows, as text or as JSON. [`Printer`] takes events, maps and counts and writes
-//! them; the modules below each know one form: values, `printf`, maps, histograms, JSON, symbols.
+//! Output: what a run shows, in one of several forms ([`FORMS`]). [`Printer`] takes events, maps and reports; the
+//! modules below each know one thing: a form (`text`, `json`), or how values, maps, histograms, symbols are written.
 //!
 //! Formats are those of bpftrace 0.27 as it runs (its manual differs here and there), so that what reads
 //! its output reads this. Everything is formatted into one buffer that is written when it is full or on
@@ -9,33 +9,40 @@ mod actions;
 mod clock;
 mod file;
 mod float;
+mod form;
 mod histogram;
 mod json;
 mod maps;
 mod messages;
 mod names;
 mod number;
+mod pcap;
 mod printf;
 mod quantiles;
 mod rows;
 mod series;
-mod sink;
 #[cfg(test)]
 mod tests;
-mod trials;
+mod text;
 mod value;
 
 pub use file::OutputFile;
+pub use form::{FORMS, Form, Report};
 pub use maps::Entry;
+pub use pcap::CaptureError;
 
-use crate::events::Fields;
-use crate::losses::Loss;
+use crate::events::{Datum, Fields, Packet};
+use crate::load::Maps;
+use form::{Call, Map, Message, Of, Output, Page, Text, Value};
 use number::Int;
+use pcap::Captures;
 use rtrace_core::bundle::{Action, Bundle, EventDef, Format, MapDef, Stream};
 use rtrace_core::types::{Agg, Type};
-use std::collections::{HashMap, HashSet};
+use rtrace_symbols::addresses::Symbols;
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
-use value::{Datum, Host, Scope};
+use std::time::Duration;
+use value::{Host, Scope};
 
 /// The maps of a run, as far as output reads them. Keys and values are in the inline representation of
 /// their types, values merged over CPUs.
@@ -47,10 +54,41 @@ pub trait MapSource {
     fn stack(&self, id: u64) -> Option<Vec<u64>>;
 }
 
+impl MapSource for Maps {
+    fn entries(&self, map: u32) -> io::Result<Vec<Entry>> {
+        Maps::entries(self, map as usize).map_err(io::Error::other)
+    }
+
+    fn lookup(&self, map: u32, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Maps::lookup(self, map as usize, key).map_err(io::Error::other)
+    }
+
+    fn stack(&self, id: u64) -> Option<Vec<u64>> {
+        Maps::stack(self, id).ok().flatten()
+    }
+}
+
+/// For what is not about maps.
+struct NoMaps;
+
+impl MapSource for NoMaps {
+    fn entries(&self, _: u32) -> io::Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
+
+    fn lookup(&self, _: u32, _: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn stack(&self, _: u64) -> Option<Vec<u64>> {
+        None
+    }
+}
+
 /// How a run is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    pub json: bool,
+    pub form: &'static Form,
     /// For a terminal: control characters in text that others chose, which it could act on, are escaped, and records
     /// are rows.
     pub terminal: bool,
@@ -76,220 +114,165 @@ pub enum Buffering {
 /// The buffer is written when it holds this much.
 const BUFFER: usize = 64 << 10;
 
-/// Writes what a run shows: output to `W`, messages to standard error.
-pub struct Printer<W: Write> {
-    out: W,
+/// What a run shows: takes events, maps and reports, does what calls ask for, and writes it all in one form. Output and
+/// messages go to different places, in the order in which they came.
+pub struct Printer<'o> {
+    bundle: &'o Bundle,
+    out: Box<dyn Write + 'o>,
     errors: Box<dyn Write + Send>,
     /// Whether messages go to a terminal, which output need not go to.
     errors_terminal: bool,
     options: Options,
+    form: Box<dyn Output>,
     buffer: Vec<u8>,
+    /// Messages that are not written yet.
+    notes: Vec<u8>,
     scratch: Vec<u8>,
-    /// Output that is kept back, and whether it is JSON when it is not.
-    held: Option<(Vec<u8>, bool)>,
+    /// Output that is kept back, and the form that is used again when it is not.
+    held: Option<(Vec<u8>, &'static Form, Box<dyn Output>)>,
     host: Host,
-    /// The widths of columns, by the `print` that shows them.
-    widths: HashMap<(u32, u32), Vec<usize>>,
     /// The calls that were told of numbers whose digits they leave out.
-    cut: HashSet<(u32, u32)>,
+    shortened: HashSet<(u32, u32)>,
+    captures: Captures,
 }
 
-impl<W: Write> Printer<W> {
-    pub fn new(out: W, options: Options) -> Printer<W> {
+impl<'o> Printer<'o> {
+    pub fn new(out: impl Write + 'o, bundle: &'o Bundle, options: Options) -> Printer<'o> {
         Printer {
-            out,
+            bundle,
+            out: Box::new(out),
             errors: Box::new(io::stderr()),
             errors_terminal: io::stderr().is_terminal(),
             options,
+            form: (options.form.open)(),
             buffer: Vec::with_capacity(BUFFER + 4096),
+            notes: Vec::new(),
             scratch: Vec::new(),
             held: None,
             host: Host::default(),
-            widths: HashMap::new(),
-            cut: HashSet::new(),
+            shortened: HashSet::new(),
+            captures: Captures::default(),
         }
     }
 
     /// Messages go elsewhere than to standard error, which may be a terminal.
-    pub fn with_errors(mut self, errors: impl Write + Send + 'static, terminal: bool) -> Printer<W> {
+    pub fn with_errors(mut self, errors: impl Write + Send + 'static, terminal: bool) -> Printer<'o> {
         self.errors = Box::new(errors);
         self.errors_terminal = terminal;
         self
     }
 
-    /// What output goes to.
-    pub fn output(&self) -> &W {
-        &self.out
+    /// Names of addresses, which follow what processes map.
+    pub fn symbols(&mut self) -> &mut Symbols {
+        &mut self.host.symbols
     }
 
     /// Shows an event. Those that only act on the run (exit, clear, zero, packets) are not shown.
-    pub fn event(
-        &mut self,
-        bundle: &Bundle,
-        event: &EventDef,
-        mut fields: Fields<'_>,
-        maps: &dyn MapSource,
-    ) -> io::Result<()> {
+    pub fn event(&mut self, event: &EventDef, mut fields: Fields<'_>, maps: &dyn MapSource) -> io::Result<()> {
+        let span = event.span;
         match &event.action {
-            Action::Printf { format, stream: Stream::Out | Stream::Join } if !self.options.json => {
-                // The path of most events: straight into the buffer.
-                let (mut scope, buffer) = self.scope(bundle, maps);
-                if printf::printf(&mut scope, buffer, format, fields) {
-                    self.cut(bundle, event.span)?;
-                }
-            }
-            Action::Printf { format, stream } => {
-                let text = self.formatted(bundle, maps, event, format, fields)?;
-                match stream {
-                    Stream::Out => json::text_line(&mut self.buffer, "printf", &text),
-                    // The new line belongs to the text form.
-                    Stream::Join => {
-                        json::text_line(&mut self.buffer, "join", text.strip_suffix(b"\n").unwrap_or(&text));
-                    }
-                    Stream::Warning if self.options.no_warnings => {}
-                    Stream::Warning | Stream::Error => self.message(bundle, event, *stream, &text)?,
-                }
-                self.scratch = text;
-            }
+            Action::Printf { format, stream } => self.printf(span, format, *stream, fields, maps)?,
             Action::PrintValue => {
                 if let Some((ty, data)) = fields.next() {
-                    match ty {
-                        Type::NamedTuple(list) if self.options.terminal && !self.options.json => {
-                            let mut widths = self.widths.remove(&event.span).unwrap_or_default();
-                            let (mut scope, buffer) = self.scope(bundle, maps);
-                            rows::row(&mut scope, buffer, &mut widths, ty, list, data.bytes);
-                            buffer.push(b'\n');
-                            self.widths.insert(event.span, widths);
-                        }
-                        _ => self.value(bundle, maps, ty, data),
-                    }
+                    self.show(maps, |form, page| form.value(page, &Value { ty, data, div: 1, call: Some(span) }))?;
                 }
             }
-            Action::PrintMap { map, top, div } => self.map(bundle, maps, *map, *top, *div, true)?,
+            Action::PrintMap { map, top, div } => self.map(maps, *map, *top, *div, true)?,
             Action::PrintEntry { map, div, entry, .. } => {
-                if let (Some(def), Some((ty, key))) = (bundle.maps.get(*map as usize), fields.next()) {
+                if let (Some(def), Some((ty, key))) = (self.bundle.maps.get(*map as usize), fields.next()) {
                     let found = maps.lookup(*map, &key_bytes(ty, key));
-                    let told = bundle.globals.failures.is_some() && !self.options.no_warnings;
-                    if told && matches!(found, Ok(None)) {
-                        self.failure(bundle, *entry, "map_lookup_elem", 0)?;
+                    if self.bundle.globals.failures.is_some() && matches!(found, Ok(None)) {
+                        self.failure(*entry, "map_lookup_elem", 0)?;
                     }
-                    self.entry(bundle, maps, def, found, *div)?;
+                    self.entry(maps, def, found, *div)?;
                 }
             }
             Action::Time { format } => {
                 let mut text = std::mem::take(&mut self.scratch);
                 text.clear();
                 clock::strftime(&mut text, format, clock::now(libc::CLOCK_REALTIME));
-                self.text("time", &text);
+                self.show(maps, |form, page| form.text(page, Call::Time, &Text::Done(&text)))?;
                 self.scratch = text;
             }
             Action::System { format } => {
-                let command = self.formatted(bundle, maps, event, format, fields)?;
-                self.flush()?;
-                match actions::system(&command) {
-                    Ok((output, failure)) => {
-                        self.text("syscall", &output);
-                        if !self.options.json {
-                            self.buffer.push(b'\n');
-                        }
-                        if let Some(how) = failure {
-                            let command = String::from_utf8_lossy(&command);
-                            self.warning(&format!("the command '{command}' of system() {how}"))?;
-                        }
-                    }
-                    Err(e) => self.warning(&format!("system() cannot run a shell: {e}"))?,
-                }
+                let command = self.formatted(span, format, fields, maps)?;
+                self.system(&command)?;
                 self.scratch = command;
             }
             Action::Cat { format } => {
-                let path = self.formatted(bundle, maps, event, format, fields)?;
-                match actions::cat(&path, bundle.config.max_cat_bytes) {
-                    Ok(contents) if self.escapes() => value::write_escaped(&mut self.buffer, &contents),
-                    Ok(contents) => self.text("cat", &contents),
+                let path = self.formatted(span, format, fields, maps)?;
+                match actions::cat(&path, self.bundle.config.max_cat_bytes) {
+                    Ok(text) => self.show(maps, |form, page| form.text(page, Call::Cat, &Text::Done(&text)))?,
                     Err(e) => {
                         self.warning(&format!("cat() cannot read '{}': {e}", String::from_utf8_lossy(&path)))?;
                     }
                 }
                 self.scratch = path;
             }
-            Action::Failure { .. } if self.options.no_warnings => {}
             Action::Failure { helper } => {
                 let code = fields.next().and_then(|(ty, data)| value::integer(ty, data.bytes));
-                self.failure(bundle, event.span, helper, code.map_or(0, Int::wide) as i64)?;
+                self.failure(span, helper, code.map_or(0, Int::wide) as i64)?;
             }
             Action::Clear { .. } | Action::Zero { .. } | Action::Exit | Action::Unwatch | Action::Packet { .. } => {}
         }
         if self.options.buffering == Buffering::None { self.flush() } else { self.write_if_full() }
     }
 
-    /// Two empty lines, as the reference has them between what ran and what remains.
-    pub fn end(&mut self) -> io::Result<()> {
-        if !self.options.json {
-            self.buffer.extend_from_slice(b"\n\n");
-        }
-        self.write_if_full()
-    }
-
     /// All maps that hold something, by name.
-    pub fn print_all_maps(&mut self, bundle: &Bundle, maps: &dyn MapSource) -> io::Result<()> {
-        let mut order: Vec<(u32, &MapDef)> = (0..).zip(&bundle.maps).collect();
+    pub fn maps(&mut self, maps: &dyn MapSource) -> io::Result<()> {
+        let mut order: Vec<(u32, &MapDef)> = (0..).zip(&self.bundle.maps).collect();
         order.sort_by(|a, b| a.1.name.cmp(&b.1.name));
         for (index, _) in order {
-            self.map(bundle, maps, index, 0, 0, false)?;
+            self.map(maps, index, 0, 0, false)?;
         }
         self.complain()?;
-        self.write_if_full()
+        self.flush()
     }
 
-    /// That many probes are attached.
-    pub fn attached(&mut self, probes: usize) -> io::Result<()> {
-        if self.options.quiet {
-            return Ok(());
+    /// The run is over; the maps are shown if they are to be.
+    pub fn finish(&mut self, maps: Option<&dyn MapSource>) -> io::Result<()> {
+        self.show(&NoMaps, |form, page| form.end(page))?;
+        if let Some(maps) = maps {
+            self.maps(maps)?;
         }
-        if self.options.json {
-            json::count_line(&mut self.buffer, "attached_probes", "probes", probes as u64);
-            return self.pause();
-        }
-        self.say(&format!("Attached {probes} probe{}", if probes == 1 { "" } else { "s" }))
-    }
-
-    /// An iterator was pinned.
-    pub fn pinned(&mut self, path: &str) -> io::Result<()> {
-        if self.options.json {
-            json::text_line(&mut self.buffer, "pinned", path.as_bytes());
-        } else if !self.options.quiet {
-            self.buffer.extend_from_slice(format!("Program pinned to {path}\n").as_bytes());
+        self.complain()?;
+        let lost = self.host.symbols.lost();
+        if lost > 0 {
+            self.warning(&format!(
+                "lost {lost} events about processes; addresses of processes that have ended may have no names or wrong ones"
+            ))?;
         }
         self.flush()
     }
 
-    /// That many events found no room since the last call.
-    pub fn lost_events(&mut self, events: u64) -> io::Result<()> {
-        if self.options.json {
-            json::count_line(&mut self.buffer, "lost_events", "events", events);
-            return self.write_if_full();
+    /// Shows what a run tells about itself.
+    pub fn report(&mut self, report: &Report<'_>) -> io::Result<()> {
+        self.show(&NoMaps, |form, page| form.report(page, report))?;
+        match report {
+            Report::Attached(_) => self.pause(),
+            // A test that never ends should be known by name.
+            Report::Pinned(_) | Report::TestBegins(_) | Report::TestEnds { .. } => self.flush(),
+            Report::LostEvents(_)
+            | Report::Losses(_)
+            | Report::Tests(_)
+            | Report::TestsEnd(..)
+            | Report::Benchmarks(_) => self.write_if_full(),
         }
-        self.say(&format!("Lost {events} events"))
     }
 
-    /// What was lost in all; nothing for nothing.
-    pub fn losses(&mut self, bundle: &Bundle, losses: &[Loss]) -> io::Result<()> {
-        if !self.options.json {
-            return losses.iter().try_for_each(|loss| self.warning(&loss.text(bundle)));
-        }
-        if !losses.is_empty() {
-            json::losses_line(&mut self.buffer, bundle, losses);
-        }
-        self.write_if_full()
-    }
-
+    /// Something that the user should know, in a sentence.
     pub fn warning(&mut self, text: &str) -> io::Result<()> {
-        if self.options.no_warnings { Ok(()) } else { self.say(&format!("WARNING: {text}")) }
+        self.show(&NoMaps, |_, page| page.warn(text))
     }
 
-    /// Says what was noticed while printing.
-    fn complain(&mut self) -> io::Result<()> {
-        self.host.symbols.complaints().iter().try_for_each(|text| self.warning(text))
+    /// Writes captured packets to the files that their calls name.
+    pub fn packets(&mut self, packets: &[Packet]) -> Result<(), CaptureError> {
+        self.captures.write(self.bundle, packets)
+    }
+
+    /// How many packets had no place in a capture file.
+    pub fn packets_left_out(&self) -> u64 {
+        self.captures.skipped
     }
 
     /// Makes everything so far visible.
@@ -303,6 +286,41 @@ impl<W: Write> Printer<W> {
         if self.options.buffering == Buffering::Full { self.write_if_full() } else { self.flush() }
     }
 
+    /// Keeps output back until [`Printer::release`]. It is text, as part of an object it is not JSON itself.
+    pub fn hold(&mut self) {
+        // What came before is not held; its failure shows with the next write.
+        if self.held.is_none() && self.write().is_ok() {
+            let form = std::mem::take(&mut self.options.form);
+            let open = std::mem::replace(&mut self.form, (self.options.form.open)());
+            self.held = Some((Vec::new(), form, open));
+        }
+    }
+
+    /// Ends that, and returns what was kept back.
+    pub fn release(&mut self) -> io::Result<Vec<u8>> {
+        self.write()?;
+        let Some((held, form, open)) = self.held.take() else { return Ok(Vec::new()) };
+        (self.options.form, self.form) = (form, open);
+        Ok(held)
+    }
+
+    /// A test begins; its output is kept back until it ends.
+    pub fn test_begins(&mut self, name: &str) -> io::Result<()> {
+        self.report(&Report::TestBegins(name))?;
+        self.hold();
+        Ok(())
+    }
+
+    pub fn test_ends(&mut self, name: &str, passed: bool, took: Duration) -> io::Result<()> {
+        let output = self.release()?;
+        self.report(&Report::TestEnds { name, passed, took, output: &output })
+    }
+
+    /// Says what was noticed while printing.
+    fn complain(&mut self) -> io::Result<()> {
+        self.host.symbols.complaints().iter().try_for_each(|text| self.warning(text))
+    }
+
     fn write_if_full(&mut self) -> io::Result<()> {
         if self.buffer.len() >= BUFFER { self.write() } else { Ok(()) }
     }
@@ -312,7 +330,7 @@ impl<W: Write> Printer<W> {
             return Ok(());
         }
         let result = match &mut self.held {
-            Some((held, _)) => {
+            Some((held, ..)) => {
                 held.extend_from_slice(&self.buffer);
                 Ok(())
             }
@@ -325,136 +343,116 @@ impl<W: Write> Printer<W> {
         result
     }
 
-    /// A line on standard error, after all output that came before it. A failure there is not one of the
+    /// Writes what waits for standard error, after all output that came before it. A failure there is not one of the
     /// output.
-    fn say(&mut self, line: &str) -> io::Result<()> {
-        let mut text = Vec::with_capacity(line.len() + 1);
-        if self.errors_terminal {
-            // Messages name paths, commands and the like.
-            value::write_escaped(&mut text, line.as_bytes());
-        } else {
-            text.extend_from_slice(line.as_bytes());
+    fn tell(&mut self) -> io::Result<()> {
+        if self.notes.is_empty() {
+            return Ok(());
         }
-        text.push(b'\n');
-        self.tell(&text)
-    }
-
-    /// Writes what is ready for standard error, after all output that came before it.
-    fn tell(&mut self, text: &[u8]) -> io::Result<()> {
         self.flush()?;
-        let _ = self.errors.write_all(text);
+        let _ = self.errors.write_all(&self.notes);
         let _ = self.errors.flush();
+        self.notes.clear();
         Ok(())
     }
 
-    /// Whether output is escaped for a terminal; JSON has escapes of its own.
-    fn escapes(&self) -> bool {
-        self.options.terminal && !self.options.json
+    /// The form, and where it writes.
+    fn page<'s>(&'s mut self, maps: &'s dyn MapSource) -> (&'s mut dyn Output, Page<'s>) {
+        let escape = self.options.terminal && self.options.form.escapes;
+        let scope = Scope { bundle: self.bundle, maps, host: &mut self.host, escape, shortened: false };
+        let (out, errors, errors_terminal) = (&mut self.buffer, &mut self.notes, self.errors_terminal);
+        (&mut *self.form, Page { out, errors, errors_terminal, options: self.options, scope })
     }
 
-    fn scope<'s>(&'s mut self, bundle: &'s Bundle, maps: &'s dyn MapSource) -> (Scope<'s>, &'s mut Vec<u8>) {
-        let escape = self.escapes();
-        (Scope { bundle, maps, host: &mut self.host, escape }, &mut self.buffer)
+    /// Has the form write one thing.
+    fn show(&mut self, maps: &dyn MapSource, write: impl FnOnce(&mut dyn Output, &mut Page<'_>)) -> io::Result<()> {
+        let (form, mut page) = self.page(maps);
+        write(form, &mut page);
+        self.tell()
     }
 
-    /// Text that stands for itself in text mode and is an object's data in JSON.
-    fn text(&mut self, kind: &str, text: &[u8]) {
-        if self.options.json {
-            json::text_line(&mut self.buffer, kind, text);
-        } else {
-            self.buffer.extend_from_slice(text);
+    fn printf(
+        &mut self,
+        span: (u32, u32),
+        format: &Format,
+        stream: Stream,
+        fields: Fields<'_>,
+        maps: &dyn MapSource,
+    ) -> io::Result<()> {
+        let text = Text::Format(format, fields);
+        let (form, mut page) = self.page(maps);
+        match stream {
+            Stream::Out => form.text(&mut page, Call::Printf, &text),
+            Stream::Join => form.text(&mut page, Call::Join, &text),
+            Stream::Warning if page.options.no_warnings => {}
+            Stream::Warning => form.message(&mut page, &Message { span, of: Of::Warning(text) }),
+            Stream::Error => form.message(&mut page, &Message { span, of: Of::Error(text) }),
         }
+        if page.scope.shortened {
+            self.shortened(span)?;
+        }
+        self.tell()
     }
 
-    /// A format's text in the scratch buffer, which the caller puts back.
+    /// A format's text in the scratch buffer, which the caller puts back: a command or a path, not for a terminal.
     fn formatted(
         &mut self,
-        bundle: &Bundle,
-        maps: &dyn MapSource,
-        event: &EventDef,
+        span: (u32, u32),
         format: &Format,
         fields: Fields<'_>,
+        maps: &dyn MapSource,
     ) -> io::Result<Vec<u8>> {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
-        let errors = self.errors_terminal && !self.options.json;
-        let (mut scope, _) = self.scope(bundle, maps);
-        match &event.action {
-            Action::Printf { stream: Stream::Warning | Stream::Error, .. } => scope.escape = errors,
-            Action::Printf { .. } => {}
-            // A command or a path is not for a terminal.
-            _ => scope.escape = false,
-        }
-        if printf::printf(&mut scope, &mut text, format, fields) {
-            self.cut(bundle, event.span)?;
+        let (_, mut page) = self.page(maps);
+        page.scope.escape = false;
+        printf::printf(&mut page.scope, &mut text, format, fields);
+        if page.scope.shortened {
+            self.shortened(span)?;
+            self.tell()?;
         }
         Ok(text)
     }
 
     /// A conversion of 32 bits was given a larger number: said once for each call.
     #[cold]
-    fn cut(&mut self, bundle: &Bundle, span: (u32, u32)) -> io::Result<()> {
-        if self.options.no_warnings || !self.cut.insert(span) {
+    fn shortened(&mut self, span: (u32, u32)) -> io::Result<()> {
+        if self.options.no_warnings || !self.shortened.insert(span) {
             return Ok(());
         }
-        let mut line = Vec::new();
-        messages::range(&mut line, bundle, span);
-        line.extend_from_slice(b"WARNING: a number of more than 32 bits was truncated, as in C: use %ld, %lu or %lx\n");
-        self.tell(&line)
+        messages::range(&mut self.notes, self.bundle, span);
+        self.notes
+            .extend_from_slice(b"WARNING: a number of more than 32 bits was truncated, as in C: use %ld, %lu or %lx\n");
+        self.tell()
     }
 
-    /// `warnf` and `errorf`: with the place of the call.
-    fn message(&mut self, bundle: &Bundle, event: &EventDef, stream: Stream, text: &[u8]) -> io::Result<()> {
-        let error = stream == Stream::Error;
-        let place = messages::place(bundle, event.span);
-        if self.options.json {
-            let place = place.as_ref().map(|p| (p.file.as_str(), p.line, p.column));
-            json::message_line(&mut self.buffer, if error { "errorf" } else { "warnf" }, text, place);
-            return Ok(());
+    fn system(&mut self, command: &[u8]) -> io::Result<()> {
+        // What came before the command is seen before what it does.
+        self.flush()?;
+        match actions::system(command) {
+            Ok((output, failure)) => {
+                self.show(&NoMaps, |form, page| form.text(page, Call::System, &Text::Done(&output)))?;
+                let Some(how) = failure else { return Ok(()) };
+                let command = String::from_utf8_lossy(command);
+                self.warning(&format!("the command '{command}' of system() {how}"))
+            }
+            Err(e) => self.warning(&format!("system() cannot run a shell: {e}")),
         }
-        let mut line = Vec::new();
-        messages::range(&mut line, bundle, event.span);
-        line.extend_from_slice(if error { b"ERROR: " } else { b"WARNING: " });
-        line.extend_from_slice(text);
-        line.push(b'\n');
-        self.tell(&line)
     }
 
     /// A helper of the kernel failed (`-k`): where and why, with the line of the script.
-    fn failure(&mut self, bundle: &Bundle, span: (u32, u32), helper: &str, code: i64) -> io::Result<()> {
-        // Helpers that give an `int` leave the upper half of the register as it is on some kernels (5.10).
-        let code = i64::from(code as i32);
-        if self.options.json {
-            messages::failure_line(&mut self.buffer, bundle, span, helper, code);
+    fn failure(&mut self, span: (u32, u32), name: &str, code: i64) -> io::Result<()> {
+        if self.options.no_warnings {
             return Ok(());
         }
-        let mut text = Vec::new();
-        messages::failure(&mut text, bundle, span, helper, code);
-        self.tell(&text)
-    }
-
-    fn value(&mut self, bundle: &Bundle, maps: &dyn MapSource, ty: &Type, data: Datum<'_>) {
-        let json = self.options.json;
-        let (mut scope, buffer) = self.scope(bundle, maps);
-        if json {
-            scope.value_line(buffer, ty, data);
-        } else {
-            scope.text(buffer, ty, data);
-            buffer.push(b'\n');
-        }
+        // Helpers that give an `int` leave the upper half of the register as it is on some kernels (5.10).
+        let code = i64::from(code as i32);
+        self.show(&NoMaps, |form, page| form.message(page, &Message { span, of: Of::Helper { name, code } }))
     }
 
     /// A map. One without a key that was never written prints as zero if it was asked for by name.
-    fn map(
-        &mut self,
-        bundle: &Bundle,
-        maps: &dyn MapSource,
-        map: u32,
-        top: u32,
-        div: u64,
-        asked: bool,
-    ) -> io::Result<()> {
-        let Some(def) = bundle.maps.get(map as usize) else { return Ok(()) };
+    fn map(&mut self, maps: &dyn MapSource, map: u32, top: u32, div: u64, asked: bool) -> io::Result<()> {
+        let Some(def) = self.bundle.maps.get(map as usize) else { return Ok(()) };
         let mut entries = match maps.entries(map) {
             Ok(entries) => entries,
             Err(e) => return self.warning(&format!("cannot read map {}: {e}", def.name)),
@@ -463,20 +461,12 @@ impl<W: Write> Printer<W> {
             entries.push((Vec::new(), Vec::new()));
         }
         let entries = maps::arrange(def, entries, top);
-        let json = self.options.json;
-        let (mut scope, buffer) = self.scope(bundle, maps);
-        if json {
-            scope.map_line(buffer, def, &entries, div);
-        } else if is_chart(&def.value) || !entries.is_empty() {
-            scope.map_text(buffer, def, &entries, div);
-        }
-        Ok(())
+        self.show(maps, |form, page| form.map(page, &Map { def, entries: &entries, div }))
     }
 
     /// The value of one key, zero if there is no such key.
     fn entry(
         &mut self,
-        bundle: &Bundle,
         maps: &dyn MapSource,
         def: &MapDef,
         found: io::Result<Option<Vec<u8>>>,
@@ -486,17 +476,8 @@ impl<W: Write> Printer<W> {
             Ok(value) => value.unwrap_or_default(),
             Err(e) => return self.warning(&format!("cannot read map {}: {e}", def.name)),
         };
-        let json = self.options.json;
-        let (mut scope, buffer) = self.scope(bundle, maps);
-        if json {
-            json::begin(buffer, "value");
-            scope.json(buffer, &def.value, Datum::inline(&value), div, 0);
-            buffer.extend_from_slice(b"}\n");
-        } else {
-            scope.entry_text(buffer, &def.value, &value, div);
-            buffer.push(b'\n');
-        }
-        Ok(())
+        let (ty, data) = (&def.value, Datum::inline(&value));
+        self.show(maps, |form, page| form.value(page, &Value { ty, data, div, call: None }))
     }
 }
 

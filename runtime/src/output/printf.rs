@@ -6,29 +6,26 @@ use super::value::{self, Bytes, Datum, Scope};
 use rtrace_core::bundle::{Conversion, Format, FormatSpec, Piece};
 use rtrace_core::types::Type;
 
-/// Appends the text. A conversion without a field left prints nothing. Tells whether a number lost digits because its
-/// conversion has no length modifier.
+/// Appends the text. A conversion without a field left prints nothing.
 pub fn printf<'f>(
     scope: &mut Scope<'_>,
     out: &mut Vec<u8>,
     format: &Format,
     mut fields: impl Iterator<Item = (&'f Type, Datum<'f>)>,
-) -> bool {
-    let mut cut = false;
+) {
     for piece in &format.0 {
         match piece {
             Piece::Text(text) => out.extend_from_slice(text),
             Piece::Spec(spec) => {
                 if let Some((ty, data)) = fields.next() {
-                    cut |= convert(scope, out, spec, ty, data);
+                    convert(scope, out, spec, ty, data);
                 }
             }
         }
     }
-    cut
 }
 
-fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Type, data: Datum<'_>) -> bool {
+fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Type, data: Datum<'_>) {
     let start = out.len();
     match spec.conversion {
         Conversion::Str => {
@@ -47,12 +44,12 @@ fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Typ
                 if scope.escape && spec.conversion == Conversion::Char {
                     value::escape_from(out, start);
                 }
-                return number::is_cut(spec, n);
+                scope.shortened |= number::is_cut(spec, n);
+                return;
             }
             // The checker refuses these; should one come through, its text says more than nothing.
             None => scope.text(out, ty, data),
         },
     }
     number::pad(out, start, spec.width, spec.minus);
-    false
 }

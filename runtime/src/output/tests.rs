@@ -116,14 +116,14 @@ fn printf_event(format: &str, fields: Vec<Type>) -> EventDef {
 }
 
 /// Text of a series of calls on a printer, and what went to standard error.
-fn shown(options: Options, run: impl FnOnce(&mut Printer<&mut Vec<u8>>)) -> (String, String) {
-    shown_on(options, false, run)
+fn shown(options: Options, run: impl FnOnce(&mut Printer<'_>)) -> (String, String) {
+    shown_on(&bundle(), options, false, run)
 }
 
-/// The same, where standard error may be a terminal.
-fn shown_on(options: Options, terminal: bool, run: impl FnOnce(&mut Printer<&mut Vec<u8>>)) -> (String, String) {
+/// The same of a bundle, where standard error may be a terminal.
+fn shown_on(bundle: &Bundle, options: Options, terminal: bool, run: impl FnOnce(&mut Printer<'_>)) -> (String, String) {
     let (mut out, errors) = (Vec::new(), Errors::default());
-    let mut printer = Printer::new(&mut out, options).with_errors(errors.clone(), terminal);
+    let mut printer = Printer::new(&mut out, bundle, options).with_errors(errors.clone(), terminal);
     run(&mut printer);
     printer.flush().unwrap();
     drop(printer);
@@ -132,8 +132,8 @@ fn shown_on(options: Options, terminal: bool, run: impl FnOnce(&mut Printer<&mut
 }
 
 const TEXT: Options =
-    Options { json: false, terminal: false, quiet: false, no_warnings: false, buffering: Buffering::Line };
-const JSON: Options = Options { json: true, ..TEXT };
+    Options { form: &text::FORM, terminal: false, quiet: false, no_warnings: false, buffering: Buffering::Line };
+const JSON: Options = Options { form: &json::FORM, ..TEXT };
 
 /// The record of an event: fixed fields in their inline representation, for the others their data.
 fn record(event: &EventDef, fields: &[&[u8]]) -> Vec<u8> {
@@ -152,13 +152,13 @@ fn record(event: &EventDef, fields: &[&[u8]]) -> Vec<u8> {
 }
 
 /// Shows an event with these fields.
-fn show(p: &mut Printer<&mut Vec<u8>>, bundle: &Bundle, event: &EventDef, fields: &[&[u8]], maps: &Fake) {
+fn show(p: &mut Printer<'_>, event: &EventDef, fields: &[&[u8]], maps: &Fake) {
     let record = record(event, fields);
-    p.event(bundle, event, Fields::new(event, &record).unwrap(), maps).unwrap();
+    p.event(event, Fields::new(event, &record).unwrap(), maps).unwrap();
 }
 
 fn printed(options: Options, event: &EventDef, fields: &[&[u8]], maps: &Fake) -> String {
-    shown(options, |p| show(p, &bundle(), event, fields, maps)).0
+    shown(options, |p| show(p, event, fields, maps)).0
 }
 
 /// A value in text, and its data in JSON.
@@ -195,7 +195,7 @@ fn maps(defs: Vec<(MapDef, Vec<Entry>)>) -> (String, String) {
         bundle.maps.push(def);
         fake.entries.insert(index, entries);
     }
-    let run = |options| shown(options, |p| p.print_all_maps(&bundle, &fake).unwrap()).0;
+    let run = |options| shown_on(&bundle, options, false, |p| p.maps(&fake).unwrap()).0;
     let json = run(JSON);
     for line in json.lines() {
         serde_json::from_str::<serde_json::Value>(line).unwrap();
@@ -395,7 +395,7 @@ fn bytes_that_are_too_short_print_what_is_there() {
         for length in [0, 1, 3, 5, 9] {
             let bytes = vec![0xff; length];
             let (bundle, maps_of, mut host) = (bundle(), Fake::default(), Host::default());
-            let mut scope = Scope { bundle: &bundle, maps: &maps_of, host: &mut host, escape: false };
+            let mut scope = Scope { bundle: &bundle, maps: &maps_of, host: &mut host, escape: false, shortened: false };
             for variable in [false, true] {
                 let data = Datum { bytes: &bytes, extra: 0, variable };
                 scope.text(&mut Vec::new(), &ty, data);
@@ -458,12 +458,12 @@ fn messages_are_escaped_where_standard_error_is_a_terminal() {
     let format = rtrace_core::bundle::printf::parse(b"/nowhere/%s").unwrap();
     let cat = event(Action::Cat { format }, vec![Type::String { cap: 4 }]);
     let errors = |output, errors| {
-        let run = |p: &mut Printer<&mut Vec<u8>>| {
+        let run = |p: &mut Printer<'_>| {
             for event in [&warn, &cat] {
-                show(p, &bundle(), event, &[b"a\x1b"], &Fake::default());
+                show(p, event, &[b"a\x1b"], &Fake::default());
             }
         };
-        shown_on(Options { terminal: output, ..TEXT }, errors, run).1
+        shown_on(&bundle(), Options { terminal: output, ..TEXT }, errors, run).1
     };
     for output in [false, true] {
         assert!(!errors(output, true).contains('\x1b'));
@@ -477,9 +477,9 @@ fn records_are_rows_on_a_terminal() {
     let event = event(Action::PrintValue, vec![named]);
     let rows: [&[u8]; 4] = [b"\x01x\0\0\0\0\0\0", b"\xffxyz\0\0\0\0", b"\x07\x1b\0\0\0\0\0\0", b"\x07a\nb\0\0\0\0"];
     let print = |options| {
-        let all = |p: &mut Printer<&mut Vec<u8>>| {
+        let all = |p: &mut Printer<'_>| {
             for data in rows {
-                show(p, &bundle(), &event, &[data], &Fake::default());
+                show(p, &event, &[data], &Fake::default());
             }
         };
         shown(options, all).0
@@ -488,7 +488,7 @@ fn records_are_rows_on_a_terminal() {
     assert_eq!(print(terminal), "a=1  b=x\na=255  b=xyz\na=7    b=\\x1b\n{ .a = 7, .b = a\nb }\n");
     assert!(print(TEXT).starts_with("{ .a = 1, .b = x }\n{ .a = 255, .b = xyz }\n"));
     assert!(
-        print(Options { json: true, ..terminal })
+        print(Options { form: &json::FORM, ..terminal })
             .starts_with("{\"type\": \"value\", \"data\": {\"a\": 1, \"b\": \"x\"}}\n")
     );
 }
@@ -602,7 +602,7 @@ fn print_takes_top_and_div() {
     long.resize(100, 0);
     fake.entries.insert(3, vec![(long, words(&[8]))]);
     let run = |options, action, ty: Vec<Type>, fields: &[&[u8]]| {
-        shown(options, |p| show(p, &bundle, &event(action, ty), fields, &fake)).0
+        shown_on(&bundle, options, false, |p| show(p, &event(action, ty), fields, &fake)).0
     };
     let all = |map, top, div| run(TEXT, Action::PrintMap { map, top, div }, vec![], &[]);
     assert_eq!(all(0, 0, 0), "@x[1]: 10\n@x[3]: 20\n@x[2]: 30\n");
@@ -627,9 +627,7 @@ fn print_takes_top_and_div() {
 fn messages_name_their_place() {
     let format = rtrace_core::bundle::printf::parse(b"bad %d").unwrap();
     let mut event = event(Action::Printf { format, stream: Stream::Error }, vec![Type::I32]);
-    let run = |options, event: &EventDef| {
-        shown(options, |p| show(p, &bundle(), event, &[&1u32.to_le_bytes()], &Fake::default()))
-    };
+    let run = |options, event: &EventDef| shown(options, |p| show(p, event, &[&1u32.to_le_bytes()], &Fake::default()));
     assert_eq!(run(TEXT, &event), (String::new(), "stdin:1:9-28: ERROR: bad 1\n".into()));
     assert_eq!(
         run(JSON, &event).0,
@@ -645,12 +643,12 @@ fn messages_name_their_place() {
 
 #[test]
 fn notices() {
-    let all = |p: &mut Printer<&mut Vec<u8>>| {
-        p.attached(1).unwrap();
-        p.attached(2).unwrap();
-        p.lost_events(3).unwrap();
+    let all = |p: &mut Printer<'_>| {
+        p.report(&Report::Attached(1)).unwrap();
+        p.report(&Report::Attached(2)).unwrap();
+        p.report(&Report::LostEvents(3)).unwrap();
         p.warning("careful").unwrap();
-        p.end().unwrap();
+        p.finish(None).unwrap();
     };
     let (out, errors) = shown(TEXT, all);
     assert_eq!(out, "\n\n");
@@ -663,14 +661,16 @@ fn notices() {
          {\"type\": \"lost_events\", \"count\": 3, \"data\": {\"events\": 3}}\n"
     );
     assert_eq!(errors, "WARNING: careful\n");
-    assert_eq!(shown(Options { quiet: true, ..TEXT }, |p| p.attached(1).unwrap()), (String::new(), String::new()));
+    assert_eq!(
+        shown(Options { quiet: true, ..TEXT }, |p| p.report(&Report::Attached(1)).unwrap()),
+        (String::new(), String::new())
+    );
 }
 
 #[test]
 fn actions_run() {
     let format = |text: &str| rtrace_core::bundle::printf::parse(text.as_bytes()).unwrap();
-    let run =
-        |options, action: Action| shown(options, |p| show(p, &bundle(), &event(action, vec![]), &[], &Fake::default()));
+    let run = |options, action: Action| shown(options, |p| show(p, &event(action, vec![]), &[], &Fake::default()));
     let system = |text| Action::System { format: format(text) };
     assert_eq!(run(TEXT, system("echo hi")).0, "hi\n\n");
     assert_eq!(run(JSON, system("echo hi")).0, "{\"type\": \"syscall\", \"data\": \"hi\\n\"}\n");
@@ -701,7 +701,7 @@ fn blanks_in_keys_stay_in_json() {
     let bundle = bundle();
     let mut host = Host::default();
     let maps = Fake::default();
-    let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false };
+    let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false, shortened: false };
     let text = Type::String { cap: 4 };
     let mut key = |ty: &Type, bytes: &[u8]| scope.json_key(ty, bytes);
     assert_eq!(key(&text, b"a b\0"), "a b");
@@ -717,7 +717,7 @@ fn keys_that_print_alike_are_numbered_in_json() {
     let bundle = bundle();
     let mut host = Host::default();
     let maps = Fake::default();
-    let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false };
+    let mut scope = Scope { bundle: &bundle, maps: &maps, host: &mut host, escape: false, shortened: false };
     let def = map("@m", Some(Type::String { cap: 8 }), Type::U8);
     let keys = [&b"\xff\0\0\0\0\0\0\0"[..], b"\xfe\0\0\0\0\0\0\0", b"\xfe #2\0\0\0\0"];
     let entries: Vec<_> = keys.iter().zip(1u8..).map(|(key, n)| (key.to_vec(), vec![n])).collect();
@@ -740,8 +740,9 @@ fn a_failing_output_is_reported_and_not_repeated() {
             Ok(())
         }
     }
-    let mut printer = Printer::new(Full, TEXT);
-    printer.end().unwrap();
+    let bundle = bundle();
+    let mut printer = Printer::new(Full, &bundle, TEXT);
+    show(&mut printer, &printf_event("x", vec![]), &[], &Fake::default());
     assert_eq!(printer.flush().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     printer.flush().unwrap();
 }

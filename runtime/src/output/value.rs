@@ -38,6 +38,8 @@ pub struct Scope<'a> {
     pub host: &'a mut Host,
     /// Whether control characters in strings are escaped, as they must be on a terminal.
     pub escape: bool,
+    /// Whether a number lost digits, because its conversion has no length modifier.
+    pub shortened: bool,
 }
 
 /// Up to eight bytes at an offset as a number, zeros for missing ones.
@@ -199,8 +201,8 @@ impl<'a> Scope<'a> {
     }
 
     /// The same with numbers divided, for `print(@map, top, div)`.
-    pub fn text_divided(&mut self, out: &mut Vec<u8>, ty: &Type, bytes: &[u8], div: u64) {
-        self.write(out, ty, Datum::inline(bytes), div, 0);
+    pub fn text_divided(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>, div: u64) {
+        self.write(out, ty, data, div, 0);
     }
 
     fn write(&mut self, out: &mut Vec<u8>, ty: &Type, data: Datum<'_>, div: u64, depth: u32) {

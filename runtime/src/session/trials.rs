@@ -3,6 +3,7 @@
 
 use super::{RunError, Session, system};
 use crate::attach::{Context, Programs, Trial};
+use crate::output::Report;
 use rtrace_core::bundle::{Bundle, Mode};
 use rtrace_sys::{self as sys, EndSignals, Epoll};
 use std::io;
@@ -34,7 +35,7 @@ impl Yardstick {
     }
 }
 
-impl Session<'_> {
+impl Session<'_, '_> {
     /// Runs the tests; the exit status is 1 if one has failed. What BEGIN printed belongs to the first one.
     pub(super) fn tests(
         &mut self,
@@ -44,14 +45,14 @@ impl Session<'_> {
         signals: &EndSignals,
     ) -> Result<i32, RunError> {
         let trials = programs.trials(context);
-        self.sink.tests(trials.len()).map_err(RunError::Output)?;
+        self.printer.report(&Report::Tests(trials.len())).map_err(RunError::Output)?;
         let mut failed = Vec::new();
         let mut done = 0;
         for (n, trial) in trials.iter().enumerate() {
             if interrupted(signals)? {
                 break;
             }
-            self.sink.test_begins(trial.name).map_err(RunError::Output)?;
+            self.printer.test_begins(trial.name).map_err(RunError::Output)?;
             if n == 0 {
                 begin.iter().try_for_each(|record| self.record(record))?;
             }
@@ -64,9 +65,9 @@ impl Session<'_> {
                 failed.push(trial.name);
             }
             done += 1;
-            self.sink.test_ends(trial.name, passed, took).map_err(RunError::Output)?;
+            self.printer.test_ends(trial.name, passed, took).map_err(RunError::Output)?;
         }
-        self.sink.tests_end(done, &failed).map_err(RunError::Output)?;
+        self.printer.report(&Report::TestsEnd(done, &failed)).map_err(RunError::Output)?;
         Ok(i32::from(!failed.is_empty()))
     }
 
@@ -79,7 +80,7 @@ impl Session<'_> {
         signals: &EndSignals,
         yardstick: &Yardstick,
     ) -> Result<i32, RunError> {
-        self.sink.hold();
+        self.printer.hold();
         begin.iter().try_for_each(|record| self.record(record))?;
         let Yardstick { statistics, empty } = yardstick;
         let inside = statistics.is_some();
@@ -95,9 +96,9 @@ impl Session<'_> {
             let (time, runs) = self.measure(inside, program, &|| Ok(trial.run(context).map(drop)?))?;
             results.push((name, (time / runs.max(1)).saturating_sub(idle), runs));
         }
-        self.sink.release(false).map_err(RunError::Output)?;
+        self.printer.release().map_err(RunError::Output)?;
         self.exit = None;
-        self.sink.benchmarks(&results).map_err(RunError::Output)?;
+        self.printer.report(&Report::Benchmarks(&results)).map_err(RunError::Output)?;
         Ok(0)
     }
 

@@ -8,6 +8,7 @@
 //! its data at the UDP header) are put back. Packets of other protocols (ARP, …) have no place in a RAW file and are counted instead.
 
 use crate::events::Packet;
+use rtrace_core::bundle::{Action, Bundle};
 use rtrace_sys as sys;
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,6 +18,13 @@ use std::io::{self, BufWriter, Write};
 const RAW: u32 = 101;
 const MAGIC: u32 = 0xa1b2_c3d4;
 const LARGEST: u32 = 262_144;
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {path}: {source}")]
+pub struct CaptureError {
+    path: String,
+    source: io::Error,
+}
 
 /// The capture files of a run, opened when their first packet comes.
 #[derive(Debug)]
@@ -36,9 +44,27 @@ impl Default for Captures {
 }
 
 impl Captures {
+    /// Writes packets to the files that their calls name.
+    pub fn write(&mut self, bundle: &Bundle, packets: &[Packet]) -> Result<(), CaptureError> {
+        for packet in packets {
+            let action = bundle.events.get(packet.event as usize).map(|event| &event.action);
+            if let Some(Action::Packet { path, offset }) = action {
+                self.append(path, *offset, packet).map_err(|source| CaptureError { path: path.clone(), source })?;
+            }
+        }
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), CaptureError> {
+        for (path, file) in &mut self.files {
+            file.flush().map_err(|source| CaptureError { path: path.clone(), source })?;
+        }
+        Ok(())
+    }
+
     /// Appends a packet without its first `offset` bytes to a file, which is truncated when the run first
     /// writes to it.
-    pub fn write(&mut self, path: &str, offset: u32, packet: &Packet) -> io::Result<()> {
+    fn append(&mut self, path: &str, offset: u32, packet: &Packet) -> io::Result<()> {
         // What was not captured is missing at the end.
         let missing = packet.length.saturating_sub(packet.data.len());
         let whole = if offset == 0 { [&packet.before[..], &packet.data].concat() } else { Vec::new() };
@@ -61,10 +87,6 @@ impl Captures {
             }
         };
         write_packet(file, nanoseconds, data, length)
-    }
-
-    pub fn flush(&mut self) -> io::Result<()> {
-        self.files.values_mut().try_for_each(BufWriter::flush)
     }
 }
 
@@ -174,10 +196,10 @@ mod tests {
         // Four bytes more, and the checksum of that.
         (long[3], long[10], long[11]) = (24, 0x3c, 0xd3);
         let mut captures = Captures::default();
-        captures.write(name, 0, &packet(&long, &[1, 2, 3, 4])).unwrap();
+        captures.append(name, 0, &packet(&long, &[1, 2, 3, 4])).unwrap();
         // What lies before a whole packet, where nobody has set the network header, is no part of it.
-        captures.write(name, 0, &packet(&[0; 64], &IP4)).unwrap();
-        captures.write(name, 0, &packet(&[0x45; 64], &[1, 2, 3, 4])).unwrap();
+        captures.append(name, 0, &packet(&[0; 64], &IP4)).unwrap();
+        captures.append(name, 0, &packet(&[0x45; 64], &[1, 2, 3, 4])).unwrap();
         captures.flush().unwrap();
         let file = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
