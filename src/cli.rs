@@ -193,14 +193,14 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// What to do with the script.
+    /// The action to perform on the script.
     pub fn mode(&self) -> Option<RunMode> {
         let by_name = [(self.test, RunMode::Test), (self.bench, RunMode::Bench), (self.fmt, RunMode::Format)];
         self.mode.or_else(|| by_name.iter().find(|(given, _)| *given).map(|(_, mode)| *mode))
     }
 }
 
-/// What can be done with a script besides tracing, by the reference's names.
+/// Actions on a script other than tracing, by the reference's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RunMode {
     Test,
@@ -227,7 +227,7 @@ pub enum DebugStage {
 }
 
 impl DebugStage {
-    /// What is printed for it. Loading has no log when it succeeds; `-v` shows the verifier's when it fails.
+    /// The stages printed for it. Loading has no log when it succeeds; `-v` shows the verifier's when it fails.
     pub fn stages(self) -> &'static [Stage] {
         match self {
             DebugStage::Ast => &[Stage::Ast],

@@ -244,8 +244,8 @@ pub fn attach_points(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Res
     Ok(names.into_iter().map(|n| n + "\n").collect())
 }
 
-/// What the script takes, when `--help` asks for it: before `--`, or after it where the script has no such parameter
-/// of its own.
+/// The parameters of the script, when `--help` asks for them: before `--`, or after it if the script has no such
+/// parameter of its own.
 pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Option<String>, Failure> {
     let asked = script.params.iter().any(|p| p == "--help");
     if !cli.help && !asked {

@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where headers are looked for.
+/// The search path of headers.
 #[derive(Debug, Default)]
 pub struct Places {
     /// `-I`
@@ -29,7 +29,7 @@ pub struct Places {
     pub kernel_build: Option<PathBuf>,
 }
 
-/// What was found, and what is wrong with the headers.
+/// The definitions found, and the errors in the headers.
 #[derive(Debug, Default)]
 pub struct Found {
     pub headers: Headers,
@@ -40,7 +40,7 @@ pub struct Found {
 pub const INSTALL: &str = "install libclang: apt install libclang1 (Debian, Ubuntu), dnf install clang-libs \
     (Fedora), apk add clang-libs (Alpine); or set LIBCLANG_PATH to its location";
 
-/// Why libclang cannot be loaded, in short.
+/// The short reason why libclang cannot be loaded.
 pub fn reason(why: &str) -> &str {
     match why.split_once(" (invalid: [") {
         Some((_, "])")) => "it is not installed",
@@ -55,7 +55,7 @@ const PROBE: &str = "rtrace_value_of_";
 const MOST: usize = 5;
 /// A folder that exists in libclang's view only.
 const OWN: &str = "/rtrace-include";
-/// What the compiler's own headers define; they come in a package of their own.
+/// The definitions of the compiler's own headers, which come in a separate package.
 const COMPILER_HEADERS: &[(&str, &str)] = &[
     (
         "stddef.h",
@@ -226,7 +226,7 @@ impl Wrapper {
         Wrapper { path: PathBuf::from("/rtrace-headers.c"), text, lines }
     }
 
-    /// What libclang says is wrong with the headers; not with the variables of the wrapper.
+    /// The errors that libclang reports in the headers, without those of the wrapper's variables.
     fn complaints(&self, unit: &TranslationUnit<'_>) -> Vec<Diagnostic> {
         let mut all = Vec::new();
         for complaint in unit.get_diagnostics() {

@@ -1,7 +1,7 @@
 //! Values that live in memory: evaluation into a given place, finding the place of a value that
 //! already lies somewhere, and comparison.
 //!
-//! What is written is the whole inline representation of the type, padding included, because
+//! Writes cover the whole inline representation of the type, including padding, because
 //! keys are compared by their bytes.
 
 use crate::llvm::ir::{Pred, Val};

@@ -304,7 +304,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.phi(&[(ir.int(0), start), (ir.int(i64::from(last)), above), (index, from)])
     }
 
-    /// What an aggregation amounts to, as far as a program can see.
+    /// The value of an aggregation, as far as a program can see.
     pub fn agg_get(&mut self, map: MapId, key: Option<&Expr>) -> Result<Val<'c>> {
         let def = self.map_def(map)?;
         let Type::Agg(agg) = &def.value else { return self.unexpected("this aggregation") };

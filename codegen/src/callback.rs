@@ -28,7 +28,7 @@ const FRAME_LIMIT: u32 = 192;
 const BODY_STACK: u32 = 96;
 const INNER_STACK: u32 = 48;
 
-/// What the kernel hands to a callback before the frame.
+/// The arguments that the kernel passes to a callback before the frame.
 #[derive(Clone, Copy)]
 enum Given {
     /// `(map, key, value, frame)`

@@ -1,4 +1,4 @@
-//! Which loops become functions of their own, called by the kernel for every round, and which variables
+//! Selection of the loops that become separate functions, called by the kernel for each iteration, and of the variables
 //! such a function shares with the code around it. Reads the typed tree, builds nothing.
 //!
 //! A function that the kernel calls back sees nothing of the stack around it but the one address that it
@@ -31,7 +31,7 @@ pub type Home = Option<LocalId>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RangeLoop {
-    /// So many rounds in place.
+    /// A loop in place, with this number of iterations.
     Rounds(i64),
     /// In place, and the number of rounds is not known.
     Unknown,
@@ -67,7 +67,7 @@ fn counts_to_few(cond: &Expr) -> bool {
     }
 }
 
-/// Where the variables of a program are.
+/// The storage of the variables of a program.
 #[derive(Default)]
 pub struct Plan {
     homes: HashMap<LocalId, Home>,

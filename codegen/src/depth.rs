@@ -33,7 +33,7 @@ impl Depth {
     }
 }
 
-/// What one function takes, and what it calls.
+/// The stack of one function, and its calls.
 #[derive(Default)]
 struct Routine {
     bytes: u32,

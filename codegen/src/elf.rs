@@ -104,15 +104,15 @@ impl<'d> Object<'d> {
         self.sections.iter().find(|s| s.kind == SYMTAB).map_or(&[], |s| s.data)
     }
 
-    /// Where functions begin in a section.
+    /// The offsets of functions in a section.
     pub fn functions(&self, section: usize) -> Vec<u64> {
         let symbols = self.symbols().chunks_exact(24);
         let functions = symbols.filter(|s| s.get(4).is_some_and(|info| info & 15 == FUNC));
         functions.filter(|s| usize::from(u16_at(s, 6)) == section).map(|s| u64_at(s, 8)).collect()
     }
 
-    /// What the instructions of a section call, or hand to the kernel to be called, in another section or by a symbol; by
-    /// section and offset of the instruction.
+    /// The functions that the instructions of a section call or pass to the kernel as callbacks, in another section or
+    /// by a symbol; by section and offset of the instruction.
     pub fn calls(&self, section: usize) -> HashMap<(usize, u64), Target> {
         let code = self.sections.get(section).map_or(&[][..], |s| s.data);
         let symbols = self.symbols();

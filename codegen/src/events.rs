@@ -148,7 +148,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         self.tell(helpers::MAP_LOOKUP_ELEM, self.ir.int(0), || self.ir.is_null(entry));
     }
 
-    /// What says that actions wait outside of the ring buffer, for those that may.
+    /// The flag that actions wait outside of the ring buffer, for actions that may.
     fn kept_flag(&self, def: &EventDef) -> Option<Ptr<'c>> {
         let kept = self.unit.typed.globals.kept.filter(|_| def.action.is_kept())?;
         Some(self.unit.global(kept))

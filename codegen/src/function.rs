@@ -23,9 +23,9 @@ const FUNCTION_STACK: u32 = 48;
 pub struct Built<'c> {
     function: Func<'c>,
     params: Vec<Param>,
-    /// Where a result lies that is no number: offset in the scratch entry.
+    /// The offset in the scratch entry of a result that is not a number.
     result: Option<u32>,
-    /// Where it says that the program is to end.
+    /// The location of the flag that ends the program.
     left: Option<u32>,
 }
 

@@ -73,7 +73,7 @@ impl<'c> Lower<'_, '_, 'c> {
         }
     }
 
-    /// What a pinned iterator prints. The checker left only what the kernel can format.
+    /// Lowers the output of a pinned iterator. The checker allows only values that the kernel can format.
     pub fn print_to_file(&mut self, def: &EventDef, args: &[Expr]) -> Result<()> {
         let value = args.first().map(|a| Piece::Spec(plain(&a.ty)));
         let line = [value, Some(Piece::Text(b"\n".to_vec()))];

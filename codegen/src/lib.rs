@@ -39,7 +39,7 @@ use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::SourceMap;
 use rtrace_lang::typed::Typed;
 
-/// What the kernel that is compiled for has, and what to hand out.
+/// The features of the target kernel, and the requested output.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Effort of LLVM's instruction selection, 0 to 2.

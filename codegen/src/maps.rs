@@ -53,7 +53,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         Ok(self.ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]))
     }
 
-    /// Where the value of an entry lies; null where there is none.
+    /// The address of the value of an entry; null if there is none.
     pub fn entry_pointer(&mut self, map: MapId, key: Option<&Expr>) -> Result<Ptr<'c>> {
         match self.map_def(map)?.storage {
             Storage::Global { offset, .. } => Ok(self.unit.global(offset)),

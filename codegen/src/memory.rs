@@ -40,7 +40,7 @@ struct Slot<'c> {
     held: bool,
 }
 
-/// What a function has taken so far.
+/// The memory that a function has allocated so far.
 pub struct Pool<'c> {
     slots: Vec<Slot<'c>>,
     stack: u32,
@@ -114,7 +114,7 @@ impl<'c> Pool<'c> {
 pub struct Mark(usize, u32);
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
-    /// What is taken from now on is given back by [`Lower::release`].
+    /// Marks the allocations from here on, which [`Lower::release`] frees.
     pub fn mark(&self) -> Mark {
         Mark(self.pool.held.len(), self.pool.scratch_top)
     }

@@ -25,7 +25,7 @@ const LINE: u32 = 64;
 /// Most bytes of scratch memory with a place. Older kernels refuse values of more than 4 MB.
 const PLACED_LIMIT: u32 = 2 << 20;
 
-/// What all programs of an object share.
+/// State shared by all programs of an object.
 pub struct Unit<'m, 'c> {
     pub typed: &'m Typed,
     pub options: &'m Options,
@@ -49,7 +49,7 @@ pub struct Unit<'m, 'c> {
     scratch_places: RefCell<Vec<Ptr<'c>>>,
     /// Bytes of scratch memory that has a place, for all CPUs.
     placed: Cell<u32>,
-    /// Where in the globals zeros are that nobody writes: what new entries of maps start as.
+    /// The offset in the globals of zeros that nobody writes: the initial value of new map entries.
     zeros: u32,
     size: u32,
 }

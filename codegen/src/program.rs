@@ -25,15 +25,15 @@ pub struct Lower<'u, 'm, 'c> {
     pub routine: Routine<'u>,
     /// The program's functions, as far as they are built.
     pub functions: Vec<Built<'c>>,
-    /// Where the function puts the number that it gives.
+    /// The location of the function's numeric result.
     pub result: Option<Ptr<'c>>,
-    /// Where it puts a larger value: offset in the scratch entry.
+    /// The location of a larger result: offset in the scratch entry.
     pub result_place: Option<u32>,
-    /// Where it says that the program is to end, if it may: offset in the scratch entry.
+    /// The location of the flag that ends the program, if it may: offset in the scratch entry.
     pub left: Option<u32>,
     pub context: Ptr<'c>,
     pub pool: Pool<'c>,
-    /// What is being lowered, for messages.
+    /// The source being lowered, for messages.
     pub span: Span,
     pub locals: Vec<LocalSlot<'c>>,
     /// Locals that may hold a pointer that the verifier follows; see `expr::number`.
@@ -43,21 +43,21 @@ pub struct Lower<'u, 'm, 'c> {
     pub loops: Vec<Loop<'c>>,
     /// Whether strings in memory are padded with zeros; see `Lower::unpadded_into`.
     pub pad: bool,
-    /// Where the variables are that loops in functions of their own use.
+    /// The storage of the variables that loops in separate functions use.
     pub plan: Plan,
     /// The variables that such functions share.
     pub frame: Option<Ptr<'c>>,
-    /// Where they are in a lean program, which has them in scratch memory: offset in the entry.
+    /// Their storage in a lean program, which has them in scratch memory: offset in the entry.
     pub words: Option<u32>,
     /// How many such functions are around this place.
     pub depth: u32,
-    /// What walks user stacks by tables, if the program does.
+    /// The unwinder of user stacks, if the program has one.
     pub unwinder: Option<Unwinder<'c>>,
     pub exit: Block<'c>,
     pub scope: Scope,
 }
 
-/// What of [`Lower`] belongs to one BPF function, whether a function of the script or one that the kernel calls back.
+/// The part of [`Lower`] that belongs to one BPF function, either of the script or a callback of the kernel.
 pub struct Frame<'c> {
     pub scope: Scope,
     pub context: Ptr<'c>,
@@ -102,7 +102,7 @@ impl<'c> Lower<'_, '_, 'c> {
 #[derive(Clone, Copy)]
 pub struct Routine<'u> {
     pub locals: &'u [Local],
-    /// So many of the locals come from the caller.
+    /// The number of locals that come from the caller.
     pub params: usize,
     pub body: &'u [Stmt],
     pub gives_number: bool,

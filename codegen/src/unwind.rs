@@ -35,7 +35,7 @@ mod at {
     /// Frames so far, and how many are wanted.
     pub const COUNT: u32 = 32;
     pub const MOST: u32 = 40;
-    /// Where the process has its mappings.
+    /// The location of the mappings of the process.
     pub const MM: u32 = 48;
     /// The process and the mapping of the frame; these two are the value of a wanted file.
     pub const PROCESS: u32 = 56;
@@ -68,7 +68,7 @@ const BUFFER: u32 = 256;
 /// More levels than a tree of as many mappings as a process may have.
 const MAPLE_LEVELS: i64 = 12;
 const RB_LEVELS: i64 = 40;
-/// Where nodes of a maple tree have their words; `maple_range_64` and `maple_arange_64` of `linux/maple_tree.h`.
+/// The layout of the nodes of a maple tree: `maple_range_64` and `maple_arange_64` of `linux/maple_tree.h`.
 const MAPLE_PIVOTS: i64 = 15;
 const RANGE_SLOTS: i64 = 16;
 const ARANGE_SLOTS: i64 = 10;

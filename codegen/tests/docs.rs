@@ -34,7 +34,7 @@ struct Example {
     files: HashMap<String, String>,
 }
 
-/// What blocks may hold: scripts, what is expected of the script above, and commands, which are not run.
+/// The kinds of code blocks: scripts, the expected result of the script above, and commands, which are not run.
 const TAGS: &[&str] = &["rtrace", "text", "json", "stderr", "error", "sh"];
 
 fn blocks(path: &Path) -> Vec<Block> {

@@ -99,7 +99,7 @@ pub struct Probe {
 /// One attach point as written, e.g. `kprobe:vfs_*` or `uprobe:"/a b":f+3`; `lang` takes it apart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttachPoint {
-    /// What stands before the `=` of `name=kprobe:f`. It has no meaning yet.
+    /// The name before the `=` of `name=kprobe:f`. It has no meaning yet.
     pub name: Option<String>,
     pub text: String,
     pub span: Span,

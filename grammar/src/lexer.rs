@@ -31,13 +31,13 @@ pub struct Stop;
 
 pub type Spanned<'a> = (usize, Tok<'a>, usize);
 
-/// What lexer and grammar share: the errors found, and the base of all positions.
+/// State shared by lexer and grammar: the errors found, and the base of all positions.
 #[derive(Debug)]
 pub struct Context<'a> {
     text: &'a str,
     base: u32,
     errors: RefCell<Vec<SyntaxError>>,
-    /// Where each token so far ends.
+    /// The end of each token so far.
     ends: RefCell<Vec<usize>>,
 }
 
@@ -102,7 +102,7 @@ enum Mode<'a> {
     Code(Logos<'a, Code>),
 }
 
-/// What the `Code` tokens belong to; it says when they end.
+/// The construct that the `Code` tokens belong to; it determines when they end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Region {
     /// One expression, to the end of the text.
@@ -140,7 +140,7 @@ enum Open {
     },
 }
 
-/// What the last token was, as far as the next one's meaning depends on it.
+/// The kind of the last token, as far as the meaning of the next one depends on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Prev {
     /// `{`, `}` and `;`: a statement may begin.

@@ -5,7 +5,7 @@
 
 use crate::types::{is_c_word, is_qualifier, is_type_name};
 
-/// What stands before the parenthesis.
+/// The token before the parenthesis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Place {
     /// An operand may follow: a type makes it a cast.

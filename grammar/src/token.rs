@@ -7,7 +7,7 @@
 
 use logos::{FilterResult, Lexer, Logos};
 
-/// Why no token could be cut.
+/// The reason why no token could be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Fault {
     #[default]
@@ -202,7 +202,7 @@ fn block_comment<'s, T: Logos<'s, Source = str>>(lexer: &mut Lexer<'s, T>) -> Fi
     }
 }
 
-/// What the grammar reads.
+/// The tokens of the grammar.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tok<'a> {
     /// Not in the text: the first token, which chooses what is parsed.

@@ -1,6 +1,6 @@
 //! The functions that the grammar's actions call to build the tree.
 //!
-//! What ends a block without `;` is its value where the block is one (operands, macros,
+//! An expression that ends a block without `;` is its value where the block has one (operands, macros,
 //! functions) and an ordinary statement everywhere else. The grammar cannot know while it reads
 //! the block, so blocks come out of it raw, with the last expression as value and a last `if` as a
 //! statement, and whoever takes one settles it with [`as_body`] or [`as_value`].
@@ -9,7 +9,7 @@ use crate::ast::*;
 use crate::error::SyntaxErrorKind;
 use crate::lexer::Context;
 
-/// What the two entries of the grammar give.
+/// The results of the two entry points of the grammar.
 #[derive(Debug)]
 pub enum Parsed {
     Program(Program),

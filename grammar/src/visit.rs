@@ -5,14 +5,14 @@ use crate::ast::{
     TypeName, TypeOrExpr,
 };
 
-/// What a walk comes by.
+/// A node that a walk visits.
 #[derive(Clone, Copy, Debug)]
 pub enum Node<'t> {
     Expr(&'t Expr),
     Type(&'t TypeName),
 }
 
-/// What is told of every node.
+/// The callback of a walk, called for every node.
 pub type Visitor<'v, 't> = &'v mut dyn FnMut(Node<'t>);
 
 pub fn item<'t>(item: &'t Item, f: Visitor<'_, 't>) {

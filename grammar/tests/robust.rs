@@ -112,7 +112,7 @@ fn chains() {
     too_deep(&format!("BEGIN {{ $x = (((1{})){}){}; }}", "+1".repeat(400), "+1".repeat(400), "+1".repeat(400)));
 }
 
-/// What stands beside each other is not deep, however much of it there is.
+/// Sequences do not count as nesting, however long they are.
 #[test]
 fn long_but_flat() {
     let many = 20_000;

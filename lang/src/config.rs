@@ -10,14 +10,14 @@ use crate::probe_filter::ProbeFilter;
 use crate::source::Span;
 use crate::types::StackMode;
 
-/// What the compiler is told besides the script.
+/// The inputs of the compiler besides the script.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// Positional parameters, `$1` first.
     pub params: Vec<String>,
     /// Parameters given as `--name=value` or `--name`, for `getopt`.
     pub named: Vec<(String, Option<String>)>,
-    /// What the headers that the script includes define.
+    /// The definitions in the headers that the script includes.
     pub headers: Headers,
     /// Trace only this process.
     pub pid: Option<u32>,
@@ -36,7 +36,7 @@ pub struct Options {
     /// Most programs that a script may become; `None`: no limit.
     pub max_bpf_progs: Option<u32>,
     pub stack_mode: StackMode,
-    /// What the kernel is told that the programs' license is.
+    /// The license of the programs that is declared to the kernel.
     pub license: String,
     /// Features that a script must not use, or is warned about: name of the setting, whether it is an error.
     pub unstable: Vec<(&'static str, bool)>,
@@ -44,9 +44,9 @@ pub struct Options {
     pub given: Vec<(&'static str, Value)>,
     /// Settings that the environment gave: the script does not change them.
     pub fixed: Vec<&'static str>,
-    /// What the runtime needs.
+    /// The options of the runtime.
     pub run: Config,
-    /// What the passes have to say that is no error.
+    /// The warnings of the passes.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -82,7 +82,7 @@ impl Options {
         self.max_strlen.saturating_add(1)
     }
 
-    /// What a setting such as `unstable_tseries` has to say about the use of its feature.
+    /// Checks the use of a feature against its setting, such as `unstable_tseries`.
     pub(crate) fn feature(&self, setting: &str, what: &str, span: Span) -> Option<Box<Diagnostic>> {
         let (name, error) = self.unstable.iter().find(|u| u.0 == setting)?;
         Some(if *error {
@@ -255,7 +255,7 @@ pub static SETTINGS: &[Setting] = &[
     ),
 ];
 
-/// What the kernel takes as compatible with its own.
+/// The licenses that the kernel accepts as compatible with its own.
 const LICENSES: [&str; 6] =
     ["GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"];
 

@@ -13,7 +13,7 @@ use crate::types::Type;
 
 const TABLE: &str = include_str!("constants.tsv");
 
-/// What a bare word names, and its type: an enumerator of the script or the kernel, a constant of the table, or an
+/// Resolves a bare word and its type: an enumerator of the script or the kernel, a constant of the table, or an
 /// enumerator of a module.
 pub fn find(kernel: &dyn Kernel, name: &str) -> Option<(i64, Type)> {
     let of_table = || {

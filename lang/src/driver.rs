@@ -46,7 +46,7 @@ pub fn attach_points(
     Ok(script.clauses.iter().flat_map(|c| c.targets.iter().map(|(t, _)| t.name.clone())).collect())
 }
 
-/// What a script takes from the command line. Its probes need not be there on this kernel.
+/// The command-line parameters of a script. Its probes need not exist on this kernel.
 pub fn usage(
     program: ast::Program,
     options: &mut Options,

@@ -482,7 +482,7 @@ fn prog_type(ty: ProgType) -> &'static str {
     }
 }
 
-/// What a target says beyond the probe's name.
+/// The part of a target that the probe's name does not show.
 fn target_text(target: &Target) -> String {
     match target {
         Target::Kprobe { shared: true, .. } => ", name shared".to_owned(),

@@ -46,7 +46,7 @@ struct Expander<'m> {
     nodes: u32,
 }
 
-/// What the names in a macro's body stand for.
+/// The bindings of the names in a macro's body.
 #[derive(Default)]
 struct Bindings {
     /// Inside of a macro: what its own variables are renamed with.

@@ -56,7 +56,7 @@ pub fn parse(text: &[u8]) -> Pattern {
     Pattern(elements)
 }
 
-/// What stands after a `[`: the set, and what follows it. A `]` that comes first belongs to the set.
+/// Splits the text after a `[` into the set and the rest. A `]` that comes first belongs to the set.
 fn set(text: &[u8]) -> Option<(Element, &[u8])> {
     let negated = matches!(text.first(), Some(b'!' | b'^'));
     let text = text.get(usize::from(negated)..)?;

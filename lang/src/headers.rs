@@ -1,4 +1,4 @@
-//! What a script asks of the headers that it includes, and what they say.
+//! The names that a script needs from the headers it includes, and their definitions.
 //!
 //! Types come from the kernel and constants from a table, so that most `#include` lines have nothing to add. Only
 //! what a script uses and nothing else knows is [`Wanted`]; the caller looks it up (nothing here does I/O) and puts
@@ -62,7 +62,7 @@ pub enum Constant {
     Text(Vec<u8>),
 }
 
-/// What headers have to be read for.
+/// The names that headers have to be read for.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     /// The `#include`, `#define` and `#undef` lines of the script, in order.
@@ -86,12 +86,12 @@ pub fn is_local_include(line: &str) -> bool {
     include(line).is_some_and(|rest| rest.starts_with('"'))
 }
 
-/// What an `#include` line names, with its quotes or angle brackets.
+/// The operand of an `#include` line, with its quotes or angle brackets.
 pub fn include(line: &str) -> Option<&str> {
     line.trim_start().strip_prefix('#')?.trim_start().strip_prefix("include").map(str::trim)
 }
 
-/// What a script uses and only the headers it includes can know; `None` when that is nothing.
+/// The names that a script uses and only its headers can define; `None` if there are none.
 pub fn wanted(program: &ast::Program, options: &Options, kernel: &dyn Kernel) -> Option<Wanted> {
     let has_include = |i: &ast::Item| matches!(i, ast::Item::Preprocessor { text, .. } if include(text).is_some());
     if !program.items.iter().any(has_include) {
@@ -116,7 +116,7 @@ pub fn wanted(program: &ast::Program, options: &Options, kernel: &dyn Kernel) ->
     (any && wanted.lines.iter().any(|(text, _)| include(text).is_some())).then_some(wanted)
 }
 
-/// What the script defines itself.
+/// The names that the script defines itself.
 #[derive(Default)]
 struct Defined {
     names: HashSet<String>,

@@ -18,7 +18,8 @@ pub struct Imported {
 
 /// Finds what a script asks for. The names of files are as in the source map.
 pub trait Loader {
-    /// What `import "path"` in the file `importer` means: one file, or all of a folder. The error says why not.
+    /// Resolves `import "path"` in the file `importer`: to one file, or to all of a directory. The error gives the
+    /// reason.
     fn import(&mut self, importer: &str, path: &str) -> Result<Vec<Imported>, String>;
     /// The file that `#include "path"` in the file `importer` means, if there is one.
     fn header(&mut self, importer: &str, path: &str) -> Option<Imported>;

@@ -41,7 +41,7 @@ const SIGNALS: [&str; 31] = [
     "SIGSYS",
 ];
 
-/// What errors are called, as C libraries do.
+/// The descriptions of error numbers, as in C libraries.
 const ERRORS: &[(i64, &str)] = &[
     (1, "Operation not permitted"),
     (2, "No such file or directory"),

@@ -1,4 +1,4 @@
-//! What a script takes from the command line, as data and as the text of `rtrace SCRIPT --help`.
+//! The parameters of a script, as data and as the text of `rtrace SCRIPT --help`.
 
 use crate::source::Span;
 use rtrace_grammar::ast::{self, ExprKind};

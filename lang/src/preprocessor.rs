@@ -8,7 +8,7 @@ use crate::source::Span;
 use rtrace_grammar::ast::{Expr, ExprKind};
 use std::collections::HashMap;
 
-/// What scripts may ask for with `#ifdef`.
+/// The macros that scripts may test with `#ifdef`.
 const ALWAYS_DEFINED: &[&str] = &["BPFTRACE_HAVE_BTF"];
 
 /// The state while the items of a script go by.

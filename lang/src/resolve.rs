@@ -22,7 +22,7 @@ pub(crate) struct ResolvedScript {
     pub map_decls: Vec<ast::MapDecl>,
     pub definitions: Vec<ast::CDef>,
     pub functions: Vec<ast::FnDef>,
-    /// What `#define` names.
+    /// The names defined by `#define`.
     pub defines: HashMap<String, ast::Expr>,
     /// The lines that headers are read with.
     pub lines: Vec<(String, Span)>,
@@ -124,7 +124,7 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     Sorted { script, probes, errors }
 }
 
-/// What is wrong with `#define`s that are used.
+/// Errors in the `#define`s that are used.
 fn unusable(
     lines: &mut HashMap<String, Box<Diagnostic>>,
     script: &ResolvedScript,

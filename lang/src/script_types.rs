@@ -20,7 +20,7 @@ use std::collections::HashMap;
 /// A kernel with the script's types.
 pub(crate) struct WithScript<'k> {
     kernel: &'k dyn Kernel,
-    /// What `#define` names.
+    /// The names defined by `#define`.
     defines: &'k HashMap<String, Expr>,
     records: Vec<(Record, Vec<Member>)>,
     /// Tagged types by keyword and name, and typedefs.
@@ -237,7 +237,7 @@ impl<'k> WithScript<'k> {
     }
 }
 
-/// Where the next member goes.
+/// The offset of the next member.
 struct Place {
     union: bool,
     packed: bool,

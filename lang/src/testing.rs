@@ -610,7 +610,7 @@ fn glob(pattern: &str, text: &str) -> bool {
     }
 }
 
-/// What remains of a pattern, without `*` at its start, if it matches a character.
+/// The rest of a pattern, without `*` at its start, if it matches a character.
 fn glob_one(pattern: &[u8], c: u8) -> Option<&[u8]> {
     match pattern {
         [b'?', rest @ ..] => Some(rest),

@@ -34,7 +34,7 @@ pub struct Typed {
     pub config: Config,
     /// Offset of the instruction pointer in `struct pt_regs`.
     pub instruction_pointer: u32,
-    /// What the kernel is told that the programs' license is.
+    /// The license of the programs that is declared to the kernel.
     pub license: String,
 }
 
@@ -64,7 +64,7 @@ pub struct Program {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function {
     pub name: String,
-    /// So many of the locals are the parameters, in order.
+    /// The number of parameters, which are the first locals, in order.
     pub params: usize,
     /// `Void` for none.
     pub result: Type,
@@ -170,11 +170,11 @@ pub struct Expr {
     pub span: Span,
 }
 
-/// What the verifier knows of a place in memory.
+/// The verifier's knowledge about a memory location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     Nothing,
-    /// What the pointer points to: it sees a member of the wanted type and size there.
+    /// The pointee type: the verifier finds a member of the required type and size there.
     Member,
     /// The same, but what it takes for a struct of the kernel may be one that a program handed over: few kernels' type
     /// information says so (`__user`), and then the address tells.
@@ -294,7 +294,7 @@ pub enum ExprKind {
         ptr: Box<Expr>,
         offset: i64,
     },
-    /// Where a variable or the value of a map entry lies, as a plain number; 0 where there is no entry.
+    /// The address of a variable or of the value of a map entry, as a plain number; 0 if there is no entry.
     LocalAddress(LocalId),
     MapAddress {
         map: MapId,

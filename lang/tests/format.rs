@@ -1,4 +1,4 @@
-//! What formatting must not change, and that it comes to rest: for every script in the tree, and for the same scripts
+//! Formatting preserves the script and is idempotent: for every script in the tree, and for the same scripts
 //! with comments put between their tokens.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -178,7 +178,7 @@ fn seeds() {
     std::fs::write(folder.join("words"), words.into_iter().map(quoted).collect::<String>()).expect("a dictionary");
 }
 
-/// Where one sign or word ends and another may begin, outside of strings.
+/// The boundaries between tokens, outside of strings.
 fn boundaries(script: &str) -> Vec<usize> {
     let mut places = vec![0];
     let word = |c: char| c.is_ascii_alphanumeric() || "_$@".contains(c);

@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 const AF_INET: i64 = 2;
-/// What the kernel returns where a processor has no buffer.
+/// The error that the kernel returns if a CPU has no buffer.
 const ENOENT: i64 = 2;
 
 fn ntop<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {

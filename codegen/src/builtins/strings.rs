@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Row] = &[
 /// Most strings that `join` takes.
 const MAX_JOINED: i64 = 64;
 
-/// Where an argument's bytes are.
+/// The location of the bytes of an argument.
 fn source<'c>(l: &mut Lower<'_, '_, 'c>, e: &Expr) -> Result<(Val<'c>, Space)> {
     match &e.ty {
         Type::Ptr { space, .. } => Ok((l.scalar(e)?, *space)),

@@ -135,7 +135,7 @@ impl DebugInfo {
         Scope { files, subprogram, last: Cell::new(None) }
     }
 
-    /// What is built from now on stands for the source at `span`.
+    /// Sets the source location `span` of the instructions built from here on.
     pub fn locate(&self, ir: &Ir<'_, '_>, scope: &mut Scope, span: Span) {
         if scope.last.replace(Some(span.start)) == Some(span.start) {
             return;

@@ -41,7 +41,7 @@ impl<'c> From<Ptr<'c>> for Arg<'c> {
     }
 }
 
-/// What LLVM may assume of a call.
+/// The attributes of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// Nothing.
@@ -185,7 +185,7 @@ impl<'m, 'c> Ir<'m, 'c> {
         function
     }
 
-    /// Where building is, to go on there after another function.
+    /// The insertion point, to return to after building another function.
     pub fn suspend(&self) -> Suspended<'c> {
         Suspended { body: self.builder.get_insert_block(), entry: self.entry.get_insert_block() }
     }

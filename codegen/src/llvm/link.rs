@@ -11,7 +11,7 @@ use inkwell::values::{BasicValue, FunctionValue, GlobalValue};
 /// Passes that make functions of other modules part of their callers, and drop what is left of them.
 pub const INLINE: &str = "always-inline,globaldce";
 
-/// What the compiler says of functions that must not stand in the way of making them part of their callers.
+/// Attributes of compiled functions that would prevent inlining.
 const HINTS: &[&str] = &["noinline", "optnone"];
 const TARGETS: &[&str] = &["target-cpu", "target-features", "frame-pointer"];
 

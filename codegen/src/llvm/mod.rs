@@ -25,7 +25,7 @@ use std::cell::RefCell;
 use std::ffi::{CStr, c_void};
 use std::sync::Once;
 
-/// What LLVM says is wrong: `file:line:column: text` where it knows the place.
+/// An error of LLVM: `file:line:column: text` where it knows the location.
 pub type Message = String;
 
 /// Passes for code of this shape (no loops to speak of, few calls between functions): as good as

@@ -1,4 +1,4 @@
-//! What the tests of code generation share: scripts compiled against the recorded kernel.
+//! Shared by the tests of code generation: scripts compiled against the recorded kernel.
 
 #![allow(
     dead_code,
@@ -35,7 +35,7 @@ pub fn compile_on(version: Version, script: &str) -> Output {
     compile_with(&kernel, script, &Options::default()).unwrap_or_else(|text| panic!("{script}\n{text}"))
 }
 
-/// What a kernel of today has.
+/// The features of a current kernel.
 pub fn modern() -> Options {
     Options { atomics: true, for_each: true, bpf_loop: true, ..Options::default() }
 }

@@ -3,7 +3,7 @@
 use super::{Bracket, Formatter, SHORT};
 use crate::token::Tok;
 
-/// What ends a run of tokens, outside of all brackets.
+/// The terminator of a run of tokens, outside of all brackets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum End {
     /// The end of a statement, or the brace of its block.
@@ -16,7 +16,7 @@ pub(super) enum End {
     Paren,
 }
 
-/// What is between two braces.
+/// The contents of a pair of braces.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Block {
     /// The statements of a probe or of another statement.

@@ -1,4 +1,4 @@
-//! What stands at the top of a script.
+//! The top-level items of a script.
 
 use super::Formatter;
 use super::body::{Block, End};

@@ -53,7 +53,7 @@ pub fn format(text: &str, base: u32) -> Result<String, FormatError> {
     }
 }
 
-/// What formatting must not change: the words and signs but for `;` and `,`, and the comments.
+/// The parts of a script that formatting must not change: all tokens but `;` and `,`, and the comments.
 fn essence<'t>(tokens: &'t [Token<'_>]) -> (Vec<&'t str>, Vec<Vec<&'t str>>) {
     let kept = tokens.iter().filter(|token| !matches!(token.tok, Tok::Semi | Tok::Comma));
     let comments = tokens.iter().flat_map(|token| &token.comments).map(Comment::lines);
@@ -87,7 +87,7 @@ struct Formatter<'t, 'a> {
     brackets: Vec<Bracket>,
     /// The token before, if it is of the same line.
     last: Option<(Role, &'t Token<'a>)>,
-    /// Where [`Formatter::last`] does not say whether a blank comes next.
+    /// Set where [`Formatter::last`] does not determine whether a space comes next.
     space: Option<bool>,
 }
 
@@ -132,7 +132,7 @@ impl<'t, 'a> Formatter<'t, 'a> {
         self.at = self.at.saturating_add(1);
     }
 
-    /// What stands before the next token: the comments, those that had to wait first, and the ends of lines.
+    /// Writes the trivia before the next token: the comments, deferred ones first, and the line breaks.
     fn gap(&mut self) -> (Vec<Comment<'a>>, usize) {
         let mut comments = std::mem::take(&mut self.pending);
         let mut newlines = std::mem::take(&mut self.newlines);

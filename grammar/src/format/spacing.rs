@@ -5,7 +5,7 @@ use super::tokens::Token;
 use super::{Bracket, Formatter};
 use crate::token::Tok;
 
-/// What a token is to those beside it.
+/// The role of a token for the spacing around it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Role {
     /// A value, a name, a type.

@@ -49,7 +49,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
 
 struct Gaps<'a> {
     text: &'a str,
-    /// Where the last token ends.
+    /// The end of the last token.
     at: usize,
     list: Vec<Token<'a>>,
 }

@@ -20,7 +20,7 @@ impl Arch {
     /// The processor that this program was built for.
     pub const HOST: Arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
 
-    /// What the kernel's sources call it: `arch/x86`, `__TARGET_ARCH_x86`.
+    /// The name in the kernel's sources: `arch/x86`, `__TARGET_ARCH_x86`.
     pub fn folder(self) -> &'static str {
         match self {
             Arch::X86_64 => "x86",

@@ -19,7 +19,7 @@ macro_rules! codes {
                 match self { $(Code::$name => $title),* }
             }
 
-            /// What it means and what to do.
+            /// The meaning of the code and how to fix the error.
             pub fn explanation(self) -> &'static str {
                 match self { $(Code::$name => $text),* }
             }

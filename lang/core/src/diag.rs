@@ -17,13 +17,13 @@ pub enum Severity {
 pub struct Diagnostic {
     pub code: Code,
     pub severity: Severity,
-    /// What is wrong, one line, no full stop.
+    /// The message: one line, no full stop.
     pub message: String,
     /// Where; the first is the place of the error itself.
     pub labels: Vec<(Span, String)>,
     /// Why, and other facts.
     pub notes: Vec<String>,
-    /// What to write or do instead.
+    /// The suggestion: text to write or an action to take instead.
     pub help: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the compiler asks of the kernel it compiles for. `runtime` answers from the live system,
+//! The interface to the kernel that a script is compiled for. `runtime` implements it for the live system,
 //! lazily; tests answer from a recorded folder. Nothing here does I/O.
 
 use crate::bundle::ProgType;
@@ -14,12 +14,12 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Why a question could not be answered, in words for the user.
+/// An error in answering a query, as a message for the user.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KernelError {
-    /// What is wrong: "cannot read /sys/kernel/btf/vmlinux: No such file or directory".
+    /// The message: "cannot read /sys/kernel/btf/vmlinux: No such file or directory".
     pub message: String,
-    /// What to do about it.
+    /// The suggestion.
     pub help: Option<String>,
 }
 
@@ -29,7 +29,7 @@ impl KernelError {
     }
 }
 
-/// What a kernel may or may not have, where the compiler or the loader chooses by it.
+/// Optional features of the kernel that the compiler or the loader depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Feature {
     /// BPF_TRACE_KPROBE_MULTI links work (5.18 and CONFIG_FPROBE).
@@ -69,7 +69,7 @@ impl Feature {
         Feature::KprobeSession,
     ];
 
-    /// What the command line calls it.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Feature::KprobeMulti => "kprobe_multi",
@@ -224,7 +224,7 @@ pub enum GoAbi {
     Stack,
 }
 
-/// Where a parameter or variable is at some instruction. Registers are offsets in `struct pt_regs`.
+/// The location of a parameter or variable at some instruction. Registers are offsets in `struct pt_regs`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     Register(u32),
@@ -284,7 +284,7 @@ pub struct UsdtProbe {
     pub file_offset: u64,
     /// Offset in the file of the 16-bit counter of those who listen; 0 for none.
     pub semaphore: u64,
-    /// Where the arguments are: `-4@%eax 8@-16(%rbp)`.
+    /// The locations of the arguments: `-4@%eax 8@-16(%rbp)`.
     pub arguments: String,
 }
 
@@ -297,7 +297,7 @@ pub struct UserObject {
     pub image: Image,
 }
 
-/// Where a file is mapped when a process runs.
+/// The way to find where a file is mapped in a running process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Image {
     /// At the addresses of its symbol table.
@@ -400,7 +400,7 @@ pub trait Kernel {
 
     /// The function of an executable that an address is in.
     fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError>;
-    /// Where instructions of a function begin just before and after an address in the middle of one; `None` for an
+    /// The starts of the instructions just before and after an address in the middle of one; `None` for an
     /// address where one begins.
     fn instructions(
         &self,
@@ -410,7 +410,7 @@ pub trait Kernel {
     ) -> Result<Option<(u64, u64)>, KernelError> {
         Ok(None)
     }
-    /// Where the instructions begin with which a function returns.
+    /// The addresses of the return instructions of a function.
     fn returns(&self, _path: &str, _function: &UserSymbol) -> Vec<u64> {
         Vec::new()
     }
@@ -440,11 +440,12 @@ pub trait Kernel {
     fn user_enumerator(&self, _path: &str, _name: &str) -> Option<(i64, Type)> {
         None
     }
-    /// Where copies of a function begin that the compiler put into others, from debug information.
+    /// The addresses at which inlined copies of a function begin, from debug information.
     fn inlined(&self, _path: &str, _name: &str) -> Result<Vec<UserSymbol>, KernelError> {
         Ok(Vec::new())
     }
-    /// Where the code of a source line begins, from debug information; the error says why it is nowhere.
+    /// The addresses at which the code of a source line begins, from debug information; the error says why there is
+    /// none.
     fn source_line(
         &self,
         path: &str,

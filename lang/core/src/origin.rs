@@ -1,6 +1,7 @@
-//! What a bundle was compiled against. Its programs hold offsets of kernel types, numbers of functions and places in
-//! files: on another kernel, or after a program was rebuilt, they would read the wrong memory, attach to the wrong
-//! function, or put a breakpoint into the middle of an instruction. So the runtime compares before it loads anything.
+//! The system that a bundle was compiled for. Its programs contain offsets of kernel types, IDs of functions and
+//! locations in files: on another kernel, or after a program was rebuilt, they would read the wrong memory, attach to
+//! the wrong function, or put a breakpoint into the middle of an instruction. So the runtime compares before it loads
+//! anything.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ pub struct Origin {
     pub files: Vec<(String, FileId)>,
 }
 
-/// What tells one build of a program from another.
+/// The identity of a build of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FileId {
     /// The GNU build id.

@@ -19,7 +19,7 @@ impl TypeId {
     pub const SCRIPT: u32 = 0x8000_0000;
 }
 
-/// Which address space a pointer points into.
+/// The address space that a pointer points into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Space {
     /// Read with `bpf_probe_read_kernel`.
@@ -177,7 +177,7 @@ pub enum Agg {
     Tseries { interval: u64, intervals: u32, of: Series, signed: bool },
 }
 
-/// What the values of one interval of a time series become.
+/// The aggregation of the values in one interval of a time series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Series {
     Last,
@@ -353,7 +353,7 @@ impl Type {
         }
     }
 
-    /// Where ids of stored stacks lie in the inline representation.
+    /// The offsets of IDs of stored stacks in the inline representation.
     pub fn stacks(&self) -> Vec<u32> {
         match self {
             Type::Stack(_) => vec![0],
@@ -393,7 +393,7 @@ fn tuple_size<'t>(types: impl Iterator<Item = &'t Type>) -> u32 {
     up(end, align)
 }
 
-/// What an enum without a name is called: enumerators have one enum each, so that the first of them tells which.
+/// The name of an anonymous enum: enumerators belong to one enum each, so the first of them identifies it.
 pub fn unnamed_enum(first: &str) -> String {
     format!("{{{first}, …}}")
 }
@@ -403,7 +403,7 @@ pub fn first_of_unnamed(name: &str) -> Option<&str> {
     name.strip_prefix('{')?.strip_suffix(", …}")
 }
 
-/// What an enum of a traced program is called, which is the one of that number: programs, their units and the kernel may
+/// The name of an enum of a traced program, by its number: programs, their units and the kernel may
 /// each have one of the same name.
 pub fn program_enum(name: &str, number: usize) -> String {
     format!("{name}@{number}")

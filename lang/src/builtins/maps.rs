@@ -10,7 +10,7 @@ use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
 
-/// What counts the entries of a map; the frames of a stack are counted without.
+/// The helper that counts the entries of a map; counting the frames of a stack does not need it.
 const FOR_EACH: Helper = Helper { name: "bpf_for_each_map_elem", id: 164, since: Version(5, 13) };
 
 pub(super) static ROWS: &[Builtin] = &[

@@ -43,7 +43,7 @@ pub struct Builtin {
     pub side: Side,
     /// Fewest and most arguments; a builtin that takes none needs no parentheses.
     pub arity: (usize, usize),
-    /// Where it may be used.
+    /// The contexts in which it is allowed.
     pub allowed: Allowed,
     /// The BPF helper behind it.
     pub helper: Option<Helper>,
@@ -60,7 +60,7 @@ pub(crate) enum Check {
     Aggregate(AggregateCheck),
 }
 
-/// Where the work is done.
+/// The side that does the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// In the BPF program.
@@ -87,7 +87,7 @@ pub enum Allowed {
     In(&'static [ProgType]),
 }
 
-/// What most rows share; a row gives the rest.
+/// Defaults shared by most rows; a row overrides them.
 pub(crate) const COMMON: Builtin = Builtin {
     name: "",
     signatures: &[],

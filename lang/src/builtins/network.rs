@@ -260,7 +260,7 @@ fn member_of(skb: &ast::Expr, name: &str) -> ast::Expr {
     ast::Expr { kind: ast::ExprKind::Field { base: Box::new(skb.clone()), name, arrow: true }, span: skb.span }
 }
 
-/// Where the network header is, and how many bytes after it the data begins: deeper in the stack the kernel has taken
+/// The position of the network header, and the distance from it to the data: deeper in the stack the kernel has removed
 /// headers off the data, which are still there.
 fn pulled(c: &mut Checker<'_>, skb: &ast::Expr) -> Result<Vec<Expr>> {
     let mut number = |name: &str| c.expr(&member_of(skb, name)).and_then(|e| c.integer(e, "an address"));

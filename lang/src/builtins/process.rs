@@ -1,4 +1,4 @@
-//! Who is running, and what the probe hands over.
+//! The running process, and the arguments of the probe.
 
 use super::{Allowed, Builtin, COMMON, Check, Side, helper};
 use crate::arch::Arch;
@@ -368,7 +368,7 @@ fn username(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     Ok(uid.lowered(Vec::new(), Type::Username))
 }
 
-/// What a path of members leads to, from the task given or the running one.
+/// Follows a path of members, from the given task or the running one.
 fn of_task(c: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Result<Expr> {
     let span = call.span;
     let running = ast::Expr { kind: ast::ExprKind::Ident("curtask".to_owned()), span };

@@ -154,7 +154,7 @@ fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
     Ok(call.lowered(Vec::new(), Type::Stack(ty)))
 }
 
-/// What the arguments of a stack say: mode and depth.
+/// The mode and depth in the arguments of a stack.
 pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool, build_ids: bool) -> Result<StackType> {
     let mut mode = c.options.stack_mode;
     if mode == StackMode::BuildId && !build_ids {
@@ -231,7 +231,7 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     }
 }
 
-/// Where the probed instruction is tells where its file is mapped; so does, for the executable, where the process
+/// The address of the probed instruction tells where its file is mapped; so does, for the executable, where the process
 /// has its code.
 fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
@@ -301,7 +301,7 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     Ok(Expr { kind: ExprKind::Convert(Box::new(sum)), ty, span })
 }
 
-/// Where the kernel's own table says that the CPU's copies begin.
+/// The base of a CPU's per-CPU variables, from the kernel's own table.
 fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };

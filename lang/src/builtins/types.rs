@@ -314,7 +314,7 @@ fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Flags { of }, span: call.span })
 }
 
-/// What the names of bits are, written as text: an enum, or a prefix of constants.
+/// The source of the names of bits, written as text: an enum, or a prefix of constants.
 fn enum_or_prefix(c: &mut Checker<'_>, set: &ast::Expr) -> Result<String> {
     let text = c.literal_text(set, "the enum")?;
     let name = text.strip_prefix("enum ").unwrap_or(&text).trim();

@@ -98,8 +98,8 @@ impl Checker<'_> {
         }
     }
 
-    /// What the verifier knows of the struct that a pointer points to: an argument of fentry and fexit, and what such
-    /// structs point to. Arguments of tracepoints are not among them: some it takes for numbers.
+    /// The verifier's knowledge about the struct that a pointer points to: an argument of fentry and fexit, and what
+    /// such structs point to. Arguments of tracepoints are not among them: some it takes for numbers.
     fn known(&self, ptr: &Expr, record: &Record) -> Known {
         let found = || match self.is_exchanged(record, true) {
             true => Known::MemberOrUser,
@@ -338,7 +338,7 @@ impl Checker<'_> {
     }
 }
 
-/// What an array is made of; other types unchanged.
+/// The element type of an array; other types unchanged.
 fn element(ty: &Type) -> &Type {
     match ty {
         Type::Array { elem, .. } => element(elem),
@@ -381,7 +381,7 @@ pub(super) fn whole_text(e: Expr) -> Expr {
     }
 }
 
-/// What [`whole_text`] made of a character array as that array again: its bytes, whatever they are.
+/// Undoes [`whole_text`]: the character array again, with its bytes, whatever they are.
 pub(crate) fn characters(e: Expr) -> Expr {
     let Type::String { cap } = e.ty else { return e };
     let array = |len| Type::Array { elem: Box::new(Type::I8), len };

@@ -1,4 +1,4 @@
-//! What a probe hands to its program: `args`, `argN`, `retval`, `reg`, by kind of context.
+//! The arguments of a probe: `args`, `argN`, `retval`, `reg`, by kind of context.
 
 use super::Checker;
 use super::access::whole_text;
@@ -161,7 +161,7 @@ impl Checker<'_> {
         Ok(function_word(function, n, ty, span))
     }
 
-    /// Which one of a function's parameters has this name.
+    /// The index of the parameter with this name.
     fn position_of(&self, function: &Function, name: &str, span: Span) -> Result<usize> {
         function.params.iter().position(|p| p.0 == name).ok_or_else(|| {
             let names: Vec<&str> = function.params.iter().map(|p| p.0.as_str()).collect();
@@ -305,9 +305,9 @@ impl Checker<'_> {
         Expr { kind: ExprKind::Ctx { offset: self.options.arch.return_value() }, ty: Type::I64, span }
     }
 
-    /// What a kernel function returned, in the registers. An integer has the type that BTF says: the register's upper
-    /// bits mean nothing behind an `int`. All else, and what BTF does not describe, is the register. Of many functions
-    /// the width and the sign count, so that they need few programs: enums are numbers there.
+    /// The return value of a kernel function, in the registers. An integer has the type given by BTF: the register's
+    /// upper bits mean nothing behind an `int`. All else, and what BTF does not describe, is the register. Of many
+    /// functions the width and the sign count, so that they need few programs: enums are numbers there.
     fn returned(&mut self, function: &str, module: Option<&str>, span: Span) -> Expr {
         self.probe.specific.set(true);
         let register = self.return_register(span);
@@ -333,7 +333,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What a function returned, in the context of `u64` words.
+    /// The return value of a function, in a context of `u64` words.
     fn result(&mut self, function: &Function, word: u32, span: Span) -> Result<Expr> {
         self.probe.specific.set(true);
         if function.ret == Type::Void {
@@ -375,7 +375,7 @@ impl Checker<'_> {
     }
 }
 
-/// Where the calling convention puts a parameter of a kernel function.
+/// The location of a parameter of a kernel function by the calling convention.
 enum Passed {
     Registers {
         first: u32,
@@ -474,7 +474,7 @@ fn too_few_arguments(function: &Function, n: u32, span: Span) -> Box<Diagnostic>
     Diagnostic::error(Code::UnknownField, span, message)
 }
 
-/// What lies in the context itself.
+/// A value in the context itself.
 pub(super) fn in_context(offset: u32, ty: Type, span: Span) -> Expr {
     let ptr = Expr { kind: ExprKind::CtxAddr { offset }, ty: Type::kptr(ty.clone()), span };
     loaded(ptr, 0, ty, Space::Kernel, span)

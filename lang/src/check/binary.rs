@@ -174,7 +174,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What is compared with a string of that size must not be longer: it would never be equal.
+    /// Reports a literal that is longer than the string it is compared with: they would never be equal.
     fn check_length(&mut self, literal: &Expr, len: usize, cap: u32) -> Result<()> {
         let (len, most) = (len as u64, self.options.max_strlen);
         if cap == self.options.string_cap() && len >= u64::from(most) {

@@ -186,7 +186,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What holds for every row.
+    /// The checks that apply to every row.
     fn allow(&mut self, call: &Call<'_>) -> Result<()> {
         let b = call.builtin;
         let (least, most) = b.arity;

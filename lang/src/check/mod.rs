@@ -51,7 +51,7 @@ use rtrace_grammar::ast;
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
-/// What the check pass gives: programs, and the tables they refer to.
+/// The result of the check pass: programs, and the tables they refer to.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     pub programs: Vec<Program>,
@@ -63,7 +63,7 @@ pub(crate) struct Checked {
     pub tai: bool,
     /// Some program unwinds user stacks by tables.
     pub unwinds: bool,
-    /// What is odd and no error.
+    /// The warnings.
     pub warnings: Vec<Diagnostic>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Checker<'a> {
     pub kernel: &'a dyn Kernel,
     pub options: &'a Options,
     pub sources: &'a SourceMap,
-    /// What `#define` names.
+    /// The names defined by `#define`.
     pub defines: &'a HashMap<String, ast::Expr>,
     /// Definitions that are being looked into: one that names itself is no definition.
     pub defining: Vec<String>,
@@ -121,7 +121,7 @@ pub(crate) struct Checker<'a> {
     called: Vec<(usize, Function)>,
     /// The functions that the walk is in, outermost first; by index in `functions`.
     inside: Vec<usize>,
-    /// What the innermost of them gives.
+    /// The result type of the innermost of them.
     result: Type,
     /// The functions that some probe calls.
     reached: HashSet<usize>,
@@ -136,7 +136,7 @@ pub(crate) struct Checker<'a> {
     changed: bool,
     errors: Vec<Diagnostic>,
     warnings: Vec<Diagnostic>,
-    /// Where numbers in the byte order of the network are read, and of how many bytes.
+    /// The places at which numbers in network byte order are read, and their sizes.
     big_endian: HashMap<Span, u32>,
     /// The variables that hold such numbers.
     network: HashMap<LocalId, u32>,

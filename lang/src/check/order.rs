@@ -9,7 +9,7 @@ use crate::kernel::{Feature, Kernel};
 use crate::typed::Program;
 use std::collections::HashSet;
 
-/// Where a program runs, whatever the attach point is called.
+/// The location at which a program runs, however the attach point is written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Place {
     Kernel {

@@ -1,4 +1,4 @@
-//! What the script takes from the command line: `$1`, and `getopt("name", default, "description")`.
+//! The parameters of a script: `$1`, and `getopt("name", default, "description")`.
 
 use super::{Call, Checker, string};
 use crate::codes::Code;
@@ -63,7 +63,7 @@ impl Checker<'_> {
         self.parameter_of(e).is_some_and(|(_, text)| text.is_empty())
     }
 
-    /// What is wrong where a number is needed and a parameter is none.
+    /// The error for a parameter that is not a number where one is needed.
     pub(crate) fn no_number(&self, e: &Expr) -> Option<Box<Diagnostic>> {
         let (word, text) = self.parameter_of(e)?;
         let message = format!("parameter {word} is not a number: `{text}`");
@@ -105,7 +105,7 @@ impl Checker<'_> {
         Err(Diagnostic::error(Code::MissingParameter, call.span, message).help(format!("usage: {}", parameter.form())))
     }
 
-    /// What the arguments of `getopt` declare.
+    /// The parameter that the arguments of `getopt` declare.
     fn declared(&mut self, args: &[ast::Expr], span: Span) -> Result<Parameter> {
         let name = match args.first() {
             Some(e) => self.literal_text(e, "the name of a parameter")?,
@@ -166,7 +166,7 @@ impl Checker<'_> {
     }
 }
 
-/// What is given and not asked for.
+/// Errors for parameters that are given but not declared.
 pub(super) fn unknown(known: &[Parameter], given: &[(String, Option<String>)]) -> Vec<Diagnostic> {
     let strange = given.iter().filter(|(name, _)| !known.iter().any(|p| p.name == *name));
     let errors = strange.map(|(name, _)| {

@@ -1,5 +1,5 @@
-//! What a pinned iterator can print: its file is read when rtrace is gone, so the kernel formats, whose printf knows
-//! less (`bpf_seq_printf`).
+//! The output of pinned iterators: the file can be read after rtrace has exited, so the kernel formats, whose printf
+//! knows less (`bpf_seq_printf`).
 
 use crate::bundle::{Action, Conversion, FormatSpec, Stream};
 use crate::codes::Code;
@@ -7,7 +7,7 @@ use crate::diag::Diagnostic;
 use crate::source::Span;
 use crate::types::Type;
 
-/// Why an action is not possible there, if it is not.
+/// The error for an action that is not supported there.
 pub(super) fn refuse(action: &Action, fields: &[Type], span: Span) -> Option<Box<Diagnostic>> {
     let error = |text: String| {
         Some(
@@ -28,7 +28,8 @@ pub(super) fn refuse(action: &Action, fields: &[Type], span: Span) -> Option<Box
     error(format!("a pinned iterator cannot print a value of type `{other}`"))
 }
 
-/// What the kernel's printf has (`bpf_seq_printf` of Linux 5.8), and what is easily made of it.
+/// Whether the kernel's printf (`bpf_seq_printf` of Linux 5.8) supports a conversion, or one that it can easily be
+/// mapped to.
 fn formats(spec: &FormatSpec) -> bool {
     let plain = !spec.alternate && spec.precision.is_none();
     match spec.conversion {

@@ -13,7 +13,7 @@ const MANY: usize = 100;
 
 /// Gives programs for entries those for the returns of the same functions, each one once. A program may be both.
 ///
-/// What shares a link is attached at one time, so that both programs have the same place in the order of the script.
+/// Programs that share a link are attached together, so both have the same position in the order of the script.
 pub(super) fn pair(programs: &mut [Program], kernel: &dyn Kernel) {
     let mut taken = HashSet::new();
     let mut pairs = Vec::new();

@@ -10,7 +10,7 @@ use crate::types::{Space, Type};
 use rtrace_grammar::ast::BinOp;
 use std::collections::HashMap;
 
-/// Where the values of variables and maps come from.
+/// The origins of the values of variables and maps.
 #[derive(Default)]
 pub(super) struct Origins {
     locals: HashMap<LocalKey, Space>,
@@ -18,7 +18,7 @@ pub(super) struct Origins {
 }
 
 impl Checker<'_> {
-    /// Where a number of which nothing else is known points.
+    /// The address space of a number of which nothing else is known.
     pub(crate) fn default_space(&self) -> Space {
         // The kernel's addresses are the upper half.
         let user_memory = matches!(
@@ -28,7 +28,7 @@ impl Checker<'_> {
         if user_memory || self.probe.context.is_user() { Space::User } else { Space::Kernel }
     }
 
-    /// Where a value points, taken as an address.
+    /// The address space of a value, taken as an address.
     pub(crate) fn space_of(&self, e: &Expr) -> Space {
         self.origin(e).unwrap_or(self.default_space())
     }

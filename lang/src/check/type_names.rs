@@ -83,7 +83,7 @@ impl Checker<'_> {
         self.kernel.user_enumerator(self.program()?, name)
     }
 
-    /// What the type of an enum with enumerators is called, by its name.
+    /// The type of an enum with enumerators, by its name.
     pub(crate) fn enum_of(&self, name: &str) -> Option<String> {
         match self.program_type(TypeKind::Enum, name) {
             Some(Type::Enum { name, .. }) => Some(name),

@@ -62,7 +62,7 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Res
         .collect())
 }
 
-/// Why there is no such program.
+/// The error for a program or function that was not found.
 fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: &dyn Kernel) -> Box<Diagnostic> {
     let all = format!("rtrace -l '{}:bpf:*' lists what can be traced", spec.kind);
     let has_types = |n| kernel.bpf_functions(Some(n), "*").is_ok_and(|all| !all.is_empty());

@@ -16,7 +16,7 @@ pub static ITER: ProbeKind = ProbeKind {
     resolve,
 };
 
-/// Where a pin that is no absolute path lies.
+/// The directory of a pin that is not an absolute path.
 const BPF_FILES: &str = "/sys/fs/bpf";
 
 /// Kinds by the first kernel that has them.

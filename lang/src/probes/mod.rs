@@ -76,7 +76,7 @@ pub static KINDS: &[&ProbeKind] = &[
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub kind: &'static str,
-    /// What follows the kind.
+    /// The form of the target after the kind.
     pub parts: Vec<String>,
     pub span: Span,
     /// Attach points that one wildcard may give.
@@ -89,7 +89,7 @@ pub struct Spec {
     pub dwarf: bool,
     /// `func` is the name as the sources write it.
     pub demangle: bool,
-    /// What is to be said though there are targets.
+    /// Warnings that do not prevent resolving.
     pub warnings: RefCell<Vec<Diagnostic>>,
 }
 
@@ -98,16 +98,16 @@ pub struct Spec {
 pub struct Resolved {
     pub prog_type: ProgType,
     pub target: Target,
-    /// What `probe` prints.
+    /// The value of the builtin `probe`.
     pub name: String,
-    /// What `func` prints.
+    /// The value of the builtin `func`.
     pub function: String,
     pub context: Context,
     /// Several of these may share one multi link.
     pub multi: bool,
 }
 
-/// Where a program finds its arguments.
+/// The source of a program's arguments.
 #[derive(Clone, Debug)]
 pub enum Context {
     /// No arguments.

@@ -120,8 +120,8 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         .collect())
 }
 
-/// What a trampoline itself calls before and after a program: `btf_id_deny` in kernel/bpf/verifier.c, which refuses them
-/// without a word since Linux 5.13 (35e3815fa810); before, a program on them called itself.
+/// Functions that a trampoline itself calls before and after a program: `btf_id_deny` in kernel/bpf/verifier.c, which
+/// refuses them without a word since Linux 5.13 (35e3815fa810); before, a program on them called itself.
 const CALLED_AROUND: &[&str] = &[
     "migrate_disable",
     "migrate_enable",
@@ -149,7 +149,7 @@ const NEVER_RETURN: &[&str] = &[
     "make_task_dead",
 ];
 
-/// Why the kernel lets nobody trace the entry, or the return, of a function of this name.
+/// The reason why the kernel does not allow tracing the entry, or the return, of a function of this name.
 pub fn barred(function: &str, ret: bool) -> Option<&'static str> {
     if CALLED_AROUND.contains(&function) {
         return Some("is called by BPF trampolines themselves");
@@ -157,8 +157,9 @@ pub fn barred(function: &str, ret: bool) -> Option<&'static str> {
     (ret && NEVER_RETURN.contains(&function)).then_some("never returns")
 }
 
-/// What of a function no BPF trampoline carries (`btf_distill_func_proto` in kernel/bpf/btf.c): the kernel would refuse the
-/// program. Structures of up to 16 bytes it has carried since Linux 6.1 (720e6a435194), but never as a result.
+/// The part of a function's signature that BPF trampolines do not support (`btf_distill_func_proto` in
+/// kernel/bpf/btf.c): the kernel would refuse the program. Structures of up to 16 bytes it has carried since Linux 6.1
+/// (720e6a435194), but never as a result.
 fn uncarried(function: &Function, ret: bool, version: Version) -> Option<String> {
     if let Some(why) = barred(&function.name, ret) {
         return Some(why.to_owned());
@@ -190,7 +191,7 @@ fn is_union(name: &str) -> bool {
     name.starts_with("union ")
 }
 
-/// Why the types of a function are not known.
+/// The reason why the types of a function are not known.
 pub(crate) fn undescribed(kernel: &dyn Kernel, function: &str, module: Option<&str>) -> String {
     let Some(module) = module.filter(|m| *m != "vmlinux") else {
         let many = kernel.namesakes(function).len();

@@ -32,7 +32,7 @@ pub static URETPROBE: ProbeKind = ProbeKind {
 /// Languages that names may be said to be of. Names are found demangled without it, too.
 const LANGUAGES: [&str; 4] = ["cpp", "c++", "rust", "c"];
 
-/// Where in a file.
+/// A location in a file.
 enum Place<'s> {
     Address(u64),
     Function { language: Option<&'s str>, name: &'s str, plus: u64 },

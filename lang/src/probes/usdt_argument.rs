@@ -1,4 +1,4 @@
-//! Where the arguments of a static probe are, as its note says: `-4@%eax 8@-16(%rbp) 4@$5 8@8(%rax,%rdx,8)` on x86,
+//! The locations of the arguments of a USDT probe, from its note: `-4@%eax 8@-16(%rbp) 4@$5 8@8(%rax,%rdx,8)` on x86,
 //! `-4@w0 8@[sp, 16] 4@5` on aarch64. Before the `@` stands the size in bytes, negative for signed numbers, with an
 //! `f` behind it for floating-point ones; after it an operand as the assembler writes it.
 

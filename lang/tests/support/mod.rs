@@ -1,4 +1,4 @@
-//! What the tests of the language share: the recorded kernel, and compiling a script as its header says.
+//! Shared by the tests of the language: the recorded kernel, and compiling a script as its header says.
 //!
 //! A script may begin with header lines: `// args: a b` (positional parameters), `// kernel: 5.10` (the same
 //! facts under another version), `// options: unsafe, pid=3`. The compiler sees them as comments.
@@ -22,7 +22,7 @@ pub fn kernel() -> Recorded {
     Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts")
 }
 
-/// What went wrong, with the sources to show it in.
+/// The errors, with the sources to show them in.
 #[derive(Debug)]
 pub struct Failure {
     pub diagnostics: Vec<Diagnostic>,

@@ -41,7 +41,7 @@ pub const STACKS_SYMBOL: &str = "rt_stacks";
 pub const UNWIND_SYMBOL: &str = "rt_unwind";
 /// Hash of the files whose unwind tables programs missed: see [`unwind`].
 pub const WANTED_SYMBOL: &str = "rt_wanted";
-/// What a record of `skboutput` begins with: event, bytes of the data (both `u32`), time, length of the data, bytes of
+/// The header of a record of `skboutput`: event, bytes of the data (both `u32`), time, length of the data, bytes of
 /// headers before it (`u64`), which follow: at most so many.
 pub const PACKET_HEADER: u32 = 32;
 pub const PULLED_MOST: u32 = 191;
@@ -75,7 +75,7 @@ pub struct Bundle {
     /// Structs that are printed whole.
     pub records: Vec<RecordDef>,
     pub config: Config,
-    /// What it was compiled against, where it is to run from a file.
+    /// The system that it was compiled for, if it is to be run from a file.
     pub origin: Option<Origin>,
 }
 
@@ -166,11 +166,11 @@ pub struct AttachPoint {
 pub struct ProbeInfo {
     /// `kprobe:vfs_read`: what the builtin `probe` prints.
     pub name: String,
-    /// What the builtin `func` prints; empty where a probe has no function.
+    /// The value of the builtin `func`; empty if the probe has no function.
     pub function: String,
 }
 
-/// Where a script's map is kept.
+/// The storage of a script's map.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Storage {
     /// `stripes` copies of the value in [`Globals`], `stride` bytes apart; CPU `n` adds to copy
@@ -276,7 +276,7 @@ pub struct Config {
     pub missing_probes: MissingProbes,
     /// Most bytes of a file that `cat` prints.
     pub max_cat_bytes: u32,
-    /// What is printed after a string that was cut at `max_strlen`.
+    /// The suffix of strings truncated at `max_strlen`.
     pub str_trunc_trailer: String,
     /// Most bytes of a string that has no size of its own: with so many it may have been cut.
     pub max_strlen: u32,
@@ -291,7 +291,7 @@ pub struct Config {
     pub changes_system: bool,
 }
 
-/// What a script is run for.
+/// The purpose of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     Trace,
@@ -332,7 +332,7 @@ impl Default for Config {
     }
 }
 
-/// Why bytes are not a bundle.
+/// An error in decoding a bundle.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DecodeError {
     NotABundle,

@@ -62,7 +62,7 @@ pub enum Conversion {
     GfpFlags,
 }
 
-/// Why a format string is wrong, and at which byte of it.
+/// An error in a format string, and its byte offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormatError {
     pub offset: usize,

@@ -61,7 +61,7 @@ pub enum Target {
         path: String,
         /// In the file.
         offset: u64,
-        /// Where in the file the counter of those who listen is; 0 for none.
+        /// The file offset of the semaphore that counts the listeners; 0 for none.
         semaphore: u64,
     },
     /// One timer, on one CPU.
@@ -108,7 +108,7 @@ impl Target {
     }
 }
 
-/// What a watchpoint watches.
+/// The memory that a watchpoint watches.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Watched {
     Address(u64),
@@ -119,7 +119,7 @@ pub enum Watched {
     },
 }
 
-/// What fires a watchpoint.
+/// The kind of access that fires a watchpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {
     pub read: bool,

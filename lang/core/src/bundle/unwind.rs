@@ -39,7 +39,7 @@ pub const CFA_PLT: u8 = 5;
 pub const CFA_END: u8 = 6;
 /// In the word below the CFA.
 pub const RA_CFA: u8 = 1;
-/// So many words above the stack pointer; what it points to was interrupted and made no call.
+/// The number of words above the stack pointer; the code it points to was interrupted and did not make a call.
 pub const RA_SP: u8 = 2;
 /// The base pointer is the same in the caller (or of no use to it).
 pub const BP_SAME: u8 = 0;
