@@ -182,7 +182,7 @@ fn what_is_nested_too_deeply_is_an_error() {
     let functions = [function('a', "$i"), function('b', "a($i)"), function('c', "b($i)"), function('d', "c($i)")];
     let script = functions.concat() + "kprobe:vfs_read { for ($i : 0..arg2) { print(d($i)) } }";
     let error = support::try_compile(&script).unwrap_err();
-    assert!(error.contains("functions and loops are 10 deep here; the kernel runs 8"), "{error}");
+    assert!(error.contains("functions and loops are nested too deeply: 10 levels, but the kernel allows 8"), "{error}");
 }
 
 #[test]
