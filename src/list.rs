@@ -20,7 +20,7 @@ use rtrace_symbols::demangle::demangled;
 /// How symbols of Rust begin (RFC 2603, "v0").
 const RUST: &str = "_R";
 
-/// Why nothing could be listed.
+/// The reason why nothing could be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
     #[error("unknown probe type `{word}`")]
@@ -36,7 +36,7 @@ pub enum ListError {
 }
 
 impl ListError {
-    /// What to do about it, if there is something.
+    /// The suggestion, if any.
     pub fn help(&self) -> Option<String> {
         match self {
             ListError::UnknownKind { kinds, .. } => Some(format!("probe types: {}", kinds.join(", "))),
@@ -52,11 +52,11 @@ impl From<KernelError> for ListError {
     }
 }
 
-/// What a pattern without a kind looks through: each place once, in the order of the lines. Returns have the
+/// The probe types that a pattern without one searches: each location once, in the order of the lines. Returns have the
 /// targets of entries, and uprobes need a file.
 const EVERYWHERE: [&str; 6] = ["fentry", "hardware", "kprobe", "rawtracepoint", "software", "tracepoint"];
 
-/// What it looks through in programs.
+/// The probe types that it searches in programs.
 const IN_PROGRAMS: [&str; 2] = ["uprobe", "usdt"];
 
 /// Writes what matches a pattern, one attach point to a line, sorted within each kind; with `verbose`, arguments
@@ -74,7 +74,7 @@ pub fn list(kernel: &LiveKernel, pattern: &str, verbose: bool, out: &mut dyn Wri
     }
 }
 
-/// What to say when a pattern matched nothing.
+/// The message for a pattern that matched nothing.
 pub fn nothing_found(kernel: &LiveKernel, pattern: &str) -> String {
     let near = match parse(pattern.trim()) {
         Query::Probes { kinds, target } if kinds.len() == 1 && !target.iter().any(|t| is_glob(t)) => {

@@ -197,7 +197,7 @@ impl Child {
         }
     }
 
-    /// Why the program could not be run, of a child that has ended.
+    /// The reason why the program could not be run, of a child that has ended.
     pub fn exec_failure(&mut self) -> Option<CommandError> {
         let mut errno = [0u8; 4];
         // A successful exec closed the pipe without a byte.

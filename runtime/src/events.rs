@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datum<'a> {
     pub bytes: &'a [u8],
-    /// What a variable field carries beside its bytes: the process of a user stack.
+    /// The extra word of a variable field: the process of a user stack.
     pub extra: u32,
     /// Whether the bytes are the variable part of an event's field: a string without its NUL, the bytes
     /// of a buffer, the frames of a stack. Otherwise they are the type's inline representation.
@@ -37,7 +37,7 @@ pub struct Fields<'a> {
     types: &'a [Type],
     layout: &'a [EventField],
     record: &'a [u8],
-    /// Where the variable data of the next field begins.
+    /// The start of the variable data of the next field.
     variable: usize,
 }
 
@@ -99,7 +99,7 @@ pub struct Packet {
     /// Bytes of the packet's data, of which `data` has the first.
     pub length: usize,
     pub data: Vec<u8>,
-    /// What lies before the data, from the network header on.
+    /// The bytes before the data, from the network header on.
     pub before: Vec<u8>,
 }
 

@@ -17,7 +17,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 const MUTANTS: u64 = 360;
-/// What one program may take, on a machine that does other things, too.
+/// The time limit for one program, on a machine with other load.
 const TIME: Duration = Duration::from_secs(15);
 /// Memory of this process at its largest, with other tests at the same time.
 const MEMORY: u64 = 2 << 30;

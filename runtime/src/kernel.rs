@@ -37,9 +37,9 @@ pub struct LiveKernel {
     debug: RefCell<HashMap<String, Option<Rc<dwarf::Debug>>>>,
     debugged: RefCell<Vec<Rc<dwarf::Debug>>>,
     user_types: dwarf::Types,
-    /// What was found there: types are inferred in rounds, each of which asks again.
+    /// A cache of the results: type inference makes several passes, each of which asks again.
     user_functions: RefCell<HashMap<(String, u64, String), Option<UserFunction>>>,
-    /// What programs of Go say of themselves, by path.
+    /// The build information of Go programs, by path.
     go: RefCell<HashMap<String, Option<go::Go>>>,
     named_types: RefCell<HashMap<(String, TypeKind, String), Option<Type>>>,
     user_enumerators: RefCell<HashMap<(String, String), Option<Enumerator>>>,
@@ -434,7 +434,7 @@ impl LiveKernel {
     }
 }
 
-/// What the listing needs beyond the trait: streams instead of lists, types as C writes them.
+/// The interface of the listing beyond the trait: streams instead of lists, types in C syntax.
 impl LiveKernel {
     /// See [`functions::Functions::traceable`].
     pub fn traceable(&self) -> Result<impl Iterator<Item = (&[u8], Option<&[u8]>)>, KernelError> {
@@ -509,7 +509,7 @@ impl LiveKernel {
     }
 }
 
-/// What lists call the module of functions that are in none.
+/// The module name in lists of functions that are in no module.
 const VMLINUX: &[u8] = b"vmlinux";
 
 #[cfg(test)]

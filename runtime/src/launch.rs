@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// Harnesses made for the reference set this variable and wait for a line of its name.
 const NOTIFY: &str = "__BPFTRACE_NOTIFY_PROBES_ATTACHED";
 
-/// What a user may ask of a run, as command-line options.
+/// The options of a run on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
     /// `-c`

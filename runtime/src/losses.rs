@@ -1,11 +1,11 @@
-//! What a run lost, by place and cause, and how that is said. Nothing is left out in silence: whatever the programs
+//! The losses of a run by location and cause, and their messages. Nothing is dropped silently: whatever the programs
 //! counted comes out of [`collect`], what the kernel or the run did is added there.
 
 use crate::load::Maps;
 use rtrace_core::bundle::{Action, Bundle, EventDef, STACKS_SYMBOL};
 use rtrace_core::source::Span;
 
-/// So many of something were lost.
+/// A loss: a count and its kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
     pub count: u64,
@@ -40,7 +40,7 @@ pub enum Of {
 }
 
 impl Loss {
-    /// What it is called in JSON.
+    /// The name in JSON.
     pub fn kind(&self) -> &'static str {
         match self.of {
             Of::Event { .. } => "events",
@@ -65,7 +65,7 @@ impl Loss {
         }
     }
 
-    /// What it has a name by: the map, the probes of the clause.
+    /// The name of its subject: the map, or the probes of the clause.
     pub fn name<'b>(&self, bundle: &'b Bundle) -> Option<(&'static str, &'b str)> {
         match self.of {
             Of::Update { map } => bundle.maps.get(map).map(|m| ("map", m.name.as_str())),
@@ -152,7 +152,7 @@ pub fn all_events(bundle: &Bundle, maps: &Maps) -> u64 {
     script.map(|e| lost_events(maps, e)).sum::<u64>() + shared
 }
 
-/// What the programs counted.
+/// The losses that the programs counted.
 pub fn collect(bundle: &Bundle, maps: &Maps) -> Vec<Loss> {
     let mut losses = Vec::new();
     let mut add = |count, of| {

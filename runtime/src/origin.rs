@@ -1,4 +1,4 @@
-//! What this machine is to a bundle: records it where one is compiled, compares it where one runs.
+//! The identity of this machine for a bundle: recorded where one is compiled, compared where one runs.
 
 use object::{Object, ReadCache};
 use rtrace_core::bundle::{Bundle, Target};
@@ -15,7 +15,7 @@ const TYPES: &str = "/sys/kernel/btf";
 /// Largest file without a build id that is read whole.
 const LARGEST: u64 = 4 << 30;
 
-/// Why a bundle does not run here, in one line.
+/// The reason why a bundle does not run here, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
     #[error("it does not record what it was compiled for: compile it again with `rtrace --emit bundle`")]
@@ -111,7 +111,7 @@ fn types_of(name: &str) -> Option<u64> {
     std::fs::read(format!("{TYPES}/{name}")).ok().map(|bytes| checksum(&bytes))
 }
 
-/// What a file is. Only regular files are read, and never more than [`LARGEST`].
+/// Identifies a file. Only regular files are read, and never more than [`LARGEST`].
 fn identify(path: &str) -> io::Result<FileId> {
     let mut file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
     let known = file.metadata()?;

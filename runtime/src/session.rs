@@ -37,7 +37,7 @@ const OBJECTS: usize = 64;
 /// The longest time to read on after the end, when probes that cannot be stopped at once go on filling.
 const LAST_DRAIN: Duration = Duration::from_secs(2);
 
-/// What a user may ask of a run.
+/// The options of a run.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// `-c`: run this command, trace until it ends.
@@ -153,7 +153,7 @@ struct Session<'a, 'o> {
     printer: &'a mut Printer<'o>,
     ring: Option<Ring>,
     packets: Packets,
-    /// What `dw_ustack` walks stacks by.
+    /// The unwind tables of `dw_ustack`.
     tables: Option<Tables<'a>>,
     /// The script asked to end, with this status. What comes after in the buffer is not shown.
     exit: Option<i32>,
@@ -170,7 +170,7 @@ struct Session<'a, 'o> {
 
 mod trials;
 
-/// What woke the loop.
+/// The cause of a wake-up of the loop.
 mod token {
     pub const SIGNAL: u64 = 0;
     pub const CHILD: u64 = 1;
@@ -179,7 +179,7 @@ mod token {
     pub const OWN_SIGNAL: u64 = 4;
 }
 
-/// What may wake the loop besides events and the child.
+/// The sources of wake-ups of the loop besides events and the child.
 struct Sources<'a> {
     signals: &'a EndSignals,
     own: &'a OwnSignals,
@@ -520,7 +520,7 @@ impl Session<'_, '_> {
         self.act(event, fields, None)
     }
 
-    /// What an event asks for; `kept` is what was written where there was no room for its record.
+    /// Performs the action of an event; `kept` is the mark that was written where there was no room for its record.
     fn act(&mut self, event: &EventDef, mut fields: Fields<'_>, kept: Option<u64>) -> Result<(), RunError> {
         if self.exit.is_some() {
             return Ok(());
@@ -569,7 +569,7 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// What was lost, at the end of a run; `runs` are those that the kernel left out.
+    /// Reports the losses at the end of a run; `runs` are those that the kernel left out.
     fn report_losses(&mut self, runs: &BTreeMap<Missed, u64>) -> Result<(), RunError> {
         self.report_lost_events(true)?;
         let mut losses = losses::collect(self.bundle, &self.loaded.maps);

@@ -7,7 +7,7 @@ use std::ffi::CString;
 const LINES: usize = 60;
 const WORDS: &[&str] = &["", "a", "dd", "/etc/passwd", "a longer text, with blanks"];
 
-/// What C prints for one conversion.
+/// The output of C for one conversion.
 enum Argument {
     Int(i64),
     Text(&'static str),

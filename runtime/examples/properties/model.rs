@@ -1,5 +1,5 @@
-//! What integer expressions of the language mean: their types and values, calculated with numbers wide enough for
-//! no overflow, and cut to the type afterwards.
+//! The semantics of integer expressions of the language: their types and values, calculated with numbers wide enough
+//! for no overflow, and cut to the type afterwards.
 //!
 //! The rules: operands of binary operators widen to 64 bits and keep their value. Two of one sign give that sign, `-`
 //! a signed result. Of two signs the result is signed, unless the signed one is a constant that an unsigned can hold.

@@ -20,10 +20,10 @@ const FILE: &str = "functions";
 const FORMAT: &str = "rtrace-functions-2";
 /// No kernel has a list this long: a file that has is not ours.
 const MOST: u64 = 64 << 20;
-/// What follows the key in the header: length and checksum, in 16 digits each.
+/// The length of the header after the key: length and checksum, in 16 digits each.
 const NUMBERS: usize = 16 + 1 + 16 + 1;
 
-/// What a list depends on. Lists with equal keys are equal.
+/// The key of a list: everything that it depends on. Lists with equal keys are equal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Key(String);
 
@@ -75,7 +75,7 @@ impl Key {
 /// A file with a list.
 pub struct Cache {
     folder: PathBuf,
-    /// Who must own the folder and the file.
+    /// The required owner of the directory and the file.
     owner: u32,
 }
 

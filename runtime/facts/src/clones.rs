@@ -1,16 +1,16 @@
 //! Copies and parts that compilers make of functions, known by the ends of their names: `level.isra.0.constprop.1`,
 //! `level.part.0`, `level.cold`.
 
-/// What an end says of the code.
+/// The meaning of a suffix.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     /// The whole function, with its parameters.
     Same,
     /// The whole function, with fewer or other parameters.
     Changed,
-    /// What the function goes on to do, perhaps.
+    /// A part that the function may continue with.
     Part,
-    /// What it hardly ever does, reached by a jump: no function.
+    /// The cold part, reached by a jump, which is not a function.
     Cold,
 }
 

@@ -1,4 +1,4 @@
-//! What the running kernel can do, asked of the kernel itself: distributions backport.
+//! The features of the running kernel, detected by trying them, since distributions backport.
 //!
 //! Helpers and instructions are asked for with two- or five-instruction programs that are loaded and dropped;
 //! multi-links with attachments that must fail, where how they fail tells. Nothing is ever attached.

@@ -20,7 +20,7 @@ use crate::symbol_table::SymbolTable;
 /// More than any kernel has: what is longer is no list, but memory that changed while it was read.
 const MOST_RECORDS: usize = 4 << 20;
 const MOST_MODULES: usize = 10_000;
-/// What the file names records of functions that the linker left out (FTRACE_INVALID_FUNCTION); memory has them disabled.
+/// The name in the file for functions that the linker left out (FTRACE_INVALID_FUNCTION); in memory they are disabled.
 const INVALID: &[u8] = b"__ftrace_invalid_address__";
 
 /// A struct of the kernel: its size, and where members are in it.
@@ -174,7 +174,7 @@ impl<'a> Modules<'a> {
 }
 
 impl ModuleSymbols {
-    /// What `find_kallsyms_symbol` looks through: all symbols but the first, without undefined ones and those whose
+    /// The symbols that `find_kallsyms_symbol` searches: all but the first, without undefined ones and those whose
     /// names say nothing. Of several at one address the first counts.
     fn read(btf: &Facts, memory: &Memory, at: u64) -> Option<ModuleSymbols> {
         let kallsyms = Struct::find(btf, "mod_kallsyms")?;

@@ -37,7 +37,7 @@ pub struct Functions {
     addresses: RefCell<HashMap<String, Option<u64>>>,
 }
 
-/// What the list is made from.
+/// The source of the list.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
     pub tracefs: &'a Tracefs,
@@ -267,7 +267,7 @@ impl Functions {
         self.list.get().is_some()
     }
 
-    /// Where the functions of this name are that are in no module; none where the kernel hides addresses.
+    /// The addresses of the functions with this name that are not in a module; none if the kernel hides addresses.
     pub fn places_of(&self, name: &str) -> Vec<u64> {
         let mut found = Vec::new();
         let read = kallsyms::each(&mut |line| {
@@ -327,7 +327,7 @@ impl Functions {
         best.take().filter(|near| near != name)
     }
 
-    /// What a function that cannot be found is called here: its name on this kernel, its name with the compiler's suffix
+    /// The name here of a function that cannot be found: its name on this kernel, its name with the compiler's suffix
     /// (`.isra.0`, `.constprop.0`), or one spelt nearly so. Reads the list of all functions.
     pub fn nearest(&self, sources: Sources<'_>, name: &str) -> Option<String> {
         // Of the names that this kernel has, the newest.

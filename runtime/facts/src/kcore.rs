@@ -102,7 +102,7 @@ impl Memory {
         u64::from_str_radix(&self.info.lines().find_map(value)?, 16).ok()
     }
 
-    /// So many bytes at an address. What is not mapped reads as zero, or is not there.
+    /// Reads `length` bytes at an address. Unmapped memory reads as zero or is missing.
     pub fn read(&self, address: u64, length: usize) -> Option<Vec<u8>> {
         if length > MOST {
             return None;

@@ -13,9 +13,9 @@ const TOKENS: usize = 256;
 pub struct SymbolTable {
     /// Each symbol: its length in tokens, then the tokens; the first byte of what they stand for is the type.
     names: Vec<u8>,
-    /// Where the tokens of each symbol are in `names`, and their number.
+    /// The offsets in `names` of each symbol's tokens, and their number.
     places: Vec<(u32, u16)>,
-    /// What each token stands for.
+    /// The text of each token.
     tokens: Vec<Vec<u8>>,
     /// The address of each symbol, ascending.
     addresses: Vec<u64>,
@@ -87,7 +87,7 @@ impl SymbolTable {
         after.checked_sub(before)
     }
 
-    /// What the tokens of a symbol stand for: its type, then its name.
+    /// Expands the tokens of a symbol: its type, then its name.
     fn parts(&self, symbol: usize) -> impl Iterator<Item = &[u8]> {
         let (at, length) = self.places.get(symbol).copied().unwrap_or_default();
         let (at, length) = (at as usize, usize::from(length));

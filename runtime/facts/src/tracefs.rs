@@ -14,7 +14,7 @@ use rtrace_core::types::{Space, Type};
 use crate::btf;
 use rtrace_core::glob::Glob;
 
-/// Where tracefs may be mounted.
+/// The possible mount points of tracefs.
 pub const MOUNTS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 #[derive(Default)]
@@ -52,7 +52,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 impl Tracefs {
-    /// Where tracefs is mounted.
+    /// The mount point of tracefs.
     pub fn root(&self) -> Result<&Path, KernelError> {
         self.root.get_or_init(find_mount).as_deref().map_err(Clone::clone)
     }

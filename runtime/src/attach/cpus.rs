@@ -1,4 +1,4 @@
-//! What comes and goes during a run: processors, of which some probes are events, and modules that probes are in.
+//! Changes during a run: processors, on which some probes are events, and modules that contain probes.
 //!
 //! The kernel takes the events of a processor that goes offline away for good, also while the machine sleeps, and opens none
 //! on one that comes online. So once a second it is asked whether anything changed; if so, events are opened where they are
@@ -123,13 +123,13 @@ fn may_go_offline(cpu: u32) -> bool {
     std::path::Path::new(&format!("/sys/devices/system/cpu/cpu{cpu}/online")).exists()
 }
 
-/// What became of events of single processors.
+/// The result of reopening per-CPU events.
 #[derive(Debug, Default)]
 struct Followed {
     /// Processors that got events of their own.
     came: BTreeSet<u32>,
     failure: Option<io::Error>,
-    /// Where an event that is wanted on one processor was, and is now.
+    /// The old and the new processor of an event that is needed on one.
     moved: Option<(u32, u32)>,
 }
 

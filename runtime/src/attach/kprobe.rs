@@ -23,7 +23,7 @@ fn pmu() -> Result<ProbePmu, Reason> {
         .ok_or_else(|| Reason("this kernel has no kprobes (CONFIG_KPROBE_EVENTS), or /sys is not mounted".to_owned()))
 }
 
-/// Where a probe goes in a function.
+/// The location of a probe in a function.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'p> {
     pub function: &'p str,
@@ -47,7 +47,7 @@ pub(super) struct Places {
     addresses: Addresses,
     /// The modules as they were before.
     modules: Stamps,
-    /// What is in no list of symbols, which the kernel would be asked for in vain; see [`absent`].
+    /// Functions that are in no list of symbols, for which asking the kernel is futile; see [`absent`].
     absent: HashMap<(String, Option<String>), Vec<String>>,
     /// The kernel's code, where entries may be probed behind the place that ftrace has there.
     code: Option<Memory>,

@@ -56,7 +56,7 @@ impl Identities<'_> {
     }
 }
 
-/// What became of the attach points.
+/// The results for the attach points.
 #[derive(Debug, Default)]
 pub(super) struct Outcome<'p> {
     pub link: Option<Link>,
@@ -155,7 +155,8 @@ impl Definition {
     }
 }
 
-/// What a program of a kprobe at this address may see: the instruction pointer, or at a return what `bpf_get_func_ip` gives.
+/// The address that a program of a kprobe may see: the instruction pointer, or at a return the result of
+/// `bpf_get_func_ip`.
 fn seen(entry: u64, address: u64, ret: bool) -> Vec<u64> {
     if ret || cfg!(not(target_arch = "x86_64")) {
         return vec![address];

@@ -1,4 +1,4 @@
-//! What is attached, and how it is taken off.
+//! Links: attached programs, and how they are detached.
 
 use super::cpus::Wish;
 use super::hurry::{self, Hurry};
@@ -23,7 +23,7 @@ pub struct Link {
     /// Closed before the event.
     link: Option<OwnedFd>,
     event: Option<OwnedFd>,
-    /// What the event is, if it was made for this link: goes after it.
+    /// The event, if it was created for this link: it is closed after the link.
     definition: Option<Definition>,
     /// fentry or fexit, slow to detach.
     trampoline: bool,
@@ -89,7 +89,7 @@ impl Link {
         sys::perf_time(self.event.as_ref()?.as_fd()).ok()
     }
 
-    /// What others of the same probe have in common with it.
+    /// State shared with other links of the same probe.
     pub(super) fn outline(&self) -> Link {
         Link { watches: self.watches, program: self.program, probe: self.probe, ..Link::default() }
     }

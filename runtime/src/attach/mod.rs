@@ -63,7 +63,7 @@ impl AttachError {
 
 // linux/capability.h
 
-/// Why one attach point failed, in words.
+/// The reason why an attach point failed.
 #[derive(Clone, Debug)]
 pub struct Reason(pub String);
 
@@ -147,7 +147,7 @@ pub struct Missing {
     span: (u32, u32),
 }
 
-/// Where hits were missed: the clause in the sources, and the probe (index) if it is known.
+/// The origin of missed hits: the clause in the sources, and the probe (index) if it is known.
 pub type Missed = ((u32, u32), Option<u32>);
 
 /// A test or a benchmark.
@@ -165,7 +165,7 @@ impl Trial<'_> {
     }
 }
 
-/// What is attached.
+/// The attached probes.
 #[derive(Debug, Default)]
 pub struct Attached {
     links: Links,
@@ -183,12 +183,12 @@ pub struct Attached {
     identities: HashMap<u64, u32>,
     /// The probes in functions of modules that may go.
     inside: Inside,
-    /// What may come and go while it is probed.
+    /// The processors and modules that may come and go while they are probed.
     watch: Option<cpus::Watch>,
     /// Clauses with the static probes that were counted.
     counted: HashSet<((u32, u32), u32)>,
     pub missing: Vec<Missing>,
-    /// What the user should know about probes that work.
+    /// Warnings about probes that work.
     pub notes: Vec<String>,
 }
 
@@ -235,7 +235,7 @@ impl Attached {
     }
 }
 
-/// What attaching needs to know.
+/// The context of attaching.
 pub struct Context<'a> {
     pub bundle: &'a Bundle,
     pub loaded: &'a Loaded,
@@ -635,7 +635,8 @@ impl Programs {
     }
 }
 
-/// What could not be attached together with others: attaches it one by one, with a plain copy of the program or one for each.
+/// Attaches one by one the points that could not be attached together, with a plain copy of the program or one for
+/// each.
 fn attach_copy(
     context: &Context<'_>,
     program: usize,
@@ -697,7 +698,7 @@ fn attach_singly(
     Ok(())
 }
 
-/// Why a target cannot be there.
+/// The reason why a target cannot exist.
 fn absent(target: &Target) -> Option<Reason> {
     let (Target::Kprobe { module: Some(module), .. } | Target::Trampoline { module: Some(module), .. }) = target else {
         return None;

@@ -13,7 +13,7 @@ use std::path::Path;
 /// attached unless very many come and go.
 const ATTEMPTS: usize = 16;
 
-/// What a module is known by as long as it is loaded; nothing if it is not there.
+/// The identity of a loaded module; none if it is not loaded.
 pub(super) type Stamp = Option<u64>;
 
 /// Modules by name.
@@ -137,7 +137,7 @@ fn steadily_by<'p, W: Copy, T>(
     (attach(&kept), gone)
 }
 
-/// Why a function is left out whose module did not stay.
+/// The reason why a function of a module that did not stay loaded is left out.
 pub(super) fn went(module: &str) -> Reason {
     match stamp(module) {
         None => not_loaded(module),

@@ -15,7 +15,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 /// Failed links before the rest is left.
 const MOST_FAILURES: usize = 64;
 
-/// What is to be attached to one function.
+/// The attach points of one function.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'p> {
     pub point: &'p AttachPoint,
@@ -148,7 +148,7 @@ fn there(named: &[(CString, usize)]) -> Vec<(CString, usize)> {
     named.iter().filter(|(name, _)| !missing.contains_key(&key(name))).cloned().collect()
 }
 
-/// What a function that goes by address is known by.
+/// The name of a function that is attached by address.
 fn place(target: &Target) -> Option<(String, Option<String>)> {
     match target {
         Target::Kprobe { function, module: Some(module), .. } => Some((function.clone(), Some(module.clone()))),

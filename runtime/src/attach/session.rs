@@ -83,8 +83,8 @@ fn split<'p>(list: &[Wanted<'p>]) -> (Vec<&'p AttachPoint>, Vec<&'p AttachPoint>
     (list.iter().map(|w| w.point).collect(), list.iter().filter_map(|w| w.returns).collect())
 }
 
-/// What entries and returns have of the runs that a program for both missed. Since Linux 6.13 a hit whose entry is missed
-/// has no return to be missed.
+/// Divides the runs that a program for entries and returns missed among the two. Since Linux 6.13 a hit whose entry is
+/// missed has no return to be missed.
 pub(super) fn shares(missed: u64) -> (u64, u64) {
     if sys::kernel_version() < (6, 13) { (missed - missed / 2, missed / 2) } else { (missed, missed) }
 }

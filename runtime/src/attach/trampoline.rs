@@ -23,12 +23,12 @@ pub(super) fn program(number: u32, function: &str, btf_id: u32) -> Result<OwnedF
     if programs::has_function(number, btf_id, function) { Ok(program) } else { Err(gone()) }
 }
 
-/// Why the kernel refuses a function of a BPF program.
+/// The reason why the kernel refuses a function of a BPF program.
 pub(super) fn program_reason(error: &io::Error) -> Reason {
     Reason::of(error, &[(libc::EINVAL, "the kernel allows nobody to trace this BPF program"), (libc::E2BIG, FULL)])
 }
 
-/// Why the kernel refuses a function, at load or at attach time.
+/// The reason why the kernel refuses a function, at load or at attach time.
 pub(super) fn reason(error: &io::Error) -> Reason {
     Reason::of(
         error,

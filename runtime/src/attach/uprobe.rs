@@ -40,7 +40,7 @@ impl Place<'_> {
     }
 }
 
-/// Where the uprobe PMU takes the offset of a semaphore in `config`: /sys/bus/event_source/devices/uprobe/format/
+/// The position of a semaphore's offset in `config` of the uprobe PMU: /sys/bus/event_source/devices/uprobe/format/
 /// ref_ctr_offset says `config:32-63` since it was made (Linux 4.20).
 const SEMAPHORE_SHIFT: u32 = 32;
 

@@ -38,7 +38,7 @@ fn forms() -> String {
     format!("{} or {last}", others.join(", "))
 }
 
-/// What the command line asks for.
+/// The parsed command line.
 #[derive(Debug, Default)]
 struct Arguments {
     bundle: Option<OsString>,

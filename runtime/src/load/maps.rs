@@ -255,12 +255,12 @@ impl Maps {
         self.defs.is_empty()
     }
 
-    /// Where `elapsed` counts from, `CLOCK_MONOTONIC` nanoseconds.
+    /// The start of `elapsed`, in `CLOCK_MONOTONIC` nanoseconds.
     pub(crate) fn set_start_time(&self, nanoseconds: u64) {
         self.store(self.layout.start_time, nanoseconds);
     }
 
-    /// What `cpid` and `ncpus` say, and where other clocks are.
+    /// The values of `cpid` and `ncpus`, and the offsets of other clocks.
     pub(crate) fn set_machine(&self, child: Option<u32>) {
         for (offset, clock) in [(self.layout.tai, libc::CLOCK_TAI), (self.layout.wall, libc::CLOCK_REALTIME)] {
             let Some(offset) = offset else { continue };

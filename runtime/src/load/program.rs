@@ -10,7 +10,7 @@ use rtrace_sys as sys;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// What differs between the copies of a program.
+/// The differences between the copies of a program.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Variant<'a> {
     /// Replaces [`PROBE_ID_MAGIC`].

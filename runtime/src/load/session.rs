@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    /// Where a call of a function of the program leads.
+    /// The target of a call of a function of the program.
     fn target(code: &Code, n: usize) -> usize {
         let word = code.instructions[n];
         assert_eq!(word & 0xffff_ffff, insn(CALL, 0, LOCAL, 0, 0), "{word:x}");

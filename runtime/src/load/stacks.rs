@@ -22,7 +22,7 @@ const SHORT_PAUSE: Duration = Duration::from_millis(5);
 /// Most stacks that are taken out at once while new ones come slowly: so few of them need to be remembered.
 const FEW: usize = 1024;
 
-/// What is known of the table between two looks.
+/// The knowledge about the table between two checks.
 #[derive(Debug, Default)]
 pub(super) struct Stacks {
     /// The index of its BPF map.

@@ -12,11 +12,11 @@ pub struct VerifierError {
     pub program: String,
     /// Index of the instruction refused, in 8-byte slots.
     pub instruction: Option<u32>,
-    /// What the verifier says about it.
+    /// The message of the verifier.
     pub message: String,
     /// Position in the bundle's sources.
     pub position: Option<u32>,
-    /// What usually helps.
+    /// The usual fix.
     pub advice: Option<&'static str>,
     /// The whole log; long.
     pub log: String,

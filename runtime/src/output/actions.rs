@@ -11,11 +11,11 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Milliseconds between two looks whether a shell that writes nothing has ended.
 const LOOK: i32 = 10;
-/// What a pipe holds: so much may still be in it from a shell that has ended.
+/// The capacity of a pipe, which may still be full after a shell has ended.
 const PIPE: usize = 64 << 10;
 
 /// Runs a shell command to its end and returns what it wrote to standard output, and how it failed if it did.
-/// What it leaves behind in the background runs on, and its output from then on is not shown.
+/// Its background jobs keep running, and their later output is not shown.
 /// The compiler lets `system` through with `--unsafe` only.
 pub fn system(command: &[u8]) -> io::Result<(Vec<u8>, Option<String>)> {
     let mut shell = Command::new("sh");

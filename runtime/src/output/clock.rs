@@ -5,7 +5,7 @@
 use std::ffi::CString;
 
 const SECOND: i128 = 1_000_000_000;
-/// What a time that cannot be written prints as.
+/// The text of a time that cannot be formatted.
 const UNKNOWN: &[u8] = b"(?)";
 
 /// Converts times since boot. The distance to the wall clock is taken once, so that times of one run

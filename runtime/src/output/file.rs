@@ -8,9 +8,9 @@ pub struct OutputFile<F> {
     file: F,
     name: String,
     lost: u64,
-    /// Why something was lost last.
+    /// The last error that lost output.
     error: Option<io::Error>,
-    /// What is written last is a part of a line.
+    /// Whether the last write ended within a line.
     torn: bool,
 }
 
@@ -20,7 +20,7 @@ impl<F: Write> OutputFile<F> {
         OutputFile { file, name, lost: 0, error: None, torn: false }
     }
 
-    /// What was lost, in a sentence.
+    /// The message about lost output.
     pub fn loss(&self) -> Option<String> {
         let error = self.error.as_ref()?;
         Some(format!("{} bytes of the output could not be written to {}: {error}", self.lost, self.name))

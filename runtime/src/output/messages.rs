@@ -28,7 +28,7 @@ pub fn range(out: &mut Vec<u8>, bundle: &Bundle, span: (u32, u32)) {
     out.extend_from_slice(range.as_bytes());
 }
 
-/// Why a helper failed, in words.
+/// The reason for a helper's failure.
 fn reason(helper: &str, code: i64) -> String {
     match (helper, i32::try_from(-code).unwrap_or(0)) {
         ("map_lookup_elem", _) => "the map has no such entry".to_owned(),

@@ -1,7 +1,7 @@
 //! Capture files of `skboutput`: the classic pcap format, microseconds, link type RAW (packets begin with their
 //! IPv4 or IPv6 header), as the reference writes and every reader knows.
 //!
-//! What a socket buffer's data begins with depends on where it is caught: at `napi_gro_receive` the
+//! The start of a socket buffer's data depends on where it is captured: at `napi_gro_receive` the
 //! link-layer header is pulled already, at `dev_queue_xmit` it is there. The script may say how many bytes to
 //! leave out; where it does not, an Ethernet header in front of an IP packet is recognised and left out, packet
 //! by packet, and headers that the kernel has taken off the data already (a datagram to a closed port is dropped with
@@ -30,7 +30,7 @@ pub struct CaptureError {
 #[derive(Debug)]
 pub struct Captures {
     files: HashMap<String, BufWriter<File>>,
-    /// What to add to `CLOCK_BOOTTIME` for the time of day.
+    /// The offset from `CLOCK_BOOTTIME` to the time of day.
     boot_offset: i128,
     /// Packets that were not IP.
     pub skipped: u64,

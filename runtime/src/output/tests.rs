@@ -1,4 +1,4 @@
-//! What a run prints, by example: exact text and JSON for every type, map form and message. Expected
+//! The output of a run by example: exact text and JSON for every type, map form and message. Expected
 //! texts are bpftrace 0.27.1's own output for the same scripts, where it can print such a thing.
 
 use super::*;

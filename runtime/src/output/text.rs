@@ -9,7 +9,7 @@ use std::time::Duration;
 pub(super) static FORM: Form =
     Form { name: "text", doc: "What people read", escapes: true, open: || Box::new(Plain::default()) };
 
-/// What is green, what is red on a terminal.
+/// Colours a text green or red on a terminal.
 const GOOD: &str = "\x1b[32m";
 const BAD: &str = "\x1b[31m";
 

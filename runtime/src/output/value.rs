@@ -19,7 +19,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Nesting of records, arrays and tuples that is followed; the compiler makes far less.
 const MAX_DEPTH: u32 = 32;
 
-/// What the machine is asked while printing; every part is read on first use.
+/// Data of the machine used in printing; every part is read on first use.
 #[derive(Default)]
 pub struct Host {
     pub symbols: Symbols,
@@ -31,7 +31,7 @@ pub struct Host {
     frames: Vec<u64>,
 }
 
-/// What printing a value needs.
+/// The context for printing a value.
 pub struct Scope<'a> {
     pub bundle: &'a Bundle,
     pub maps: &'a dyn MapSource,

@@ -15,7 +15,7 @@ const LONG_ENOUGH: Duration = Duration::from_millis(300);
 /// Runs between two readings of the event buffer, so that it does not fill.
 const ROUND: u64 = 64;
 
-/// What benchmarks are measured with.
+/// The state of a benchmark's measurement.
 pub(super) struct Yardstick {
     /// While it is open, the kernel measures. Without CAP_SYS_ADMIN it does not; the time of the system call, which is
     /// taken then, is less exact.

@@ -1,4 +1,4 @@
-//! Which files have their table, and which could not be read.
+//! The files that have their table, and those that could not be read.
 
 use super::Key;
 use rtrace_sys::stamp::{Stamp, stamp};
@@ -16,7 +16,7 @@ const FAILED: usize = 4096;
 
 struct Made {
     when: Instant,
-    /// Where the file is, as it was then; nothing of one that has no path any more.
+    /// The path of the file at the time; none if it no longer has one.
     seen: Option<(PathBuf, Stamp)>,
 }
 

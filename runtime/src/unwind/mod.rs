@@ -79,7 +79,7 @@ struct Mapping {
     path: PathBuf,
 }
 
-/// What the process has mapped that was asked about last.
+/// The mappings of the process that was looked up last.
 #[derive(Default)]
 struct Asked {
     process: String,
@@ -174,7 +174,7 @@ impl<'m> Tables<'m> {
         self.next = Instant::now() + self.pause;
     }
 
-    /// Why a table could not be handed over, once.
+    /// The reason why a table could not be used, reported once.
     pub fn failure(&mut self) -> Option<String> {
         self.failure.take()
     }

@@ -48,7 +48,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What to do about it.
+    /// The suggestion.
     pub fn help(&self) -> Option<String> {
         match self {
             Error::NoImage(_) | Error::NoDebugInfo { .. } => Some(vmlinux::how_to_get()),

@@ -33,7 +33,7 @@ const KEPT: usize = 1 << 16;
 /// The lines that one frame prints as: inlined functions first, the function last.
 type Lines = Vec<Vec<u8>>;
 
-/// Where an address lies.
+/// The location of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Place {
     Kernel(u64),
@@ -46,7 +46,7 @@ enum Place {
     Process(u32, u32, u64),
 }
 
-/// What a frame's lines depend on. The address is not among it: it is another one in each process.
+/// The key of a frame's lines. It does not contain the address, which differs in each process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Frame {
     place: Place,
@@ -67,7 +67,7 @@ pub struct Symbols {
     processes: Processes,
     binaries: Binaries,
     perf_maps: PerfMaps,
-    /// What the user should know, not said yet.
+    /// Warnings that are not reported yet.
     complaints: Vec<String>,
     /// Whether it was said that the kernel hides its symbols, and that processes may not be read.
     complained: bool,
@@ -198,7 +198,7 @@ impl Symbols {
             .push(format!("kernel addresses are printed as numbers because the kernel hides its symbols; {reason}"));
     }
 
-    /// Where an address of a process lies.
+    /// The location of an address of a process.
     fn place(&mut self, process: u32, address: u64) -> Place {
         let Some(mapping) = self.processes.find(process, address) else {
             self.complain_if_refused();

@@ -28,12 +28,12 @@ struct Binary {
     /// Of that time, once it was open.
     stamp: Option<Stamp>,
     open: Option<Open>,
-    /// What slow look-ups took.
+    /// The time spent on slow look-ups.
     spent: Duration,
     reads: Reads,
 }
 
-/// What is read of a file.
+/// The parts read of a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reads {
     DebugInformation,
@@ -60,7 +60,7 @@ pub struct Binaries {
     /// Counts look-ups.
     now: u64,
     reader: Reader,
-    /// What the user should know, not said yet.
+    /// Warnings that are not reported yet.
     pub complaints: Vec<String>,
 }
 
@@ -148,7 +148,7 @@ impl Binaries {
         answer
     }
 
-    /// What an address in the kernel's own code is that all processes have mapped.
+    /// The symbol of an address in the kernel code that is mapped into all processes.
     pub fn vdso(&mut self, config: &Config, address: u64) -> Option<Symbol> {
         self.reader.ask(config, Question::Vdso { address }, &mut Duration::default()).ok().flatten()
     }

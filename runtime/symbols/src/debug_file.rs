@@ -1,4 +1,4 @@
-//! Where the symbols and the debug information of an executable are: in itself, or in a file of their own.
+//! Finds the symbols and the debug information of an executable: in itself, or in a separate file.
 //!
 //! A separate file is looked for as the debugger does (GDB manual, "Debugging Information in Separate Files"): by the
 //! build id under /usr/lib/debug/.build-id, then by the name in section `.gnu_debuglink` beside the executable, in

@@ -11,23 +11,23 @@ pub fn demangled(name: &str) -> Option<String> {
     Some(as_written(&text))
 }
 
-/// What cpp_demangle 0.5.1 prints, as C++ is written. Of the 43,920 names that libstdc++ (GCC 12) and libLLVM (14)
-/// export, it prints 5,941 unlike c++filt (binutils 2.40), most of them for these reasons:
+/// Rewrites the output of cpp_demangle 0.5.1 to conventional C++. Of the 43,920 names that libstdc++ (GCC 12) and
+/// libLLVM (14) export, it prints 5,941 unlike c++filt (binutils 2.40), most of them for these reasons:
 ///
 /// - a reference (or `const`) to a nested type has its `&` in the middle: `n::f(n::A&, n::A&::B)` for `n::A::B&`;
 /// - an empty parameter pack leaves its comma: `M<A, >`;
 /// - numbers are written as casts: `S<(unsigned int)8>` for `S<8u>`;
 /// - tables and thunks have names in braces: `{vtable(n::V)}`.
 ///
-/// What text alone cannot mend stays: qualifiers of parameter packs that are not empty, and the first parameter of
-/// constructor templates, which it takes for a result.
+/// Differences that need more than the text remain: qualifiers of parameter packs that are not empty, and the first
+/// parameter of constructor templates, which it takes for a result.
 fn as_written(text: &str) -> String {
     let (kind, name) = special(text);
     let name = suffixed_numbers(&nested_qualifiers(&without_empty_packs(name)));
     format!("{kind}{name}")
 }
 
-/// What a symbol that the compiler made is for, and the name that it is made for.
+/// The purpose of a compiler-generated symbol, and the name that it belongs to.
 fn special(text: &str) -> (&'static str, &str) {
     let inside = |prefix: &str| text.strip_prefix(prefix)?.strip_suffix(")}");
     if let Some(name) = inside("{vtable(") {
@@ -110,7 +110,7 @@ fn nested_qualifiers(text: &str) -> String {
     written
 }
 
-/// Where the qualifiers begin that a text ends in: `const`, `volatile`, `&`, `*`.
+/// The start of the qualifiers at the end of a text: `const`, `volatile`, `&`, `*`.
 fn qualifiers(text: &str) -> usize {
     let mut name = text;
     loop {

@@ -10,7 +10,7 @@ use crate::user::with_elf;
 /// The oldest Go whose functions take arguments in registers: minor version of Go 1.
 const REGISTERS_SINCE: u32 = if cfg!(target_arch = "aarch64") { 18 } else { 17 };
 
-/// What a file that Go's linker made says of itself.
+/// The build information of a file made by Go's linker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Go {
     /// The addresses of what Go compiled: C may be linked to it.
@@ -80,7 +80,7 @@ fn word(bytes: &[u8]) -> Option<u64> {
     bytes.first_chunk().map(|b| u64::from_ne_bytes(*b))
 }
 
-/// What the file has at an address and behind it.
+/// The contents of the file from an address on.
 fn memory<'d>(elf: &crate::foreign::Elf<'d>, address: u64) -> Option<&'d [u8]> {
     elf.segments().find_map(|segment| {
         let at = usize::try_from(address.checked_sub(segment.address())?).ok()?;

@@ -20,7 +20,7 @@ pub fn chosen(path: &str, elf: &crate::foreign::Elf<'_>, symbol: UserSymbol) -> 
     }
 }
 
-/// Where in the file the chosen function is.
+/// The file offset of the selected function.
 fn place(path: &str, name: &str) -> Option<u64> {
     let maps = std::fs::read("/proc/self/maps").ok()?;
     let file = std::fs::metadata(path).ok()?;

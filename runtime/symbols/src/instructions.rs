@@ -1,4 +1,4 @@
-//! Where the instructions of a function begin.
+//! The starts of the instructions of a function.
 
 use object::{Object, ObjectSection};
 use rtrace_core::kernel::{KernelError, UserSymbol};

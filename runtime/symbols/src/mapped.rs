@@ -42,7 +42,7 @@ pub fn files_of_all() -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// What a name or pattern means for a process: of its mapped files those whose path or file name it is, or whose
+/// Resolves a name or pattern for a process: to the mapped files whose path or file name it is, or whose
 /// name as a library; else what it means without the process.
 pub fn named(process: u32, name: &str) -> Result<Vec<String>, KernelError> {
     let root = format!("/proc/{process}/root");

@@ -31,7 +31,7 @@ pub struct Names {
 struct Function {
     start: u64,
     size: u64,
-    /// Where its name is in the text.
+    /// The position of its name in the text.
     name: Range<u32>,
 }
 
@@ -80,7 +80,7 @@ fn function(line: &[u8], at: usize) -> Option<Function> {
 struct Written {
     path: Option<PathBuf>,
     stamp: Option<Stamp>,
-    /// What it said, once it was asked for.
+    /// Its contents, once read.
     names: Option<Names>,
     checked: Instant,
     pause: Duration,
@@ -91,7 +91,7 @@ struct Written {
 #[derive(Default)]
 pub struct PerfMaps {
     written: HashMap<u32, Written>,
-    /// What the user should know, not said yet.
+    /// Warnings that are not reported yet.
     pub complaints: Vec<String>,
 }
 
@@ -171,7 +171,7 @@ fn read(path: Option<&Path>, most: usize, complaints: &mut Vec<String>) -> Names
     }
 }
 
-/// Where a process writes the names of its code: as it sees its own folders, with the number that it has for itself.
+/// The path of a process's symbol map: in its own mount namespace, with its own process ID.
 fn path(process: u32) -> Option<PathBuf> {
     let status = std::fs::read(format!("/proc/{process}/status")).ok()?;
     let line = status.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"NStgid:"))?;

@@ -1,4 +1,4 @@
-//! What processes have mapped, also those that are gone: the kernel tells of every mapping of code, every exec, fork
+//! The memory maps of processes, also of ended ones: the kernel reports every mapping of code, every exec, fork
 //! and exit (perf events of `PERF_COUNT_SW_DUMMY`), and of what was there before `/proc` does. So addresses that a
 //! process had find their files when it has ended long ago.
 //!
@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// A process is read again after so many times the time that reading it took: where it has many mappings, that is long.
 const PAUSE: u32 = 20;
 
-/// What code comes from.
+/// The origin of code.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct File {
     /// Device and inode; zeros for memory without a file.
@@ -94,7 +94,7 @@ impl Kept {
 /// Mappings by their start; none is over another.
 type Mappings = BTreeMap<u64, Mapping>;
 
-/// What a process has mapped.
+/// The memory map of a process.
 #[derive(Clone, Default)]
 struct Known {
     /// Shared with what it was forked from, until one of them maps more.
@@ -153,7 +153,7 @@ struct Buffer {
     page: usize,
 }
 
-/// What an event says.
+/// The contents of an event.
 #[derive(Debug, PartialEq)]
 enum Event {
     Mapped { process: u32, mapping: Mapping },

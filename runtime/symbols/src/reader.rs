@@ -22,12 +22,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the child needs to read files of other users' processes.
+/// The capabilities that the child needs to read files of other users' processes.
 const CAPABILITIES: u64 = 1 << cap::DAC_READ_SEARCH | 1 << cap::SYS_PTRACE | 1 << cap::CHECKPOINT_RESTORE;
 /// An answer that takes longer counts against the time of its file.
 const SLOW: Duration = Duration::from_millis(100);
 
-/// What an address is.
+/// The result of looking up an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbol {
     pub name: Vec<u8>,
@@ -91,7 +91,7 @@ fn found<'s>(symbolizer: &'s Symbolizer, source: &Source<'_>, input: Input<u64>)
     }
 }
 
-/// What is asked for.
+/// A query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question<'a> {
     /// An offset in a file, which has a number. Whether debug information is read, too.
@@ -108,11 +108,11 @@ pub struct Reader {
     worker: Option<Worker>,
     /// How many have ended.
     ended: u64,
-    /// What slow answers took since the user wished us to end.
+    /// The time spent on slow answers since the user asked to end.
     after_end: Duration,
 }
 
-/// Why a question has no answer.
+/// The reason why a query has no answer.
 #[derive(Debug)]
 pub enum NoAnswer {
     Failed(Failure),
@@ -139,7 +139,7 @@ impl NoAnswer {
 }
 
 impl Reader {
-    /// Which child it is that knows what it was asked before.
+    /// The identity of the child, which remembers earlier queries.
     pub fn generation(&self) -> u64 {
         self.ended
     }

@@ -71,7 +71,7 @@ pub fn bytes(rows: &[(u32, Rule)]) -> Vec<u8> {
     out
 }
 
-/// Where a file has what is mapped to be executed: address, size, offset.
+/// The executable segments of a file: address, size, offset.
 fn code(elf: &Elf<'_>) -> Vec<(u64, u64, u64)> {
     let executable = |s: &object::Segment<'_, '_, &Source>| match s.flags() {
         object::SegmentFlags::Elf { p_flags } => p_flags & object::elf::PF_X != 0,
@@ -124,7 +124,7 @@ fn collect<'d, S: UnwindSection<Reader<'d>>>(
     }
 }
 
-/// What of DWARF's expressions occurs in unwind information.
+/// The DWARF expressions that occur in unwind information.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shape {
     /// A register plus an offset.

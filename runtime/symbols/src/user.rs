@@ -225,8 +225,8 @@ fn unversioned(name: &str) -> &str {
     name.split_once('@').map_or(name, |(plain, _)| plain)
 }
 
-/// What a pattern means in the sources: a demangled name, whole (`a::f(int)`), without parameters (`a::f`), or without
-/// those of templates and generics; instances of Go's generics; copies that the compiler made of a function.
+/// Matches a pattern against source names: a demangled name, whole (`a::f(int)`), without parameters (`a::f`), or
+/// without those of templates and generics; instances of Go's generics; copies that the compiler made of a function.
 fn matches_source(names: &Glob<'_>, pattern: &str, name: &str) -> bool {
     crate::user_names::forms(name).iter().any(|form| form == pattern || names.matches(form.as_bytes()))
 }
@@ -341,7 +341,7 @@ pub fn object(path: &str, name: &str) -> Result<Option<UserObject>, KernelError>
     })
 }
 
-/// Where the first segment that is code begins, as the kernel counts: `mm->start_code` of a process, less where it
+/// The start of the first code segment, as the kernel counts: `mm->start_code` of a process, less where it
 /// was moved.
 fn first_code(elf: &Elf<'_>) -> Option<u64> {
     let is_code = |s: &object::Segment<'_, '_, &foreign::Source>| matches!(s.flags(), SegmentFlags::Elf { p_flags } if p_flags & 1 != 0);

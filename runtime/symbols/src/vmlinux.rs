@@ -1,4 +1,4 @@
-//! Where images of the running kernel with debug information are, and how one gets them.
+//! The locations of images of the running kernel with debug information, and how to install them.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +26,7 @@ pub fn find() -> Option<PathBuf> {
     places.into_iter().find(|p| p.is_file())
 }
 
-/// Where the client of debuginfod keeps what it fetched.
+/// The cache directory of the debuginfod client.
 fn downloaded(id: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("DEBUGINFOD_CACHE_PATH").map(PathBuf::from).or_else(|| {
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);

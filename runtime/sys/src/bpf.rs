@@ -74,7 +74,7 @@ pub const fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> u64 {
     code as u64 | (dst as u64) << 8 | (src as u64) << 12 | (off as u16 as u64) << 16 | (imm as u32 as u64) << 32
 }
 
-/// What BPF_PROG_LOAD takes. Instructions are in the kernel's encoding, 8 bytes each.
+/// The arguments of BPF_PROG_LOAD. Instructions are in the kernel's encoding, 8 bytes each.
 #[derive(Debug)]
 pub struct ProgLoad<'a> {
     pub prog_type: u32,
@@ -85,7 +85,7 @@ pub struct ProgLoad<'a> {
     pub btf: Option<BtfInfo<'a>>,
     /// Type or function that a tracing program is for, 0 for none.
     pub attach_btf_id: u32,
-    /// What `attach_btf_id` counts in: the BTF of a module, or a BPF program; vmlinux when `None`.
+    /// The BTF object of `attach_btf_id`: that of a module, or a BPF program; vmlinux if `None`.
     pub attach_to: Option<BorrowedFd<'a>>,
 }
 
@@ -187,7 +187,7 @@ pub const MAP_HASH_OF_MAPS: u32 = 13;
 /// `BPF_F_INNER_MAP`, Linux 5.10: such arrays in a map of maps may have different sizes.
 pub const MAP_INNER: u32 = 1 << 12;
 
-/// What BPF_MAP_CREATE takes.
+/// The arguments of BPF_MAP_CREATE.
 #[derive(Debug)]
 pub struct MapCreate<'a> {
     pub map_type: u32,
@@ -195,7 +195,7 @@ pub struct MapCreate<'a> {
     pub value_size: u32,
     pub max_entries: u32,
     pub flags: u32,
-    /// What the maps in a map of maps are like.
+    /// The template of the maps in a map of maps.
     pub inner: Option<BorrowedFd<'a>>,
     pub name: &'a str,
 }
@@ -450,7 +450,7 @@ pub enum Functions<'a> {
     Addresses(&'a [u64]),
 }
 
-/// Where in functions a link runs its program.
+/// The points of functions at which a link runs its program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Entry,

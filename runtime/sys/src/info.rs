@@ -1,4 +1,4 @@
-//! What the kernel tells about its BPF objects, with bpf(2): programs by number, their functions and types, the types
+//! Information about BPF objects of the kernel, from bpf(2): programs by ID, their functions and types, the types
 //! of modules, and what was missed (`struct bpf_prog_info`, `bpf_btf_info`, `bpf_link_info` of include/uapi/linux/bpf.h).
 
 use crate::bpf::{Attr, Command, address_mut, bpf, bpf_fd};
@@ -109,7 +109,7 @@ pub fn program(id: u32) -> io::Result<OwnedFd> {
     by_id(Command::ProgGetFd, id)
 }
 
-/// What a program says of its functions.
+/// The function information of a program.
 #[derive(Clone, Debug, Default)]
 pub struct ProgramInfo {
     /// `enum bpf_prog_type`

@@ -1,4 +1,4 @@
-//! What `/proc/PID/maps` says of code (proc_pid_maps(5)). Paths are bytes, which need not be UTF-8.
+//! The code mappings of `/proc/PID/maps` (proc_pid_maps(5)). Paths are bytes, which need not be UTF-8.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

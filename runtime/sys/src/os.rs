@@ -57,7 +57,7 @@ pub fn perf_event_open(attr: &PerfAttr, pid: i32, cpu: i32) -> io::Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
-/// What can be done to a perf event; `_IO('$', n)` of include/uapi/linux/perf_event.h.
+/// The operations on a perf event; `_IO('$', n)` of include/uapi/linux/perf_event.h.
 #[derive(Clone, Copy, Debug)]
 pub enum PerfControl<'a> {
     Enable,
@@ -191,7 +191,7 @@ impl Drop for EndSignals {
     }
 }
 
-/// Why nothing came.
+/// The reason why nothing was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Late {
     /// The time is over.

@@ -23,7 +23,7 @@ pub struct Worker {
     child: libc::pid_t,
 }
 
-/// Why there is no answer. The child is of no use any more.
+/// The reason why there is no answer. The child can no longer be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// It took too long.

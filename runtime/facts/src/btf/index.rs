@@ -41,11 +41,11 @@ pub struct Index {
     bytes: Bytes,
     /// Offset of the type section in `bytes`.
     types: usize,
-    /// Where each type is, once asked for.
+    /// The offset of each type, filled on first use.
     starts: OnceCell<Vec<u32>>,
     /// Offset and length of the string section in `bytes`.
     strings: (usize, usize),
-    /// What name offsets of this object start at: the length of the base's strings, 0 for vmlinux.
+    /// The base of the name offsets of this object: the length of the base's strings, 0 for vmlinux.
     string_base: u32,
     /// Id of the first type: 1, or the number of the base's types.
     first_id: u32,

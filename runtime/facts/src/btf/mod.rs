@@ -432,7 +432,7 @@ impl Facts {
     }
 }
 
-/// What `DECLARE_TRACE` puts before a tracepoint's name in the typedef of its prototype.
+/// The prefix that `DECLARE_TRACE` adds to a tracepoint's name in the typedef of its prototype.
 const RAW_PREFIX: &str = "btf_trace_";
 
 fn kinds(kind: TypeKind) -> &'static [Kind] {

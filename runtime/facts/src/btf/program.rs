@@ -87,8 +87,9 @@ impl Facts {
         self.prototype_at(At { object: self.program_object(btf).ok()?, id })
     }
 
-    /// What a program of some type really gets for the context that it declares: `struct bpf_ctx_convert` (kernel/bpf/btf.c)
-    /// has a pair of members for each type. `None` where it is what it says, or cannot be said better.
+    /// The kernel type behind the context that a program of some type declares: `struct bpf_ctx_convert`
+    /// (kernel/bpf/btf.c) has a pair of members for each type. `None` where it is what it says, or cannot be said
+    /// better.
     fn context(&self, prog_type: u32, declared: &Type) -> Option<Type> {
         let Type::Ptr { to, space } = declared else { return None };
         let types = self.enum_values("bpf_prog_type");

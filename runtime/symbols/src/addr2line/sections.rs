@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 /// The first section begins here: readers of debug information take 0 for code that was left out.
 const FIRST: u64 = 0x10_0000;
-/// What lies between sections, so that a return address behind one is not in the next.
+/// The gap between sections, so that a return address behind one is not in the next.
 const GAP: u64 = 0x1000;
 
 /// A copy of the file in which sections and symbols have addresses that occur once. Relocations, which say the same of

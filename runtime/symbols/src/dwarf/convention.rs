@@ -1,6 +1,7 @@
-//! Where a function's parameters are at its first instruction, by the calling convention: System V on x86-64 (psABI
-//! 3.2.3, with the C++ ABI's rules for classes), AAPCS64 on aarch64. Where it is not certain that a function follows it,
-//! nothing is said: clones, functions whose convention the compiler changed, languages with conventions of their own.
+//! The locations of a function's parameters at its first instruction, by the calling convention: System V on x86-64
+//! (psABI 3.2.3, with the C++ ABI's rules for classes), AAPCS64 on aarch64. Where it is not certain that a function
+//! follows it, nothing is said: clones, functions whose convention the compiler changed, languages with conventions of
+//! their own.
 
 use gimli::{AttributeValue, constants as dw};
 use rtrace_core::kernel::{Part, Place};
@@ -60,7 +61,7 @@ pub(super) struct Convention {
     floats: u32,
     /// Words on the stack used up; `None` once that is not certain.
     words: Option<u32>,
-    /// Why nothing more is certain.
+    /// The reason why the remaining locations are not certain.
     lost: Option<String>,
     cpp: bool,
     rust: bool,

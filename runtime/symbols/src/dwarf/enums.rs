@@ -16,7 +16,7 @@ const MOST_TEXT: usize = 16 << 20;
 #[derive(Default)]
 pub(super) struct Enums {
     known: RefCell<Vec<Enum>>,
-    /// What entries (number of the executable, place) are as types.
+    /// The types of entries (number of the executable, offset).
     types: RefCell<HashMap<(usize, At), Type>>,
 }
 

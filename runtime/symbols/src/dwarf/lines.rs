@@ -6,7 +6,7 @@ use rtrace_core::kernel::KernelError;
 
 use super::{At, Beginning, Debug, Missing};
 
-/// Why a line has no place.
+/// The reason why a line has no address.
 #[derive(Debug, PartialEq)]
 pub enum NoLine {
     /// No unit was compiled of such a file; the one whose name is nearest.

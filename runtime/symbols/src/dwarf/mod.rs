@@ -44,7 +44,7 @@ struct At {
 
 /// The debug information of one executable.
 pub struct Debug {
-    /// Which one of those that were opened.
+    /// The number of this one among the opened ones.
     number: usize,
     /// The executable itself, for how frames are unwound.
     main: Elf,
@@ -135,7 +135,7 @@ impl Debug {
         Some(text.to_string_lossy().into_owned())
     }
 
-    /// What an entry lacks, the one says that it completes or is an instance of.
+    /// The entry that an entry completes or is an instance of, which has the attributes that it lacks.
     fn origin(&self, unit: usize, die: &Die) -> Option<At> {
         let value = die.attr_value(constants::DW_AT_abstract_origin);
         self.referred(unit, value.or_else(|| die.attr_value(constants::DW_AT_specification)))
@@ -220,7 +220,7 @@ impl Debug {
         })
     }
 
-    /// Where an inlined copy of a function begins.
+    /// The start of an inlined copy of a function.
     fn entry_address(&self, unit: usize, die: &Die) -> Option<u64> {
         let u = self.unit(unit)?;
         let first = self.ranges(unit, die).first().map(|r| r.begin);
@@ -343,7 +343,7 @@ impl Debug {
         found
     }
 
-    /// Where copies of a function were inlined, sorted by address.
+    /// The inlined copies of a function, sorted by address.
     pub fn inlined(&self, name: &str) -> Vec<Beginning> {
         let mut wanted = Vec::new();
         let mut copies = Vec::new();
@@ -401,7 +401,7 @@ mod tests {
         next: *const Sample,
     }
 
-    /// What the tests look for in their own debug information.
+    /// The function that the tests look for in their own debug information.
     #[inline(never)]
     extern "C" fn sample_for_debug(first: u32, second: &Sample, third: f64) -> i64 {
         i64::from(first) + i64::from(std::hint::black_box(second).small) + third as i64

@@ -1,4 +1,4 @@
-//! Where parameters are by their locations.
+//! The locations of parameters, from DWARF location descriptions.
 
 use gimli::{AttributeValue, BaseAddresses, CfaRule, EhFrame, EndianSlice, NativeEndian, Operation, UnwindSection};
 use object::{Object, ObjectSection};
@@ -25,9 +25,9 @@ fn register(number: gimli::Register) -> Option<u32> {
 }
 
 impl Debug {
-    /// Where a parameter or variable is while the instruction at `address` has not run; `None` where nothing says.
-    /// At a function's entry lists count, and of what is said of the whole function what callers fill: registers of
-    /// arguments, and the stack above the frame. The rest holds once the frame is made.
+    /// The location of a parameter or variable before the instruction at `address` has run; `None` if it is not
+    /// described. At a function's entry lists count, and of what is said of the whole function what callers fill:
+    /// registers of arguments, and the stack above the frame. The rest holds once the frame is made.
     pub(super) fn place(&self, unit: usize, die: &Die, outer: At, address: u64, entry: bool) -> Option<Place> {
         let u = self.unit(unit)?;
         if let Some(constant) = die.attr_value(gimli::DW_AT_const_value) {
@@ -136,7 +136,7 @@ impl Debug {
         Some(found)
     }
 
-    /// What the offsets of a function's variables count from at an address: a register and what to add to it.
+    /// The frame base of a function at an address: a register and an offset.
     fn frame(&self, function: At, address: u64) -> Option<(u32, i64)> {
         let die = self.die(function)?;
         let AttributeValue::Exprloc(base) = die.attr_value(gimli::DW_AT_frame_base)? else { return None };

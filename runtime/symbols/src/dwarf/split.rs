@@ -13,7 +13,7 @@ use rtrace_core::kernel::KernelError;
 
 use super::{Reader, Unit, debug_file, section};
 
-/// What belongs to the skeletons of one program.
+/// The split debug information of one program.
 pub(super) struct Split {
     program: PathBuf,
     package: OnceCell<Option<DwarfPackage<Reader>>>,
@@ -27,13 +27,13 @@ struct Rest {
     unit: Unit,
 }
 
-/// Why the rest of a unit cannot be read.
+/// The reason why the rest of a unit cannot be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Missing {
     program: PathBuf,
-    /// Where the compiler put it.
+    /// The path at which the compiler wrote it.
     wanted: PathBuf,
-    /// What was found instead.
+    /// The file that was found instead.
     other: Option<PathBuf>,
 }
 
@@ -107,7 +107,8 @@ impl Split {
         })
     }
 
-    /// Where the compiler put a file, in the program's container and here; then beside the program.
+    /// The candidate paths of a file: as written by the compiler, in the program's container and here; then beside the
+    /// program.
     fn candidates(&self, wanted: &Path) -> Vec<PathBuf> {
         let inside = debug_file::root(&self.program).map(|r| r.join(wanted.strip_prefix("/").unwrap_or(wanted)));
         let mut found: Vec<PathBuf> = inside.into_iter().chain([wanted.to_path_buf()]).collect();
