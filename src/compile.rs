@@ -17,7 +17,6 @@ use rtrace_lang::kernel::{Feature, Kernel};
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump, parameters};
-use rtrace_runtime::kernel::LiveKernel;
 use rtrace_runtime::launch::coloured;
 use std::io::Read;
 use std::path::Path;
@@ -139,7 +138,7 @@ fn parse(script: &mut Script, cli: &Cli) -> Result<ast::Program, Failure> {
 }
 
 /// One stage of the compilation, as bytes to write.
-pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -> Result<Vec<u8>, Failure> {
+pub fn emit(script: &mut Script, cli: &Cli, kernel: Kernel<'_>, stage: Stage) -> Result<Vec<u8>, Failure> {
     let program = parse(script, cli)?;
     if stage == Stage::Ast {
         return Ok(rtrace_lang::grammar::dump::dump(&program).into_bytes());
@@ -171,7 +170,7 @@ pub fn emit(script: &mut Script, cli: &Cli, kernel: &LiveKernel, stage: Stage) -
 }
 
 /// The typed program; warnings are printed.
-fn analyse(program: ast::Program, script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Typed, Failure> {
+fn analyse(program: ast::Program, script: &mut Script, cli: &Cli, kernel: Kernel<'_>) -> Result<Typed, Failure> {
     let mut options = options(script, cli)?;
     for (file, _) in c_files(&program, &script.sources) {
         script.c.push(c::compile(&file, &cli.include_dir)?);
@@ -200,7 +199,7 @@ fn read_headers(
     options: &mut Options,
     script: &Script,
     cli: &Cli,
-    kernel: &LiveKernel,
+    kernel: Kernel<'_>,
 ) -> Result<Option<Vec<String>>, Failure> {
     let wanted = rtrace_lang::headers::wanted(program, options, kernel);
     let files = c_files(program, &script.sources);
@@ -228,7 +227,7 @@ fn read_headers(
 }
 
 /// The bundle of a script.
-pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bundle, Failure> {
+pub fn bundle(script: &mut Script, cli: &Cli, kernel: Kernel<'_>) -> Result<Bundle, Failure> {
     let program = parse(script, cli)?;
     let typed = analyse(program, script, cli, kernel)?;
     let output = rtrace_codegen::compile(&typed, &script.sources, &codegen_options(kernel, script))
@@ -237,7 +236,7 @@ pub fn bundle(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Bun
 }
 
 /// `-l` with a program: the attach points it names, a line each.
-pub fn attach_points(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<String, Failure> {
+pub fn attach_points(script: &mut Script, cli: &Cli, kernel: Kernel<'_>) -> Result<String, Failure> {
     let program = parse(script, cli)?;
     let fail = |d: Vec<Diagnostic>| failed(&d, &script.sources);
     let names = driver::attach_points(program, &mut options(script, cli)?, kernel).map_err(fail)?;
@@ -246,7 +245,7 @@ pub fn attach_points(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Res
 
 /// The parameters of the script, when `--help` asks for them: before `--`, or after it if the script has no such
 /// parameter of its own.
-pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Option<String>, Failure> {
+pub fn help(script: &mut Script, cli: &Cli, kernel: Kernel<'_>) -> Result<Option<String>, Failure> {
     let asked = script.params.iter().any(|p| p == "--help");
     if !cli.help && !asked {
         return Ok(None);
@@ -262,12 +261,12 @@ pub fn help(script: &mut Script, cli: &Cli, kernel: &LiveKernel) -> Result<Optio
     Ok(Some(parameters::help(name, text, &usage)))
 }
 
-fn codegen_options(kernel: &LiveKernel, script: &Script) -> rtrace_codegen::Options {
+fn codegen_options(kernel: Kernel<'_>, script: &Script) -> rtrace_codegen::Options {
     rtrace_codegen::Options {
-        atomics: kernel.has(Feature::AtomicFetch),
-        percpu_lookup: kernel.has(Feature::PercpuLookup),
-        for_each: kernel.has(Feature::ForEachMapElem),
-        bpf_loop: kernel.has(Feature::Loop),
+        atomics: kernel.machine.has(Feature::AtomicFetch),
+        percpu_lookup: kernel.machine.has(Feature::PercpuLookup),
+        for_each: kernel.machine.has(Feature::ForEachMapElem),
+        bpf_loop: kernel.machine.has(Feature::Loop),
         cpus: rtrace_sys::cpu_numbers().ok(),
         bitcode: script.c.clone(),
         ..rtrace_codegen::Options::default()

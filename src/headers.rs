@@ -79,7 +79,7 @@ pub fn read(
     c_files: &[(String, Span)],
     places: &Places,
     sources: &SourceMap,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> Result<Found, String> {
     let clang = Clang::new()?;
     let index = Index::new(&clang, true, false);
@@ -91,7 +91,7 @@ pub fn read(
 }
 
 /// The functions that a C file defines for others; the compiler has found no errors in it.
-fn functions(index: &Index<'_>, file: &str, span: Span, places: &Places, kernel: &dyn Kernel, found: &mut Found) {
+fn functions(index: &Index<'_>, file: &str, span: Span, places: &Places, kernel: Kernel<'_>, found: &mut Found) {
     let own: Vec<Unsaved> = compiler_headers().collect();
     let parsed =
         index.parser(file).arguments(&program_arguments(places)).unsaved(&own).skip_function_bodies(true).parse();
@@ -130,7 +130,7 @@ fn functions(index: &Index<'_>, file: &str, span: Span, places: &Places, kernel:
     found.headers = reader.headers;
 }
 
-fn look_up(index: &Index<'_>, wanted: &Wanted, places: &Places, sources: &SourceMap, kernel: &dyn Kernel) -> Found {
+fn look_up(index: &Index<'_>, wanted: &Wanted, places: &Places, sources: &SourceMap, kernel: Kernel<'_>) -> Found {
     if wanted.names.is_empty() && wanted.types.is_empty() {
         return Found::default();
     }
@@ -158,13 +158,7 @@ struct Attempt {
     missing: Vec<String>,
 }
 
-fn attempt(
-    index: &Index<'_>,
-    wrapper: &Wrapper,
-    arguments: &[String],
-    wanted: &Wanted,
-    kernel: &dyn Kernel,
-) -> Attempt {
+fn attempt(index: &Index<'_>, wrapper: &Wrapper, arguments: &[String], wanted: &Wanted, kernel: Kernel<'_>) -> Attempt {
     let mut files = vec![Unsaved::new(&wrapper.path, &wrapper.text)];
     files.extend(compiler_headers());
     let parsed = index
@@ -330,7 +324,7 @@ fn common(places: &Places) -> Vec<String> {
 
 /// Turns the tree of the headers into definitions.
 struct Reader<'k, 'tu> {
-    kernel: &'k dyn Kernel,
+    kernel: Kernel<'k>,
     headers: Headers,
     /// Numbers of the records, by their definition.
     records: HashMap<Entity<'tu>, usize>,
@@ -463,7 +457,7 @@ impl<'tu> Reader<'_, 'tu> {
         let name = own_name(&entity);
         // The kernel's own, where it is the same: it knows what its pointers lead to.
         if let Some(name) = name.as_deref().filter(|_| !entity.is_definition() || entity.is_in_system_header())
-            && let Ok(Some(Type::Record(known))) = self.kernel.find_type(kind, name)
+            && let Ok(Some(Type::Record(known))) = self.kernel.types.find_type(kind, name)
             && (known.size == size || !entity.is_definition())
         {
             return Type::Record(known);

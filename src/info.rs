@@ -1,8 +1,8 @@
 //! `rtrace --info`: what the running kernel offers, under the names that the reference has for it, with the version of
 //! Linux that has it first. Each is asked of the kernel itself where that is possible: distributions backport.
 
-use rtrace_lang::kernel::{Feature, Kernel, Version};
-use rtrace_runtime::kernel::LiveKernel;
+use rtrace_lang::kernel::{Feature, Machine, Tracepoints, Version};
+use rtrace_runtime::system::System;
 
 /// Name, number in the kernel's interface (linux/bpf.h), first version.
 type Numbered = (&'static str, u32, Version);
@@ -60,27 +60,27 @@ const PROGRAMS: &[Numbered] = &[
 type Answer = (&'static str, Version, bool);
 
 /// Name, first version, whether it is there.
-type Row = (&'static str, Version, fn(&LiveKernel) -> bool);
+type Row = (&'static str, Version, fn(&System) -> bool);
 
 const FEATURES: &[Row] = &[
-    ("atomic instructions", Version(5, 12), |k| k.has(Feature::AtomicFetch)),
-    ("btf", Version(5, 2), |k| k.has_btf()),
-    ("dpath", Version(5, 10), |k| k.version() >= Version(5, 10)),
-    ("instruction set v4", Version(6, 6), |k| k.has(Feature::CpuV4)),
-    ("missed hits of kprobes", Version(6, 7), |k| k.version() >= Version(6, 7)),
-    ("module btf", Version(5, 11), |k| k.has_btf() && k.version() >= Version(5, 11)),
+    ("atomic instructions", Version(5, 12), |s| s.kernel.has(Feature::AtomicFetch)),
+    ("btf", Version(5, 2), |s| s.kernel.has_btf()),
+    ("dpath", Version(5, 10), |s| s.kernel.version() >= Version(5, 10)),
+    ("instruction set v4", Version(6, 6), |s| s.kernel.has(Feature::CpuV4)),
+    ("missed hits of kprobes", Version(6, 7), |s| s.kernel.version() >= Version(6, 7)),
+    ("module btf", Version(5, 11), |s| s.kernel.has_btf() && s.kernel.version() >= Version(5, 11)),
 ];
 
 const PROBES: &[Row] = &[
-    ("fentry", Version(5, 5), |k| k.has_btf()),
-    ("kprobe_multi", Version(5, 18), |k| k.has(Feature::KprobeMulti)),
-    ("kprobe_session", Version(6, 10), |k| k.has(Feature::KprobeSession)),
-    ("perf_event link", Version(5, 15), |k| k.has(Feature::AttachCookie)),
-    ("tracepoint", Version(4, 7), |k| k.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty())),
-    ("uprobe_multi", Version(6, 6), |k| k.has(Feature::UprobeMulti)),
+    ("fentry", Version(5, 5), |s| s.kernel.has_btf()),
+    ("kprobe_multi", Version(5, 18), |s| s.kernel.has(Feature::KprobeMulti)),
+    ("kprobe_session", Version(6, 10), |s| s.kernel.has(Feature::KprobeSession)),
+    ("perf_event link", Version(5, 15), |s| s.kernel.has(Feature::AttachCookie)),
+    ("tracepoint", Version(4, 7), |s| s.kernel.tracepoints("sched", "sched_switch").is_ok_and(|t| !t.is_empty())),
+    ("uprobe_multi", Version(6, 6), |s| s.kernel.has(Feature::UprobeMulti)),
 ];
 
-pub fn text(kernel: &LiveKernel) -> String {
+pub fn text(system: &System) -> String {
     let os = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut out = format!(
         "System\n  OS: Linux {}\n  Arch: {}\n\nBuild\n  version: v{}\n",
@@ -88,15 +88,18 @@ pub fn text(kernel: &LiveKernel) -> String {
         std::env::consts::ARCH,
         env!("CARGO_PKG_VERSION")
     );
-    let rows = |list: &[Row]| list.iter().map(|(name, since, there)| (*name, *since, there(kernel))).collect();
+    let rows = |list: &[Row]| list.iter().map(|(name, since, there)| (*name, *since, there(system))).collect();
     let numbered = |list: &[Numbered], there: &dyn Fn(u32, Version) -> bool| {
         list.iter().map(|(name, number, since)| (*name, *since, there(*number, *since))).collect()
     };
     let sections: [(&str, Vec<Answer>); 5] = [
-        ("Kernel helpers", numbered(HELPERS, &|n, since| i32::try_from(n).is_ok_and(|n| kernel.has_helper(n, since)))),
+        (
+            "Kernel helpers",
+            numbered(HELPERS, &|n, since| i32::try_from(n).is_ok_and(|n| system.kernel.has_helper(n, since))),
+        ),
         ("Kernel features", rows(FEATURES)),
-        ("Map types", numbered(MAPS, &|n, since| kernel.has_map(n, since))),
-        ("Program types", numbered(PROGRAMS, &|n, since| kernel.has_program(n, since))),
+        ("Map types", numbered(MAPS, &|n, since| system.kernel.has_map(n, since))),
+        ("Program types", numbered(PROGRAMS, &|n, since| system.kernel.has_program(n, since))),
         ("Probe types", rows(PROBES)),
     ];
     for (title, rows) in sections {

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 
-use rtrace_lang::kernel::{Kernel, KernelError, TypeKind, UsdtProbe};
+use rtrace_lang::kernel::{Functions, KernelError, Programs, Tracepoints, TypeKind, Types, UsdtProbe};
 use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
 
 use rtrace_core::glob::{Glob, is_glob};
 use rtrace_facts::btf::{Prototype, keyword};
 use rtrace_facts::tracefs;
-use rtrace_runtime::kernel::LiveKernel;
+use rtrace_runtime::system::System;
 use rtrace_symbols::demangle::demangled;
 
 /// How symbols of Rust begin (RFC 2603, "v0").
@@ -62,8 +62,8 @@ const IN_PROGRAMS: [&str; 2] = ["uprobe", "usdt"];
 /// Writes what matches a pattern, one attach point to a line, sorted within each kind; with `verbose`, arguments
 /// follow, indented. Returns the number of attach points. A reader that closes the pipe has seen enough:
 /// that is no error.
-pub fn list(kernel: &LiveKernel, pattern: &str, verbose: bool, out: &mut dyn Write) -> Result<usize, ListError> {
-    let mut lister = Lister { kernel, verbose, out: BufWriter::with_capacity(64 << 10, out), count: 0 };
+pub fn list(system: &System, pattern: &str, verbose: bool, out: &mut dyn Write) -> Result<usize, ListError> {
+    let mut lister = Lister { system, verbose, out: BufWriter::with_capacity(64 << 10, out), count: 0 };
     let result = lister.patterns(pattern).and_then(|()| lister.out.flush().map_err(ListError::Write));
     // What the buffer could not write is lost with the reader, not tried again.
     let Lister { out, count, .. } = lister;
@@ -75,28 +75,29 @@ pub fn list(kernel: &LiveKernel, pattern: &str, verbose: bool, out: &mut dyn Wri
 }
 
 /// The message for a pattern that matched nothing.
-pub fn nothing_found(kernel: &LiveKernel, pattern: &str) -> String {
+pub fn nothing_found(system: &System, pattern: &str) -> String {
     let near = match parse(pattern.trim()) {
         Query::Probes { kinds, target } if kinds.len() == 1 && !target.iter().any(|t| is_glob(t)) => {
             let name = target.last().map_or("", String::as_str);
             match kinds.first() {
-                Some(&"tracepoint") => kernel
+                Some(&"tracepoint") => system
+                    .kernel
                     .nearest_tracepoint(target.first().map_or("", String::as_str), name)
                     .map(|(c, n)| format!("tracepoint:{c}:{n}")),
                 Some(kind @ (&"fentry" | &"fexit")) if target.first().is_some_and(|t| t == "bpf") => {
-                    kernel.nearest_bpf_function(name).map(|n| format!("{kind}:bpf:{n}"))
+                    system.kernel.nearest_bpf_function(name).map(|n| format!("{kind}:bpf:{n}"))
                 }
                 Some(kind @ (&"kprobe" | &"kretprobe" | &"fentry" | &"fexit")) => {
-                    kernel.nearest_function(name).map(|n| format!("{kind}:{n}"))
+                    system.kernel.nearest_function(name).map(|n| format!("{kind}:{n}"))
                 }
                 Some(kind @ (&"uprobe" | &"uretprobe")) => {
                     let path = target.first().map_or("", String::as_str);
-                    kernel.nearest_user_symbol(path, name).map(|n| format!("{kind}:{path}:{n}"))
+                    system.programs.nearest_user_symbol(path, name).map(|n| format!("{kind}:{path}:{n}"))
                 }
                 _ => None,
             }
         }
-        Query::Type { kind, name } => kernel.nearest_type(kind, name.trim()).map(|n| format!("{} {n}", keyword(kind))),
+        Query::Type { kind, name } => system.nearest_type(kind, name.trim()).map(|n| format!("{} {n}", keyword(kind))),
         _ => None,
     };
     match near {
@@ -185,7 +186,7 @@ impl Lines {
 }
 
 struct Lister<'a> {
-    kernel: &'a LiveKernel,
+    system: &'a System,
     verbose: bool,
     out: BufWriter<&'a mut dyn Write>,
     count: usize,
@@ -243,7 +244,7 @@ impl Lister<'_> {
             return IN_PROGRAMS.to_vec();
         }
         let mut kinds = EVERYWHERE.to_vec();
-        if self.kernel.process().is_some() {
+        if self.system.programs.process().is_some() {
             kinds.extend(IN_PROGRAMS);
         }
         kinds
@@ -291,7 +292,7 @@ impl Lister<'_> {
         let mut lines = Lines::default();
         if names.exact().is_some() {
             // Patterns leave functions out that can be asked for by name.
-            for f in self.kernel.traceable_functions(module, name)? {
+            for f in self.system.kernel.traceable_functions(module, name)? {
                 let of = f.module.as_deref().unwrap_or("vmlinux");
                 let shown: &[&[u8]] =
                     if module.is_some() { &[of.as_bytes(), f.name.as_bytes()] } else { &[f.name.as_bytes()] };
@@ -299,7 +300,7 @@ impl Lister<'_> {
             }
         } else {
             let Some(modules) = module.map(Glob::new) else { return self.functions_everywhere(kind, &names) };
-            for (name, of) in self.kernel.traceable()? {
+            for (name, of) in self.system.kernel.traceable()? {
                 let of = of.unwrap_or(b"vmlinux");
                 if names.matches(name) && modules.matches(of) {
                     lines.push(&[of, name]);
@@ -315,7 +316,7 @@ impl Lister<'_> {
     /// Without a module in the pattern, lines are names, which come sorted: they are written as they come.
     fn functions_everywhere(&mut self, kind: &'static str, names: &Glob<'_>) -> Done {
         let mut last: &[u8] = b"";
-        for (name, _) in self.kernel.traceable()? {
+        for (name, _) in self.system.kernel.traceable()? {
             // Once, though several modules may have it.
             if names.matches(name) && name != last {
                 last = name;
@@ -332,7 +333,7 @@ impl Lister<'_> {
         }
         let text = String::from_utf8_lossy(line);
         let (module, name) = text.split_once(':').map_or((None, &*text), |(m, n)| (Some(m), n));
-        let Some(prototype) = self.kernel.prototype(name, module) else { return Ok(()) };
+        let Some(prototype) = self.system.kernel.prototype(name, module) else { return Ok(()) };
         if kind == "kretprobe" {
             return self.return_value(&prototype);
         }
@@ -356,14 +357,14 @@ impl Lister<'_> {
         let mut lines = Lines::default();
         if is_glob(name) || module.is_some_and(is_glob) {
             let ret = kind == "fexit";
-            self.kernel.each_btf_function(module, &Glob::new(name), &mut |name, module| {
+            self.system.kernel.each_btf_function(module, &Glob::new(name), &mut |name, module| {
                 if std::str::from_utf8(name).is_ok_and(|name| probes::trampoline::barred(name, ret).is_some()) {
                     return;
                 }
                 lines.push(&[module.unwrap_or("vmlinux").as_bytes(), name]);
             })?;
         } else {
-            for f in self.kernel.btf_functions(module, name)? {
+            for f in self.system.kernel.btf_functions(module, name)? {
                 lines.push(&[f.module.as_deref().unwrap_or("vmlinux").as_bytes(), f.name.as_bytes()]);
             }
         }
@@ -371,7 +372,7 @@ impl Lister<'_> {
             self.line(kind, line)?;
             if self.verbose
                 && let Some((module, name)) = String::from_utf8_lossy(line).split_once(':')
-                && let Some(prototype) = self.kernel.prototype(name, Some(module))
+                && let Some(prototype) = self.system.kernel.prototype(name, Some(module))
             {
                 for (name, ty) in &prototype.params {
                     self.argument(ty, name)?;
@@ -392,10 +393,10 @@ impl Lister<'_> {
             Some(Err(_)) if number != Some("*") => return Ok(()),
             _ => None,
         };
-        for f in self.kernel.bpf_functions(program, name)? {
+        for f in self.system.kernel.bpf_functions(program, name)? {
             self.line(kind, format!("bpf:{}:{}", f.program, f.name).as_bytes())?;
             if self.verbose
-                && let Some(prototype) = self.kernel.bpf_prototype(&f)
+                && let Some(prototype) = self.system.kernel.bpf_prototype(&f)
             {
                 for (n, (name, ty)) in prototype.params.iter().enumerate() {
                     let unnamed = if prototype.params.len() == 1 { "ctx".to_owned() } else { format!("arg{n}") };
@@ -411,9 +412,9 @@ impl Lister<'_> {
 
     fn tracepoints(&mut self, target: &[String]) -> Done {
         let found = match target {
-            [] => self.kernel.tracepoints("*", "*")?,
-            [name] => self.kernel.tracepoints("*", name)?,
-            [category, name, ..] => self.kernel.tracepoints(category, or_all(name))?,
+            [] => self.system.kernel.tracepoints("*", "*")?,
+            [name] => self.system.kernel.tracepoints("*", name)?,
+            [category, name, ..] => self.system.kernel.tracepoints(category, or_all(name))?,
         };
         let mut lines = Lines::default();
         for (category, name) in &found {
@@ -423,7 +424,7 @@ impl Lister<'_> {
             self.line("tracepoint", line)?;
             if self.verbose
                 && let Some((category, name)) = String::from_utf8_lossy(line).split_once(':')
-                && let Some(format) = self.kernel.tracepoint_format(category, name)?
+                && let Some(format) = self.system.kernel.tracepoint_format(category, name)?
             {
                 for field in tracefs::fields(&format) {
                     self.argument(field.text, "")?;
@@ -437,7 +438,7 @@ impl Lister<'_> {
         let (module, name) = module_and_name(target);
         let modules = Glob::new(module.unwrap_or("*"));
         let mut lines = Lines::default();
-        for (of, name) in self.kernel.raw_tracepoints_by_module(&Glob::new(name))? {
+        for (of, name) in self.system.kernel.raw_tracepoints_by_module(&Glob::new(name))? {
             let of = of.as_deref().unwrap_or("vmlinux");
             if modules.matches(of.as_bytes()) {
                 lines.push(&[of.as_bytes(), name.as_bytes()]);
@@ -447,7 +448,7 @@ impl Lister<'_> {
             self.line("rawtracepoint", line)?;
             if self.verbose
                 && let Some((_, name)) = String::from_utf8_lossy(line).split_once(':')
-                && let Some(prototype) = self.kernel.raw_prototype(name)
+                && let Some(prototype) = self.system.kernel.raw_prototype(name)
             {
                 for (name, ty) in &prototype.params {
                     self.argument(ty, name)?;
@@ -459,12 +460,14 @@ impl Lister<'_> {
 
     fn user_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
         let (file, name) = match target {
-            [] if self.kernel.process().is_none() => return Ok(()),
+            [] if self.system.programs.process().is_none() => return Ok(()),
             // All that the process has mapped that is traced.
             [] => ("*", "*"),
-            [name] if is_glob(name) && !name.contains('/') && self.kernel.process().is_some() => ("*", name.as_str()),
+            [name] if is_glob(name) && !name.contains('/') && self.system.programs.process().is_some() => {
+                ("*", name.as_str())
+            }
             // As an attach point: of its program.
-            [name] if !name.contains('/') && self.kernel.process().is_some() => ("", or_all(name)),
+            [name] if !name.contains('/') && self.system.programs.process().is_some() => ("", or_all(name)),
             [file] => (file.as_str(), "*"),
             // A language tag between them says how to demangle.
             [file, .., name] => (file.as_str(), or_all(name)),
@@ -473,8 +476,8 @@ impl Lister<'_> {
             [_, language, _] => Some(language),
             _ => None,
         };
-        for path in self.kernel.executables(file)? {
-            let symbols = match self.kernel.user_symbols(&path, name) {
+        for path in self.system.programs.executables(file)? {
+            let symbols = match self.system.programs.user_symbols(&path, name) {
                 // Of many files, those that are no executables are passed over.
                 Err(_) if is_glob(file) => continue,
                 other => other?,
@@ -500,7 +503,7 @@ impl Lister<'_> {
                 self.line(kind, line.as_bytes())?;
                 if self.verbose
                     // Those whose debug information is out of reach are listed without.
-                    && let Ok(Some(f)) = self.kernel.user_function(&path, s.file_offset, &s.name)
+                    && let Ok(Some(f)) = self.system.programs.user_function(&path, s.file_offset, &s.name)
                 {
                     match kind {
                         "uretprobe" if f.returns == "void" => {}
@@ -517,16 +520,16 @@ impl Lister<'_> {
     fn static_probes(&mut self, target: &[String]) -> Done {
         let (file, provider, name) = match target {
             // Of the process that is traced; there may be none.
-            [] if self.kernel.process().is_none() => return Ok(()),
+            [] if self.system.programs.process().is_none() => return Ok(()),
             [] => ("*", "*", "*"),
-            [name] if !name.contains('/') && self.kernel.process().is_some() => ("*", "*", or_all(name)),
+            [name] if !name.contains('/') && self.system.programs.process().is_some() => ("*", "*", or_all(name)),
             [file] => (file.as_str(), "*", "*"),
             [file, name] => (file.as_str(), "*", or_all(name)),
             [file, provider, name, ..] => (file.as_str(), or_all(provider), or_all(name)),
         };
         let (providers, names) = (Glob::new(provider), Glob::new(name));
-        for path in self.kernel.executables(or_all(file))? {
-            let probes = match self.kernel.usdt_probes(&path) {
+        for path in self.system.programs.executables(or_all(file))? {
+            let probes = match self.system.programs.usdt_probes(&path) {
                 Err(_) if is_glob(file) => continue,
                 other => other?,
             };
@@ -561,10 +564,10 @@ impl Lister<'_> {
 
     fn iterators(&mut self, target: &[String]) -> Done {
         let names = Glob::new(target.first().map_or("*", |t| or_all(t)));
-        for kind in self.kernel.iterators()?.iter().filter(|k| names.matches(k.as_bytes())) {
+        for kind in self.system.kernel.iterators()?.iter().filter(|k| names.matches(k.as_bytes())) {
             self.line("iter", kind.as_bytes())?;
             if self.verbose
-                && let Some(prototype) = self.kernel.prototype(&format!("bpf_iter_{kind}"), Some("vmlinux"))
+                && let Some(prototype) = self.system.kernel.prototype(&format!("bpf_iter_{kind}"), Some("vmlinux"))
             {
                 // The first one is the same for all.
                 for (name, ty) in prototype.params.iter().skip(1) {
@@ -592,10 +595,10 @@ impl Lister<'_> {
     }
 
     fn types(&mut self, kind: TypeKind, pattern: &str) -> Done {
-        for name in self.kernel.type_names(kind, &Glob::new(pattern))? {
+        for name in self.system.kernel.type_names(kind, &Glob::new(pattern))? {
             self.count += 1;
             let text = match self.verbose {
-                true => self.kernel.definition(kind, &name)?.map(|text| text + "\n"),
+                true => self.system.kernel.definition(kind, &name)?.map(|text| text + "\n"),
                 false => None,
             };
             let text = text.unwrap_or_else(|| format!("{} {name}", keyword(kind)));
@@ -624,7 +627,7 @@ mod tests {
 
     fn listed(pattern: &str, verbose: bool) -> (usize, String) {
         let mut out = Vec::new();
-        let count = list(&LiveKernel::new(), pattern, verbose, &mut out).expect("a list");
+        let count = list(&System::new(), pattern, verbose, &mut out).expect("a list");
         (count, String::from_utf8(out).expect("text"))
     }
 
@@ -662,7 +665,7 @@ mod tests {
     #[test]
     fn unknown_kinds_name_the_known_ones() {
         assert_eq!(listed("software:cpu, ,profile:s", false).0, 2);
-        let error = list(&LiveKernel::new(), "nosuch:*", false, &mut Vec::new()).expect_err("an error");
+        let error = list(&System::new(), "nosuch:*", false, &mut Vec::new()).expect_err("an error");
         assert_eq!(error.to_string(), "unknown probe type `nosuch`");
         assert!(error.help().is_some_and(|h| h.contains("kprobe, kretprobe, fentry")));
     }
@@ -709,6 +712,6 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(list(&LiveKernel::new(), "software:*", false, &mut Closed).is_ok());
+        assert!(list(&System::new(), "software:*", false, &mut Closed).is_ok());
     }
 }

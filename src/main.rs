@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser};
 use cli::{Cli, RunMode, Stage};
 use rtrace_lang::codes::Code;
 use rtrace_lang::{builtins, manual};
-use rtrace_runtime::kernel::LiveKernel;
+use rtrace_runtime::system::System;
 use rtrace_symbols::{addr2line, debug_file};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -84,37 +84,37 @@ fn dispatch(cli: Cli) -> Result<i32, Failure> {
         return if errors.is_empty() { Ok(0) } else { Err(Failure::text(errors.concat())) };
     }
     let unused: Vec<_> = cli.no_feature.iter().map(|f| f.0).collect();
-    let mut kernel = LiveKernel::for_process(cli.pid).without(&unused);
+    let mut system = System::for_process(cli.pid).without(&unused);
     if let Some(file) = &cli.traceable_functions {
-        kernel = kernel.with_traceable(file.clone()).map_err(|e| Failure::plain(&e.message, e.help.as_deref()))?;
+        system = system.with_traceable(file.clone()).map_err(|e| Failure::plain(&e.message, e.help.as_deref()))?;
     }
     debug_file::look_in(cli.debuginfo.clone());
     if cli.info {
-        return print(&info::text(&kernel));
+        return print(&info::text(&system));
     }
     if cli.list {
-        return list(&cli, &kernel);
+        return list(&cli, &system);
     }
     let mut script = compile::read(&cli)?;
-    if let Some(text) = compile::help(&mut script, &cli, &kernel)? {
+    if let Some(text) = compile::help(&mut script, &cli, system.facts())? {
         return print(&text);
     }
     if let Some(stage) = cli.emit {
-        let bytes = compile::emit(&mut script, &cli, &kernel, stage)?;
+        let bytes = compile::emit(&mut script, &cli, system.facts(), stage)?;
         return write_out(&cli, stage, &bytes);
     }
     for stage in cli.debug.iter().flat_map(|d| d.stages()) {
-        let bytes = compile::emit(&mut script.clone(), &cli, &kernel, *stage)?;
+        let bytes = compile::emit(&mut script.clone(), &cli, system.facts(), *stage)?;
         print(&String::from_utf8_lossy(&bytes))?;
     }
     if let Some(file) = &cli.emit_llvm {
         for (stage, end) in [(Stage::Llvm, ".original.ll"), (Stage::LlvmOpt, ".optimized.ll")] {
             let mut path = file.clone().into_os_string();
             path.push(end);
-            write_file(Path::new(&path), &compile::emit(&mut script.clone(), &cli, &kernel, stage)?)?;
+            write_file(Path::new(&path), &compile::emit(&mut script.clone(), &cli, system.facts(), stage)?)?;
         }
     }
-    let bundle = compile::bundle(&mut script, &cli, &kernel)?;
+    let bundle = compile::bundle(&mut script, &cli, system.facts())?;
     if let Some(file) = &cli.emit_elf {
         write_file(file, &bundle.object)?;
     }
@@ -170,25 +170,25 @@ fn explain(text: &str) -> Result<i32, Failure> {
 }
 
 /// `-l`: probes that match a pattern, or those of a program.
-fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
+fn list(cli: &Cli, system: &System) -> Result<i32, Failure> {
     let pattern = match (&cli.program, cli.args.first()) {
         (None, pattern) if !pattern.is_some_and(|p| std::path::Path::new(p).is_file()) => {
             pattern.map_or("*", String::as_str)
         }
         _ => {
-            let names = compile::attach_points(&mut compile::read(cli)?, cli, kernel)?;
+            let names = compile::attach_points(&mut compile::read(cli)?, cli, system.facts())?;
             return if cli.verbose == 0 {
                 print(&names)
             } else {
-                names.lines().try_fold(0, |_, n| describe(n, kernel))
+                names.lines().try_fold(0, |_, n| describe(n, system))
             };
         }
     };
     let mut out = std::io::stdout();
-    match list::list(kernel, pattern, cli.verbose > 0, &mut out) {
+    match list::list(system, pattern, cli.verbose > 0, &mut out) {
         // No failure, as for the reference: an empty list may be what a script wants to know.
         Ok(0) => {
-            eprintln!("{}", list::nothing_found(kernel, pattern));
+            eprintln!("{}", list::nothing_found(system, pattern));
             Ok(0)
         }
         Ok(_) => Ok(0),
@@ -197,10 +197,10 @@ fn list(cli: &Cli, kernel: &LiveKernel) -> Result<i32, Failure> {
 }
 
 /// An attach point of a script with its arguments, if it has any.
-fn describe(name: &str, kernel: &LiveKernel) -> Result<i32, Failure> {
+fn describe(name: &str, system: &System) -> Result<i32, Failure> {
     let mut text = Vec::new();
     // The arguments stand below the name; where there are none, a name as the script has it says more.
-    match list::list(kernel, name, true, &mut text) {
+    match list::list(system, name, true, &mut text) {
         Ok(_) if text.iter().filter(|b| **b == b'\n').count() > 1 => print(&String::from_utf8_lossy(&text)),
         _ => print(&format!("{name}\n")),
     }

@@ -27,7 +27,7 @@ fn main() {
     let start = Instant::now();
     let ast = driver::parse(&sources, 0).unwrap_or_else(|d| panic!("{}", render(&d, &sources, false)));
     let parsed = Instant::now();
-    let typed = driver::analyse(ast, &mut options, &sources, &kernel);
+    let typed = driver::analyse(ast, &mut options, &sources, kernel.facts());
     let typed = typed.unwrap_or_else(|d| panic!("{}", render(&d, &sources, false)));
     let analysed = Instant::now();
     let output = rtrace_codegen::compile(&typed, &sources, &support::modern());

@@ -129,7 +129,7 @@ fn compile(example: &Example) -> Result<(), String> {
     }
     let (program, sources) = parse(example)?;
     let text = |d: Vec<_>| rtrace_lang::diag::render(&d, &sources, false);
-    let typed = driver::analyse(program, &mut options, &sources, &support::kernel()).map_err(text)?;
+    let typed = driver::analyse(program, &mut options, &sources, support::kernel().facts()).map_err(text)?;
     rtrace_codegen::compile(&typed, &sources, &support::modern()).map(drop).map_err(text)
 }
 

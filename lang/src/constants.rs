@@ -8,20 +8,20 @@
 //! Headers and kernel may differ: the table is of one version, and knows what unrelated headers define. So what the
 //! script and the running kernel say goes first ([`find`]).
 
-use crate::kernel::Kernel;
+use crate::kernel::Types;
 use crate::types::Type;
 
 const TABLE: &str = include_str!("constants.tsv");
 
 /// Resolves a bare word and its type: an enumerator of the script or the kernel, a constant of the table, or an
 /// enumerator of a module.
-pub fn find(kernel: &dyn Kernel, name: &str) -> Option<(i64, Type)> {
+pub fn find(types: &dyn Types, name: &str) -> Option<(i64, Type)> {
     let of_table = || {
         let value = lookup(name)?;
         let ty = if value > i128::from(i64::MAX) { Type::U64 } else { Type::I64 };
         Some((value as i64, ty))
     };
-    kernel.enumerator(name).or_else(of_table).or_else(|| kernel.module_enumerator(name))
+    types.enumerator(name).or_else(of_table).or_else(|| types.module_enumerator(name))
 }
 
 /// The value of a constant in the table.
@@ -63,9 +63,9 @@ fn letters(name: &str) -> u32 {
 }
 
 /// The constants of the table whose names begin so, in byte order, with the values that they have here.
-pub fn with_prefix(kernel: &dyn Kernel, prefix: &str) -> Vec<(String, i64)> {
+pub fn with_prefix(types: &dyn Types, prefix: &str) -> Vec<(String, i64)> {
     let names = names().filter(|n| n.starts_with(prefix));
-    names.filter_map(|name| Some((name.to_owned(), find(kernel, name)?.0))).collect()
+    names.filter_map(|name| Some((name.to_owned(), find(types, name)?.0))).collect()
 }
 
 /// Whether the names of some constants begin so.

@@ -8,7 +8,7 @@ use crate::kernel::Kernel;
 use crate::layout;
 use crate::parameters::{self, Usage};
 use crate::resolve;
-use crate::script_types::WithScript;
+use crate::script_types::ScriptTypes;
 use crate::source::SourceMap;
 use crate::typed::Typed;
 use rtrace_grammar::{SyntaxError, SyntaxErrorKind as Kind, ast};
@@ -24,22 +24,23 @@ pub fn analyse(
     program: ast::Program,
     options: &mut Options,
     sources: &SourceMap,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> Result<Typed, Vec<Diagnostic>> {
     options.take_named();
     let resolved = resolve::resolve(program, options, kernel)?;
-    let kernel =
-        WithScript::new(kernel, &options.headers, &resolved.definitions, &resolved.defines).map_err(|e| vec![*e])?;
-    let mut checked = check::check(&resolved, options, sources, &kernel)?;
+    let types = ScriptTypes::new(kernel.types, &options.headers, &resolved.definitions, &resolved.defines)
+        .map_err(|e| vec![*e])?;
+    let kernel = Kernel { types: &types, ..kernel };
+    let mut checked = check::check(&resolved, options, sources, kernel)?;
     options.warnings.append(&mut checked.warnings);
-    layout::layout(checked, options, &kernel)
+    layout::layout(checked, options, kernel)
 }
 
 /// The full names of all attach points of a script, wildcards resolved.
 pub fn attach_points(
     program: ast::Program,
     options: &mut Options,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> Result<Vec<String>, Vec<Diagnostic>> {
     options.take_named();
     let script = resolve::resolve(program, options, kernel)?;
@@ -51,7 +52,7 @@ pub fn usage(
     program: ast::Program,
     options: &mut Options,
     sources: &SourceMap,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> Result<Usage, Vec<Diagnostic>> {
     options.take_named();
     // Which values are given does not matter.

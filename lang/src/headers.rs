@@ -92,7 +92,7 @@ pub fn include(line: &str) -> Option<&str> {
 }
 
 /// The names that a script uses and only its headers can define; `None` if there are none.
-pub fn wanted(program: &ast::Program, options: &Options, kernel: &dyn Kernel) -> Option<Wanted> {
+pub fn wanted(program: &ast::Program, options: &Options, kernel: Kernel<'_>) -> Option<Wanted> {
     let has_include = |i: &ast::Item| matches!(i, ast::Item::Preprocessor { text, .. } if include(text).is_some());
     if !program.items.iter().any(has_include) {
         return None;
@@ -152,7 +152,7 @@ impl Defined {
 }
 
 struct Uses<'k> {
-    kernel: &'k dyn Kernel,
+    kernel: Kernel<'k>,
     /// The script includes files of its own.
     local: bool,
     defined: Defined,
@@ -167,7 +167,7 @@ impl Uses<'_> {
                 if builtins::find(name).is_some() || self.defined.names.contains(name) || !self.first(None, name) {
                     return;
                 }
-                let known = constants::find(self.kernel, name).is_some();
+                let known = constants::find(self.kernel.types, name).is_some();
                 if !known || self.local {
                     self.wanted.names.push(Name { text: name.clone(), span: *span, known });
                 }
@@ -189,7 +189,7 @@ impl Uses<'_> {
         if self.defined.types.contains(&(kind, name.to_owned())) || !self.first(Some(kind), name) {
             return;
         }
-        let known = matches!(self.kernel.find_type(kind, name), Ok(Some(_)));
+        let known = matches!(self.kernel.types.find_type(kind, name), Ok(Some(_)));
         if !known || self.local {
             self.wanted.types.push((kind, Name { text: name.to_owned(), span, known }));
         }

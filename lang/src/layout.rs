@@ -49,7 +49,7 @@ const SHARED_WORDS: u32 = 512;
 const OLD_KEY_LIMIT: u32 = 512;
 
 /// Lays everything out.
-pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kernel) -> Result<Typed, Vec<Diagnostic>> {
+pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: Kernel<'_>) -> Result<Typed, Vec<Diagnostic>> {
     let mut errors = Vec::new();
     let mut globals = Globals { size: 32, start_time: 0, lost_stacks: 8, cpid: 16, ncpus: 24, ..Globals::default() };
     if checked.tai {
@@ -80,7 +80,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
         let value = info.value.clone().unwrap_or(Type::I64);
         if let Some(k) = &key
             && k.size() > OLD_KEY_LIMIT
-            && kernel.version() < Version(5, 11)
+            && kernel.machine.version() < Version(5, 11)
         {
             let message = format!(
                 "the key of `@{}` is too large: {} bytes, but at most {OLD_KEY_LIMIT} are allowed before Linux 5.11",
@@ -142,7 +142,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     }
     if bytes > 0 {
         globals.new_stacks = Some(take(&mut globals, 8, 8));
-        typed.map_objects.push(stacks(&typed.maps, bytes, kernel.version()));
+        typed.map_objects.push(stacks(&typed.maps, bytes, kernel.machine.version()));
     }
     if checked.unwinds {
         typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS, unwind::KEY, 4, unwind::FILES));
@@ -183,7 +183,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: &dyn Kerne
     typed.config = options.run.clone();
     typed.config.pid = options.pid;
     typed.config.changes_system = options.unsafe_;
-    typed.config.pid_namespace = kernel.pid_namespace();
+    typed.config.pid_namespace = kernel.machine.pid_namespace();
     typed.config.max_strlen = options.max_strlen;
     typed.license = options.license.clone();
     if errors.is_empty() { Ok(typed) } else { Err(errors) }
@@ -270,8 +270,8 @@ const ANONYMOUS_DEPTH: u32 = 8;
 
 /// The members of a structure for printing: those of anonymous structures and unions stand in their place, as a script
 /// names them.
-fn members(record: &Record, kernel: &dyn Kernel, start: u32, depth: u32, fields: &mut Vec<RecordField>) {
-    for m in kernel.members(record.id) {
+fn members(record: &Record, kernel: Kernel<'_>, start: u32, depth: u32, fields: &mut Vec<RecordField>) {
+    for m in kernel.types.members(record.id) {
         let bit_offset = start.saturating_add(m.bit_offset);
         match &m.ty {
             Type::Record(inner) if m.name.is_empty() && depth < ANONYMOUS_DEPTH => {
@@ -283,16 +283,16 @@ fn members(record: &Record, kernel: &dyn Kernel, start: u32, depth: u32, fields:
 }
 
 /// Adds what is needed to print a type: enumerators, members.
-fn describe(ty: &Type, kernel: &dyn Kernel, enums: &mut Vec<EnumDef>, records: &mut Vec<RecordDef>) {
+fn describe(ty: &Type, kernel: Kernel<'_>, enums: &mut Vec<EnumDef>, records: &mut Vec<RecordDef>) {
     match ty {
         Type::Enum { name, .. } if !enums.iter().any(|e| e.name == *name) => {
-            let values = names::enumerators(name).unwrap_or_else(|| kernel.enum_values(name));
+            let values = names::enumerators(name).unwrap_or_else(|| kernel.types.enum_values(name));
             enums.push(EnumDef { name: name.clone(), values });
         }
         Type::Flags { of } if !enums.iter().any(|e| e.name == *of) => {
             let values = match of.ends_with('_') {
-                true => constants::with_prefix(kernel, of),
-                false => names::enumerators(of).unwrap_or_else(|| kernel.enum_values(of)),
+                true => constants::with_prefix(kernel.types, of),
+                false => names::enumerators(of).unwrap_or_else(|| kernel.types.enum_values(of)),
             };
             enums.push(EnumDef { name: of.clone(), values });
         }

@@ -144,7 +144,7 @@ mod tests {
         sources.add("s.rt", text);
         let kernel = Recorded::parse(Version(6, 12), "", "").unwrap();
         let program = driver::parse(&sources, 0).unwrap();
-        let usage = driver::usage(program, &mut Options::default(), &sources, &kernel);
+        let usage = driver::usage(program, &mut Options::default(), &sources, kernel.facts());
         help("s.rt", text, &usage.map_err(|e| e[0].message.clone()).unwrap())
     }
 

@@ -160,7 +160,7 @@ fn unusable(
 pub(crate) fn resolve(
     program: ast::Program,
     options: &mut Options,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
     let Sorted { mut script, probes, mut errors } = sort(program, options);
     let optional = options.run.missing_probes != MissingProbes::Error;
@@ -233,19 +233,21 @@ fn asks_for_arguments(probe: &ast::Probe) -> bool {
 }
 
 /// Whether the arguments of a target are known; those of a kernel function are looked up by its name.
-fn described(target: &Resolved, kernel: &dyn Kernel) -> bool {
+fn described(target: &Resolved, kernel: Kernel<'_>) -> bool {
     match &target.context {
-        Context::KernelEntry { function, module } => !matches!(kernel.function(function, module.as_deref()), Ok(None)),
+        Context::KernelEntry { function, module } => {
+            !matches!(kernel.functions.function(function, module.as_deref()), Ok(None))
+        }
         _ => true,
     }
 }
 
-fn no_description(target: &Resolved, span: Span, kernel: &dyn Kernel) -> Box<Diagnostic> {
+fn no_description(target: &Resolved, span: Span, kernel: Kernel<'_>) -> Box<Diagnostic> {
     let module = match &target.context {
         Context::KernelEntry { module, .. } => module.as_deref(),
         _ => None,
     };
-    let there = kernel.traceable_functions(module, &target.function).is_ok_and(|found| !found.is_empty());
+    let there = kernel.functions.traceable_functions(module, &target.function).is_ok_and(|found| !found.is_empty());
     let message = match there {
         true => probes::undescribed(kernel, &target.function, module),
         false => format!("the kernel has no function `{}`", target.function),
@@ -254,7 +256,7 @@ fn no_description(target: &Resolved, span: Span, kernel: &dyn Kernel) -> Box<Dia
 }
 
 /// Says which functions are left out where several have the name that fentry or fexit finds one by.
-fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: &dyn Kernel) -> Option<Diagnostic> {
+fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: Kernel<'_>) -> Option<Diagnostic> {
     let function = |t: &Resolved| match &t.target {
         Target::Trampoline { function, module: None, .. } => Some(function.clone()),
         _ => None,
@@ -263,7 +265,7 @@ fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: &dyn K
     let all = if kind == "fexit" { "kretprobe" } else { "kprobe" };
     if let [target] = targets {
         let name = function(target)?;
-        let places: Vec<String> = kernel.namesakes(&name).iter().map(|p| format!("{p:#x}")).collect();
+        let places: Vec<String> = kernel.functions.namesakes(&name).iter().map(|p| format!("{p:#x}")).collect();
         let (first, others) = places.split_first()?;
         let message =
             format!("{} functions are named `{name}`, and {kind} attaches only to the one at {first}", places.len());
@@ -277,7 +279,8 @@ fn one_of_several(targets: &[Resolved], point: &ast::AttachPoint, kernel: &dyn K
         );
     }
     // What matches a pattern comes from the list of functions, which has been read.
-    let mut shared: Vec<String> = targets.iter().filter_map(function).filter(|f| kernel.shares_name(f)).collect();
+    let mut shared: Vec<String> =
+        targets.iter().filter_map(function).filter(|f| kernel.functions.shares_name(f)).collect();
     shared.dedup();
     if shared.is_empty() {
         return None;

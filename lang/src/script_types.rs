@@ -1,25 +1,21 @@
-//! Types that the script itself defines (`struct`, `union`, `enum`, `typedef`), laid over those of the kernel: to
-//! the passes [`WithScript`] is a kernel that knows some more types. Layout is that of C on the supported
+//! Types that the script itself defines (`struct`, `union`, `enum`, `typedef`), laid over those of the kernel and
+//! of traced programs: [`ScriptTypes`] answers for all of them. Layout is that of C on the supported
 //! processors (System V: bit-fields share the storage unit of their declared type).
 
-use crate::bundle::ProgType;
 use crate::check::primitive;
 use crate::codes::Code;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
 use crate::headers::Headers;
-use crate::kernel::{
-    BpfFunction, BpfName, Feature, Function, FunctionName, GoAbi, Kernel, KernelError, Member, Tracepoint, TypeKind,
-    UsdtProbe, UserFunction, UserObject, UserSymbol, Version, network_size_of,
-};
+use crate::kernel::{KernelError, Member, TypeKind, Types, network_size_of};
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId, unnamed_enum};
 use rtrace_grammar::ast::{self, BinOp, CBase, CDef, CDefKind, CMember, CType, Expr, ExprKind, TypeBase, UnOp};
 use std::collections::HashMap;
 
-/// A kernel with the script's types.
-pub(crate) struct WithScript<'k> {
-    kernel: &'k dyn Kernel,
+/// The script's types, and those below them.
+pub(crate) struct ScriptTypes<'k> {
+    below: &'k dyn Types,
     /// The names defined by `#define`.
     defines: &'k HashMap<String, Expr>,
     records: Vec<(Record, Vec<Member>)>,
@@ -29,16 +25,16 @@ pub(crate) struct WithScript<'k> {
     enums: HashMap<String, Vec<(String, i64)>>,
 }
 
-impl<'k> WithScript<'k> {
+impl<'k> ScriptTypes<'k> {
     /// Takes those of the headers and lays the script's definitions out, in order: a type is known to those after it, and to pointers in itself.
     pub(crate) fn new(
-        kernel: &'k dyn Kernel,
+        below: &'k dyn Types,
         headers: &Headers,
         definitions: &[CDef],
         defines: &'k HashMap<String, Expr>,
-    ) -> Result<WithScript<'k>> {
-        let mut all = WithScript {
-            kernel,
+    ) -> Result<ScriptTypes<'k>> {
+        let mut all = ScriptTypes {
+            below,
             defines,
             records: headers.records.clone(),
             types: headers.types.clone(),
@@ -199,7 +195,7 @@ impl<'k> WithScript<'k> {
                 (Some((value, _)), _) => *value,
                 // A definition may name others, but not itself.
                 (None, Some(definition)) if depth < 32 => self.evaluate(definition, depth + 1)?,
-                _ => constants::find(self.kernel, name)?.0,
+                _ => constants::find(self.below, name)?.0,
             },
             ExprKind::Unary { op: UnOp::Neg, expr } => self.evaluate(expr, depth)?.wrapping_neg(),
             ExprKind::Unary { op: UnOp::BitNot, expr } => !self.evaluate(expr, depth)?,
@@ -277,7 +273,7 @@ impl Place {
     }
 }
 
-impl Kernel for WithScript<'_> {
+impl Types for ScriptTypes<'_> {
     fn find_type(&self, kind: TypeKind, name: &str) -> std::result::Result<Option<Type>, KernelError> {
         match self.types.get(&(kind, name.to_owned())) {
             // A record's size was not known yet where a pointer in itself named it.
@@ -286,12 +282,12 @@ impl Kernel for WithScript<'_> {
                 Ok(Some(Type::Record(self.records.get(index).map_or_else(|| r.clone(), |(r, _)| r.clone()))))
             }
             Some(ty) => Ok(Some(ty.clone())),
-            None => self.kernel.find_type(kind, name),
+            None => self.below.find_type(kind, name),
         }
     }
 
     fn member(&self, id: TypeId, name: &str) -> Option<Member> {
-        let Some(members) = self.own(id) else { return self.kernel.member(id, name) };
+        let Some(members) = self.own(id) else { return self.below.member(id, name) };
         for m in members {
             if m.name == name {
                 return Some(m.clone());
@@ -307,191 +303,34 @@ impl Kernel for WithScript<'_> {
     }
 
     fn members(&self, id: TypeId) -> Vec<Member> {
-        self.own(id).map_or_else(|| self.kernel.members(id), <[Member]>::to_vec)
+        self.own(id).map_or_else(|| self.below.members(id), <[Member]>::to_vec)
     }
 
     fn enumerator(&self, name: &str) -> Option<(i64, Type)> {
-        self.enumerators.get(name).cloned().or_else(|| self.kernel.enumerator(name))
+        self.enumerators.get(name).cloned().or_else(|| self.below.enumerator(name))
     }
 
     fn module_enumerator(&self, name: &str) -> Option<(i64, Type)> {
-        self.kernel.module_enumerator(name)
+        self.below.module_enumerator(name)
     }
 
     fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
-        self.enums.get(name).cloned().unwrap_or_else(|| self.kernel.enum_values(name))
-    }
-
-    fn kfunc_allowed(&self, name: &str, program: ProgType) -> bool {
-        self.kernel.kfunc_allowed(name, program)
+        self.enums.get(name).cloned().unwrap_or_else(|| self.below.enum_values(name))
     }
 
     fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String> {
         let own = self.types.keys().filter(|(k, _)| *k == kind).map(|(_, n)| n);
         let near = own.filter(|n| strsim::damerau_levenshtein(n, name) <= 2).min().cloned();
-        near.or_else(|| self.kernel.nearest_type(kind, name))
-    }
-
-    fn version(&self) -> Version {
-        self.kernel.version()
-    }
-
-    fn has(&self, feature: Feature) -> bool {
-        self.kernel.has(feature)
-    }
-
-    fn function(&self, name: &str, module: Option<&str>) -> std::result::Result<Option<Function>, KernelError> {
-        self.kernel.function(name, module)
-    }
-
-    fn traceable_functions(
-        &self,
-        module: Option<&str>,
-        pattern: &str,
-    ) -> std::result::Result<Vec<FunctionName>, KernelError> {
-        self.kernel.traceable_functions(module, pattern)
-    }
-
-    fn functions_are_given(&self) -> bool {
-        self.kernel.functions_are_given()
-    }
-
-    fn shares_name(&self, function: &str) -> bool {
-        self.kernel.shares_name(function)
-    }
-
-    fn namesakes(&self, function: &str) -> Vec<u64> {
-        self.kernel.namesakes(function)
-    }
-
-    fn bpf_functions(&self, program: Option<u32>, pattern: &str) -> std::result::Result<Vec<BpfName>, KernelError> {
-        self.kernel.bpf_functions(program, pattern)
-    }
-
-    fn bpf_function(&self, name: &BpfName) -> std::result::Result<Option<BpfFunction>, KernelError> {
-        self.kernel.bpf_function(name)
-    }
-
-    fn has_bpf_program(&self, program: Option<u32>, name: &str) -> bool {
-        self.kernel.has_bpf_program(program, name)
-    }
-
-    fn nearest_bpf_function(&self, name: &str) -> Option<String> {
-        self.kernel.nearest_bpf_function(name)
-    }
-
-    fn btf_functions(
-        &self,
-        module: Option<&str>,
-        pattern: &str,
-    ) -> std::result::Result<Vec<FunctionName>, KernelError> {
-        self.kernel.btf_functions(module, pattern)
-    }
-
-    fn nearest_function(&self, name: &str) -> Option<String> {
-        self.kernel.nearest_function(name)
-    }
-
-    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)> {
-        self.kernel.nearest_tracepoint(category, name)
-    }
-
-    fn symbol_address(&self, name: &str) -> Option<u64> {
-        self.kernel.symbol_address(name)
-    }
-
-    fn nearest_symbol(&self, name: &str) -> Option<String> {
-        self.kernel.nearest_symbol(name)
-    }
-
-    fn tracepoint(&self, category: &str, name: &str) -> std::result::Result<Option<Tracepoint>, KernelError> {
-        self.kernel.tracepoint(category, name)
-    }
-
-    fn tracepoints(&self, category: &str, name: &str) -> std::result::Result<Vec<(String, String)>, KernelError> {
-        self.kernel.tracepoints(category, name)
-    }
-
-    fn raw_tracepoint(&self, name: &str) -> std::result::Result<Option<Function>, KernelError> {
-        self.kernel.raw_tracepoint(name)
-    }
-
-    fn raw_tracepoints(&self, pattern: &str) -> std::result::Result<Vec<String>, KernelError> {
-        self.kernel.raw_tracepoints(pattern)
-    }
-
-    fn iterators(&self) -> std::result::Result<Vec<String>, KernelError> {
-        self.kernel.iterators()
-    }
-
-    fn returns(&self, path: &str, function: &UserSymbol) -> Vec<u64> {
-        self.kernel.returns(path, function)
-    }
-
-    fn source_name(&self, symbol: &str) -> Option<String> {
-        self.kernel.source_name(symbol)
-    }
-
-    fn go_abi(&self, path: &str, function: &UserSymbol) -> Option<GoAbi> {
-        self.kernel.go_abi(path, function)
-    }
-
-    fn executables(&self, pattern: &str) -> std::result::Result<Vec<String>, KernelError> {
-        self.kernel.executables(pattern)
-    }
-
-    fn user_symbols(&self, path: &str, pattern: &str) -> std::result::Result<Vec<UserSymbol>, KernelError> {
-        self.kernel.user_symbols(path, pattern)
-    }
-
-    fn user_symbol_at(&self, path: &str, address: u64) -> std::result::Result<Option<UserSymbol>, KernelError> {
-        self.kernel.user_symbol_at(path, address)
-    }
-
-    fn user_function(
-        &self,
-        path: &str,
-        offset: u64,
-        name: &str,
-    ) -> std::result::Result<Option<UserFunction>, KernelError> {
-        self.kernel.user_function(path, offset, name)
+        near.or_else(|| self.below.nearest_type(kind, name))
     }
 
     /// Types of the script come first.
     fn user_type(&self, path: &str, kind: TypeKind, name: &str) -> Option<Type> {
-        if self.types.contains_key(&(kind, name.to_owned())) { None } else { self.kernel.user_type(path, kind, name) }
+        if self.types.contains_key(&(kind, name.to_owned())) { None } else { self.below.user_type(path, kind, name) }
     }
 
     fn user_enumerator(&self, path: &str, name: &str) -> Option<(i64, Type)> {
-        self.kernel.user_enumerator(path, name)
-    }
-
-    fn usdt_probes(&self, path: &str) -> std::result::Result<Vec<UsdtProbe>, KernelError> {
-        self.kernel.usdt_probes(path)
-    }
-
-    fn user_object(&self, path: &str, name: &str) -> std::result::Result<Option<UserObject>, KernelError> {
-        self.kernel.user_object(path, name)
-    }
-
-    fn user_address(&self, path: &str, offset: u64) -> std::result::Result<Option<u64>, KernelError> {
-        self.kernel.user_address(path, offset)
-    }
-
-    fn user_offset(&self, path: &str, address: u64) -> std::result::Result<Option<u64>, KernelError> {
-        self.kernel.user_offset(path, address)
-    }
-
-    fn cgroup_id(&self, path: &str) -> std::result::Result<u64, KernelError> {
-        self.kernel.cgroup_id(path)
-    }
-
-    fn pid_namespace(&self) -> Option<(u64, u64)> {
-        self.kernel.pid_namespace()
-    }
-
-    fn has_module(&self, module: &str) -> bool {
-        self.kernel.has_module(module)
+        self.below.user_enumerator(path, name)
     }
 }
 

@@ -11,9 +11,11 @@
 //! Anonymous records have numbers instead of names; types read from left to right, `struct sock *[4]`
 //! being four pointers. Tracepoints come as tracefs writes them, after a line `system: CATEGORY`.
 
+use crate::bundle::ProgType;
 use crate::kernel::{
-    Feature, Function, FunctionName, Image, Kernel, KernelError, Member, Tracepoint, TracepointField, TypeKind,
-    UsdtProbe, UserObject, UserSymbol, Version,
+    BpfFunction, BpfName, Feature, Function, FunctionName, Functions, GoAbi, Image, Kernel, KernelError, Machine,
+    Member, Programs, Tracepoint, TracepointField, Tracepoints, TypeKind, Types, UsdtProbe, UserFunction, UserObject,
+    UserSymbol, Version,
 };
 use crate::types::{Record, Space, Type, TypeId};
 use std::collections::HashMap;
@@ -64,6 +66,11 @@ struct FunctionFacts {
 type Parsed<T> = Result<T, String>;
 
 impl Recorded {
+    /// For the compiler.
+    pub fn facts(&self) -> Kernel<'_> {
+        Kernel::of(self)
+    }
+
     /// Reads facts and tracepoint formats; the error quotes the line that is not understood.
     pub fn parse(version: Version, facts: &str, formats: &str) -> Parsed<Recorded> {
         let mut recorded = Recorded { version: (version.0, version.1), ..Recorded::default() };
@@ -366,7 +373,7 @@ impl Recorded {
 
     // ---- answering ----
 
-    fn facts(&self, id: TypeId) -> Option<&RecordFacts> {
+    fn record_facts(&self, id: TypeId) -> Option<&RecordFacts> {
         self.records.get(id.0 as usize)
     }
 
@@ -386,15 +393,7 @@ impl Recorded {
     }
 }
 
-impl Kernel for Recorded {
-    fn version(&self) -> Version {
-        Version(self.version.0, self.version.1)
-    }
-
-    fn has(&self, feature: Feature) -> bool {
-        self.version() >= feature.since()
-    }
-
+impl Types for Recorded {
     fn find_type(&self, kind: TypeKind, name: &str) -> Result<Option<Type>, KernelError> {
         Ok(match kind {
             TypeKind::Struct => self.record(&format!("struct {name}")),
@@ -405,7 +404,7 @@ impl Kernel for Recorded {
     }
 
     fn member(&self, id: TypeId, name: &str) -> Option<Member> {
-        let members = &self.facts(id)?.members;
+        let members = &self.record_facts(id)?.members;
         if let Some(m) = members.iter().find(|m| m.name == name) {
             return Some(m.clone());
         }
@@ -417,11 +416,15 @@ impl Kernel for Recorded {
     }
 
     fn members(&self, id: TypeId) -> Vec<Member> {
-        self.facts(id).map(|r| r.members.clone()).unwrap_or_default()
+        self.record_facts(id).map(|r| r.members.clone()).unwrap_or_default()
     }
 
     fn enumerator(&self, name: &str) -> Option<(i64, Type)> {
         self.enums.iter().find_map(|e| e.values.iter().find(|v| v.0 == name).map(|v| (v.1, e.ty.clone())))
+    }
+
+    fn module_enumerator(&self, _: &str) -> Option<(i64, Type)> {
+        None
     }
 
     fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
@@ -442,6 +445,16 @@ impl Kernel for Recorded {
         nearest(name, self.records.iter().filter_map(|r| r.key.strip_prefix(prefix)))
     }
 
+    fn user_type(&self, _: &str, _: TypeKind, _: &str) -> Option<Type> {
+        None
+    }
+
+    fn user_enumerator(&self, _: &str, _: &str) -> Option<(i64, Type)> {
+        None
+    }
+}
+
+impl Functions for Recorded {
     fn function(&self, name: &str, module: Option<&str>) -> Result<Option<Function>, KernelError> {
         let of_module = |f: &Function| module.is_none_or(|m| f.module.as_deref().unwrap_or("vmlinux") == m);
         let found = self.functions().find(|f| f.typed && f.function.name == name && of_module(&f.function));
@@ -456,22 +469,41 @@ impl Kernel for Recorded {
         false
     }
 
+    fn shares_name(&self, _: &str) -> bool {
+        false
+    }
+
+    fn namesakes(&self, _: &str) -> Vec<u64> {
+        Vec::new()
+    }
+
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError> {
         Ok(self.names(true, module, pattern))
+    }
+
+    fn bpf_functions(&self, _: Option<u32>, _: &str) -> Result<Vec<BpfName>, KernelError> {
+        Ok(Vec::new())
+    }
+
+    fn bpf_function(&self, _: &BpfName) -> Result<Option<BpfFunction>, KernelError> {
+        Ok(None)
+    }
+
+    fn has_bpf_program(&self, _: Option<u32>, _: &str) -> bool {
+        false
+    }
+
+    fn nearest_bpf_function(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn has_module(&self, _: &str) -> bool {
+        true
     }
 
     fn nearest_function(&self, name: &str) -> Option<String> {
         let renamed = self.renamed.get(name).cloned();
         renamed.or_else(|| nearest(name, self.functions().map(|f| f.function.name.as_str())))
-    }
-
-    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)> {
-        if let Some(t) = self.tracepoints.iter().find(|t| t.name == name) {
-            return Some((t.category.clone(), t.name.clone()));
-        }
-        let all: Vec<String> = self.tracepoints.iter().map(|t| format!("{}:{}", t.category, t.name)).collect();
-        let found = nearest(&format!("{category}:{name}"), all.iter().map(String::as_str))?;
-        found.split_once(':').map(|(c, n)| (c.to_owned(), n.to_owned()))
     }
 
     fn symbol_address(&self, name: &str) -> Option<u64> {
@@ -482,6 +514,12 @@ impl Kernel for Recorded {
         nearest(name, self.symbols.keys().map(String::as_str))
     }
 
+    fn kfunc_allowed(&self, _: &str, _: ProgType) -> bool {
+        false
+    }
+}
+
+impl Tracepoints for Recorded {
     fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError> {
         Ok(self.tracepoints.iter().find(|t| t.category == category && t.name == name).cloned())
     }
@@ -508,6 +546,17 @@ impl Kernel for Recorded {
         Ok(found)
     }
 
+    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)> {
+        if let Some(t) = self.tracepoints.iter().find(|t| t.name == name) {
+            return Some((t.category.clone(), t.name.clone()));
+        }
+        let all: Vec<String> = self.tracepoints.iter().map(|t| format!("{}:{}", t.category, t.name)).collect();
+        let found = nearest(&format!("{category}:{name}"), all.iter().map(String::as_str))?;
+        found.split_once(':').map(|(c, n)| (c.to_owned(), n.to_owned()))
+    }
+}
+
+impl Programs for Recorded {
     fn executables(&self, pattern: &str) -> Result<Vec<String>, KernelError> {
         let named = |path: &str| {
             let file = path.rsplit('/').next().unwrap_or(path);
@@ -522,14 +571,53 @@ impl Kernel for Recorded {
         Ok(program.map(|(_, s)| s.iter().filter(|s| glob(pattern, &s.name)).cloned().collect()).unwrap_or_default())
     }
 
+    fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError> {
+        let program = self.programs.iter().find(|(p, _)| p == path);
+        let inside = |s: &&UserSymbol| (s.address..s.address + s.size).contains(&address);
+        let found = program.and_then(|(_, s)| s.iter().find(inside));
+        Ok(found.map(|s| s.file_offset + (address - s.address)))
+    }
+
+    fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
+        Ok(self.usdt.iter().filter(|(p, _)| p == path).map(|(_, probe)| probe.clone()).collect())
+    }
+
     fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError> {
         let program = self.programs.iter().find(|(p, _)| p == path);
         let inside = |s: &&UserSymbol| (s.address..s.address + s.size).contains(&address);
         Ok(program.and_then(|(_, s)| s.iter().find(inside)).cloned())
     }
 
-    fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
-        Ok(self.usdt.iter().filter(|(p, _)| p == path).map(|(_, probe)| probe.clone()).collect())
+    fn instructions(&self, _: &str, _: &UserSymbol, _: u64) -> Result<Option<(u64, u64)>, KernelError> {
+        Ok(None)
+    }
+
+    fn returns(&self, _: &str, _: &UserSymbol) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn source_name(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn go_abi(&self, _: &str, _: &UserSymbol) -> Option<GoAbi> {
+        None
+    }
+
+    fn is_stripped(&self, _: &str) -> bool {
+        false
+    }
+
+    fn user_function(&self, _: &str, _: u64, _: &str) -> Result<Option<UserFunction>, KernelError> {
+        Ok(None)
+    }
+
+    fn inlined(&self, _: &str, _: &str) -> Result<Vec<UserSymbol>, KernelError> {
+        Ok(Vec::new())
+    }
+
+    fn source_line(&self, path: &str, _: &str, _: u64, _: Option<u64>) -> Result<Vec<UserSymbol>, KernelError> {
+        Err(KernelError { message: format!("{path} has no debug information"), help: None })
     }
 
     fn user_object(&self, path: &str, name: &str) -> Result<Option<UserObject>, KernelError> {
@@ -543,11 +631,19 @@ impl Kernel for Recorded {
         Ok(found.map(|s| s.address))
     }
 
-    fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError> {
-        let program = self.programs.iter().find(|(p, _)| p == path);
-        let inside = |s: &&UserSymbol| (s.address..s.address + s.size).contains(&address);
-        let found = program.and_then(|(_, s)| s.iter().find(inside));
-        Ok(found.map(|s| s.file_offset + (address - s.address)))
+    fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String> {
+        let (_, symbols) = self.programs.iter().find(|(p, _)| p == path)?;
+        nearest(name, symbols.iter().map(|s| s.name.as_str()))
+    }
+}
+
+impl Machine for Recorded {
+    fn version(&self) -> Version {
+        Version(self.version.0, self.version.1)
+    }
+
+    fn has(&self, feature: Feature) -> bool {
+        self.version() >= feature.since()
     }
 
     fn cgroup_id(&self, path: &str) -> Result<u64, KernelError> {
@@ -559,11 +655,6 @@ impl Kernel for Recorded {
 
     fn pid_namespace(&self) -> Option<(u64, u64)> {
         None
-    }
-
-    fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String> {
-        let (_, symbols) = self.programs.iter().find(|(p, _)| p == path)?;
-        nearest(name, symbols.iter().map(|s| s.name.as_str()))
     }
 }
 

@@ -1,14 +1,14 @@
 //! From a bundle and a user's wishes to an exit status: opens the output, runs the session, turns errors into
 //! one message. What `rtrace` and `rtrace-run` share.
 
-use crate::kernel::LiveKernel;
 use crate::output::{Buffering, Form, Options, OutputFile, Printer};
 use crate::session::{self, RunError, RunOptions};
 use rtrace_core::bundle::{Bundle, Target};
 use rtrace_core::codes::Code;
 use rtrace_core::diag::{Diagnostic, render};
-use rtrace_core::kernel::Kernel;
+use rtrace_core::kernel::Functions;
 use rtrace_core::source::Span;
+use rtrace_facts::KernelFacts;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -97,7 +97,7 @@ fn meant(bundle: &Bundle, start: u32) -> Option<String> {
         _ => None,
     });
     let (function, ret) = function?;
-    let kernel = LiveKernel::new();
+    let kernel = KernelFacts::default();
     if !kernel.traceable_functions(None, function).ok()?.is_empty() {
         return None;
     }

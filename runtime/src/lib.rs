@@ -6,9 +6,6 @@
 pub mod attach;
 pub mod command;
 pub mod events;
-#[cfg(test)]
-mod hostile;
-pub mod kernel;
 pub mod launch;
 pub mod load;
 pub mod losses;
@@ -16,4 +13,5 @@ pub mod origin;
 pub mod output;
 pub mod privileges;
 pub mod session;
+pub mod system;
 mod unwind;

@@ -53,7 +53,7 @@ pub fn front(input: &[u8], kernel: &Recorded) -> Option<(Typed, SourceMap)> {
     sources.add("script.rt", script);
     let mut options = Options { unsafe_: true, params: vec!["1".into(), "text".into()], ..Options::default() };
     let typed = imports::load(&mut sources, &mut Files(files))
-        .and_then(|program| driver::analyse(program, &mut options, &sources, kernel));
+        .and_then(|program| driver::analyse(program, &mut options, &sources, kernel.facts()));
     match typed {
         Ok(typed) => {
             assert!(!typed_dump::dump(&typed).is_empty() || typed.programs.is_empty());

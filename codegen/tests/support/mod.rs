@@ -56,7 +56,7 @@ fn compile_with(kernel: &Recorded, script: &str, how: &Options) -> Result<Output
     let mut options = config::Options { unsafe_: true, ..config::Options::default() };
     let text = |d: Vec<rtrace_lang::diag::Diagnostic>| render(&d, &sources, false);
     let ast = driver::parse(&sources, 0).map_err(text)?;
-    let typed = driver::analyse(ast, &mut options, &sources, kernel).map_err(text)?;
+    let typed = driver::analyse(ast, &mut options, &sources, kernel.facts()).map_err(text)?;
     let how = Options { bpf: true, ..how.clone() };
     rtrace_codegen::compile(&typed, &sources, &how).map_err(text)
 }

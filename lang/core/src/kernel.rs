@@ -308,14 +308,29 @@ pub enum Image {
     Library,
 }
 
-/// Facts about the kernel and the machine a script is compiled for.
+/// Facts about the kernel and the machine a script is compiled for, by subject. Another answer to one subject is laid
+/// over the others by replacing its field.
 ///
 /// Methods return `Ok(None)` or an empty list for "there is no such thing" and an error for "cannot
-/// know". Patterns are shell globs (`*`, `?`, `[…]`).
-pub trait Kernel {
-    fn version(&self) -> Version;
-    fn has(&self, feature: Feature) -> bool;
+/// know". Patterns are shell globs (`*`, `?`, `[…]`). No method has a default: whoever answers says what it knows of each.
+#[derive(Clone, Copy)]
+pub struct Kernel<'k> {
+    pub types: &'k dyn Types,
+    pub functions: &'k dyn Functions,
+    pub tracepoints: &'k dyn Tracepoints,
+    pub programs: &'k dyn Programs,
+    pub machine: &'k dyn Machine,
+}
 
+impl<'k> Kernel<'k> {
+    /// All subjects from one who knows them all.
+    pub fn of<K: Types + Functions + Tracepoints + Programs + Machine>(all: &'k K) -> Kernel<'k> {
+        Kernel { types: all, functions: all, tracepoints: all, programs: all, machine: all }
+    }
+}
+
+/// The types that a script may name: of the kernel (BTF) and of traced programs (debug information).
+pub trait Types {
     /// A type by kind and name (without keyword). Typedefs come resolved to what they name.
     fn find_type(&self, kind: TypeKind, name: &str) -> Result<Option<Type>, KernelError>;
     /// A member by name, also inside anonymous members; the offset is from the start of `id`.
@@ -325,14 +340,20 @@ pub trait Kernel {
     /// The value and enum type of an enumerator of the kernel itself (`IPPROTO_TCP`).
     fn enumerator(&self, name: &str) -> Option<(i64, Type)>;
     /// The same of one that only a module has.
-    fn module_enumerator(&self, _name: &str) -> Option<(i64, Type)> {
-        None
-    }
+    fn module_enumerator(&self, name: &str) -> Option<(i64, Type)>;
     /// The enumerators of an enum, by name of the enum; of one without a name, by what its type is called.
     fn enum_values(&self, name: &str) -> Vec<(String, i64)>;
     /// The known name nearest to `name` among structs, unions or enums, if one is near.
     fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String>;
+    /// A struct, union or enum of an executable, from debug information.
+    fn user_type(&self, path: &str, kind: TypeKind, name: &str) -> Option<Type>;
+    /// The value and enum type of an enumerator of an executable, from debug information; `None` too where several of
+    /// its enums have one of this name with different values.
+    fn user_enumerator(&self, path: &str, name: &str) -> Option<(i64, Type)>;
+}
 
+/// The kernel's functions and symbols, with those of modules and BPF programs.
+pub trait Functions {
     /// A function's prototype from BTF; `module` restricts the search.
     fn function(&self, name: &str, module: Option<&str>) -> Result<Option<Function>, KernelError>;
     /// Functions that kprobes can be placed on; `module` is a pattern, `None` for everywhere.
@@ -340,52 +361,48 @@ pub trait Kernel {
     /// Whether the user said which functions can be traced: then no other can.
     fn functions_are_given(&self) -> bool;
     /// Whether several functions of the kernel itself have this name.
-    fn shares_name(&self, _function: &str) -> bool {
-        false
-    }
+    fn shares_name(&self, function: &str) -> bool;
     /// Where the functions of the kernel itself are that have this name, the first first; none where it is one alone, as
     /// far as that is known without reading the list of functions.
-    fn namesakes(&self, _function: &str) -> Vec<u64> {
-        Vec::new()
-    }
+    fn namesakes(&self, function: &str) -> Vec<u64>;
     /// Functions with BTF that fentry can be placed on.
     fn btf_functions(&self, module: Option<&str>, pattern: &str) -> Result<Vec<FunctionName>, KernelError>;
     /// Functions of BPF programs with BTF, sorted: of one program, or of all.
-    fn bpf_functions(&self, _program: Option<u32>, _pattern: &str) -> Result<Vec<BpfName>, KernelError> {
-        Ok(Vec::new())
-    }
+    fn bpf_functions(&self, program: Option<u32>, pattern: &str) -> Result<Vec<BpfName>, KernelError>;
     /// One of them with its prototype; `None` when the program is gone.
-    fn bpf_function(&self, _name: &BpfName) -> Result<Option<BpfFunction>, KernelError> {
-        Ok(None)
-    }
+    fn bpf_function(&self, name: &BpfName) -> Result<Option<BpfFunction>, KernelError>;
     /// Whether a BPF program of this number or, without one, of this name is loaded, even if it has no BTF.
-    fn has_bpf_program(&self, _program: Option<u32>, _name: &str) -> bool {
-        false
-    }
+    fn has_bpf_program(&self, program: Option<u32>, name: &str) -> bool;
     /// The function of a BPF program spelt nearest to this one.
-    fn nearest_bpf_function(&self, _name: &str) -> Option<String> {
-        None
-    }
+    fn nearest_bpf_function(&self, name: &str) -> Option<String>;
     /// Whether a module is loaded or built in. For messages.
-    fn has_module(&self, _module: &str) -> bool {
-        true
-    }
+    fn has_module(&self, module: &str) -> bool;
     /// A function that the user may have meant: a new name of a renamed one, or one spelt nearly so.
     fn nearest_function(&self, name: &str) -> Option<String>;
-    /// The tracepoint spelt nearest to this one.
-    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)>;
     /// The address of a kernel symbol.
     fn symbol_address(&self, name: &str) -> Option<u64>;
     /// The kernel symbol spelt nearest to this one.
     fn nearest_symbol(&self, name: &str) -> Option<String>;
+    /// Whether programs of this type may call a function of the kernel (a kfunc).
+    fn kfunc_allowed(&self, name: &str, program: ProgType) -> bool;
+}
 
+/// The kernel's tracepoints and iterators.
+pub trait Tracepoints {
     fn tracepoint(&self, category: &str, name: &str) -> Result<Option<Tracepoint>, KernelError>;
     /// Categories and names that match.
     fn tracepoints(&self, category: &str, name: &str) -> Result<Vec<(String, String)>, KernelError>;
     /// A raw tracepoint with its parameters, `void *__data` left out.
     fn raw_tracepoint(&self, name: &str) -> Result<Option<Function>, KernelError>;
     fn raw_tracepoints(&self, pattern: &str) -> Result<Vec<String>, KernelError>;
+    /// Kinds of objects that the kernel has iterators for, sorted.
+    fn iterators(&self) -> Result<Vec<String>, KernelError>;
+    /// The tracepoint spelt nearest to this one.
+    fn nearest_tracepoint(&self, category: &str, name: &str) -> Option<(String, String)>;
+}
 
+/// Traced programs and libraries: symbols, code, debug information, static probes.
+pub trait Programs {
     /// The files that a uprobe target names: a path, a name looked up in `$PATH` or the library
     /// folders, or a pattern. `*` is what running processes have mapped. Where one process is traced (`-p`), `*` and
     /// names of libraries mean what it has mapped, and the empty pattern means its program.
@@ -394,87 +411,49 @@ pub trait Kernel {
     fn user_symbols(&self, path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError>;
     /// The file offset of a virtual address of an executable.
     fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError>;
-
     /// The static probes of an executable; one name may have several places.
     fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError>;
-
     /// The function of an executable that an address is in.
     fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError>;
     /// The starts of the instructions just before and after an address in the middle of one; `None` for an
     /// address where one begins.
-    fn instructions(
-        &self,
-        _path: &str,
-        _function: &UserSymbol,
-        _address: u64,
-    ) -> Result<Option<(u64, u64)>, KernelError> {
-        Ok(None)
-    }
+    fn instructions(&self, path: &str, function: &UserSymbol, address: u64) -> Result<Option<(u64, u64)>, KernelError>;
     /// The addresses of the return instructions of a function.
-    fn returns(&self, _path: &str, _function: &UserSymbol) -> Vec<u64> {
-        Vec::new()
-    }
+    fn returns(&self, path: &str, function: &UserSymbol) -> Vec<u64>;
     /// A symbol as the sources write it (demangled), where that differs.
-    fn source_name(&self, _symbol: &str) -> Option<String> {
-        None
-    }
+    fn source_name(&self, symbol: &str) -> Option<String>;
     /// Whether a function of an executable is Go's, and of which kind.
-    fn go_abi(&self, _path: &str, _function: &UserSymbol) -> Option<GoAbi> {
-        None
-    }
+    fn go_abi(&self, path: &str, function: &UserSymbol) -> Option<GoAbi>;
     /// Whether the symbol table was taken out of an executable, and is not to be found apart from it.
-    fn is_stripped(&self, _path: &str) -> bool {
-        false
-    }
+    fn is_stripped(&self, path: &str) -> bool;
     /// The function of this name around an instruction, which is given by its offset in the file, from debug
     /// information.
-    fn user_function(&self, _path: &str, _offset: u64, _name: &str) -> Result<Option<UserFunction>, KernelError> {
-        Ok(None)
-    }
-    /// A struct, union or enum of an executable, from debug information.
-    fn user_type(&self, _path: &str, _kind: TypeKind, _name: &str) -> Option<Type> {
-        None
-    }
-    /// The value and enum type of an enumerator of an executable, from debug information; `None` too where several of
-    /// its enums have one of this name with different values.
-    fn user_enumerator(&self, _path: &str, _name: &str) -> Option<(i64, Type)> {
-        None
-    }
+    fn user_function(&self, path: &str, offset: u64, name: &str) -> Result<Option<UserFunction>, KernelError>;
     /// The addresses at which inlined copies of a function begin, from debug information.
-    fn inlined(&self, _path: &str, _name: &str) -> Result<Vec<UserSymbol>, KernelError> {
-        Ok(Vec::new())
-    }
+    fn inlined(&self, path: &str, name: &str) -> Result<Vec<UserSymbol>, KernelError>;
     /// The addresses at which the code of a source line begins, from debug information; the error says why there is
     /// none.
     fn source_line(
         &self,
         path: &str,
-        _file: &str,
-        _line: u64,
-        _column: Option<u64>,
-    ) -> Result<Vec<UserSymbol>, KernelError> {
-        Err(KernelError { message: format!("{path} has no debug information"), help: None })
-    }
-
-    /// Kinds of objects that the kernel has iterators for, sorted.
-    fn iterators(&self) -> Result<Vec<String>, KernelError>;
-
-    /// Whether programs of this type may call a function of the kernel (a kfunc).
-    fn kfunc_allowed(&self, _name: &str, _program: ProgType) -> bool {
-        false
-    }
-
+        file: &str,
+        line: u64,
+        column: Option<u64>,
+    ) -> Result<Vec<UserSymbol>, KernelError>;
     /// A function or variable of an executable by its exact name.
     fn user_object(&self, path: &str, name: &str) -> Result<Option<UserObject>, KernelError>;
     /// The virtual address of a file offset of an executable.
     fn user_address(&self, path: &str, offset: u64) -> Result<Option<u64>, KernelError>;
+    /// The function of an executable nearest to an unknown one. For messages.
+    fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String>;
+}
 
+/// The kernel as a whole, and where the compiler runs.
+pub trait Machine {
+    fn version(&self) -> Version;
+    fn has(&self, feature: Feature) -> bool;
     /// The id of a cgroup by path.
     fn cgroup_id(&self, path: &str) -> Result<u64, KernelError>;
     /// Device (`dev_t` of the kernel) and inode of the pid namespace that rtrace runs in, when it is not the initial one.
     fn pid_namespace(&self) -> Option<(u64, u64)>;
-    /// The function of an executable nearest to an unknown one. For messages.
-    fn nearest_user_symbol(&self, _path: &str, _name: &str) -> Option<String> {
-        None
-    }
 }

@@ -192,7 +192,7 @@ fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn print_entry(c: &mut Checker<'_>, call: &Call<'_>, first: &ast::Expr, top: u32, div: u64) -> Result<Expr> {
     let e = c.expr(first)?;
     let number = match &e.ty {
-        Type::Agg(agg) if c.kernel.has(Feature::PercpuLookup) => agg.figure(),
+        Type::Agg(agg) if c.kernel.machine.has(Feature::PercpuLookup) => agg.figure(),
         Type::Agg(_) => None,
         ty => Some(ty.clone()),
     };

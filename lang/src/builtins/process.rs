@@ -382,7 +382,7 @@ fn of_task(c: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Result<Expr> 
 
 /// The number of the parent where rtrace runs: in a container another one than outside.
 fn parent(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    if let Some((_, namespace)) = c.kernel.pid_namespace() {
+    if let Some((_, namespace)) = c.kernel.machine.pid_namespace() {
         let pids = of_task(c, call, &["real_parent", "signal", "pids"])?;
         return number_in(c, pids, namespace, call.span);
     }
@@ -414,7 +414,7 @@ fn number_in(c: &mut Checker<'_>, pids: Expr, namespace: u64, span: Span) -> Res
     let kernel = c.kernel;
     let member = |ty: &Type, name: &str| {
         let Type::Record(record) = ty else { return None };
-        kernel.member(record.id, name).map(|m| (m.bit_offset / 8, m.ty))
+        kernel.types.member(record.id, name).map(|m| (m.bit_offset / 8, m.ty))
     };
     let layout = || {
         let (level, numbers) = (member(&record, "level")?, member(&record, "numbers")?);
@@ -515,7 +515,7 @@ fn override_return(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
     let path = c.literal_text(arg, "the path of a cgroup")?;
-    match c.kernel.cgroup_id(&path) {
+    match c.kernel.machine.cgroup_id(&path) {
         Ok(id) => Ok(Expr::int(id as i64, Type::U64, call.span)),
         Err(e) => {
             let error = Diagnostic::error(Code::UnknownName, arg.span, e.message);

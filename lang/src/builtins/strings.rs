@@ -557,10 +557,10 @@ fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
     // 3d06f34aa89e
-    if c.probe.prog_type == ProgType::Iter && c.kernel.version() < Version(5, 12) {
+    if c.probe.prog_type == ProgType::Iter && c.kernel.machine.version() < Version(5, 12) {
         let message = "`path` in iterators requires Linux 5.12 or later";
         return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
-            .note(format!("this is Linux {}", c.kernel.version()))
+            .note(format!("this is Linux {}", c.kernel.machine.version()))
             .help("the file name without directories is in .f_path.dentry.d_name.name"));
     }
     let e = c.expr(arg)?;

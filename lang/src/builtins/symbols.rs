@@ -221,7 +221,7 @@ fn usym(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
     let name = c.literal_text(arg, "the name of a symbol")?;
-    match c.kernel.symbol_address(&name) {
+    match c.kernel.functions.symbol_address(&name) {
         Some(address) => {
             let ty = Type::kptr(Type::U64);
             Ok(Expr::int(address as i64, ty, call.span))
@@ -250,16 +250,16 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.probe.specific.set(true);
     let (file, symbol) = match name.rsplit_once(':') {
         Some((file, symbol)) => {
-            let found = c.kernel.executables(file).map_err(|e| crate::probes::no_facts(e, arg.span))?;
+            let found = c.kernel.programs.executables(file).map_err(|e| crate::probes::no_facts(e, arg.span))?;
             let missing = || Diagnostic::error(Code::UnknownName, arg.span, format!("program `{file}` not found"));
             (found.into_iter().next().ok_or_else(missing)?, symbol)
         }
         None => (path.clone(), name.as_str()),
     };
-    let found = c.kernel.user_object(&file, symbol).map_err(|e| crate::probes::no_facts(e, arg.span))?;
+    let found = c.kernel.programs.user_object(&file, symbol).map_err(|e| crate::probes::no_facts(e, arg.span))?;
     let Some(object) = found else {
         let error = Diagnostic::error(Code::UnknownName, arg.span, format!("{file} has no symbol `{symbol}`"));
-        return Err(match c.kernel.nearest_user_symbol(&file, symbol) {
+        return Err(match c.kernel.programs.nearest_user_symbol(&file, symbol) {
             Some(near) => error.help(format!("did you mean `{near}`?")),
             None => error,
         });
@@ -275,7 +275,8 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let (here, there) = match object.image {
         Image::Fixed => return Ok(Expr::int(object.address as i64, ty, span)),
         _ if file == path && !ret => {
-            let probed = c.kernel.user_address(&path, offset).map_err(|e| crate::probes::no_facts(e, arg.span))?;
+            let probed =
+                c.kernel.programs.user_address(&path, offset).map_err(|e| crate::probes::no_facts(e, arg.span))?;
             let Some(probed) = probed else {
                 return Err(Diagnostic::error(Code::UnknownName, span, format!("{path} has no code at {offset:#x}")));
             };
@@ -307,7 +308,7 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };
     let name = c.literal_text(arg, "the name of a symbol")?;
     let address = |name: &str| {
-        c.kernel.symbol_address(name).map(|a| Expr::int(a as i64, Type::U64, span)).ok_or_else(|| {
+        c.kernel.functions.symbol_address(name).map(|a| Expr::int(a as i64, Type::U64, span)).ok_or_else(|| {
             Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
                 .note("symbol addresses are read from /proc/kallsyms, which requires privileges")
         })

@@ -82,11 +82,11 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             ));
         }
     };
-    if clock == 2 && c.kernel.version() < Version(6, 1) {
+    if clock == 2 && c.kernel.machine.version() < Version(6, 1) {
         return Err(Diagnostic::error(
             Code::KernelLacks,
             call.span,
-            format!("the tai clock is not supported on Linux {} (needs 6.1)", c.kernel.version()),
+            format!("the tai clock is not supported on Linux {} (needs 6.1)", c.kernel.machine.version()),
         )
         .help("use nsecs(sw_tai), which computes it from the time since boot"));
     }

@@ -276,7 +276,7 @@ fn kfunc_exist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
     let name = c.literal_text(arg, "the name of a function")?;
     // Without type information there are no such functions to call.
-    let exists = matches!(c.kernel.function(&name, None), Ok(Some(_)));
+    let exists = matches!(c.kernel.functions.function(&name, None), Ok(Some(_)));
     Ok(Expr::int(i64::from(exists), Type::Bool, call.span))
 }
 
@@ -284,7 +284,7 @@ fn kfunc_allowed(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
     let name = c.literal_text(arg, "the name of a function")?;
     c.probe.specific.set(true);
-    let allowed = c.kernel.kfunc_allowed(&name, c.probe.prog_type);
+    let allowed = c.kernel.functions.kfunc_allowed(&name, c.probe.prog_type);
     Ok(Expr::int(i64::from(allowed), Type::Bool, call.span))
 }
 

@@ -44,7 +44,7 @@ pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.unwinds = true;
     let int = |n: i64| Expr::int(n, Type::U64, span);
     let mm = task_member(c, "mm", span)?;
-    let regs = if c.kernel.version() >= TASK_PT_REGS {
+    let regs = if c.kernel.machine.version() >= TASK_PT_REGS {
         int(0)
     } else {
         let stack = Box::new(task_member(c, "stack", span)?);
@@ -92,11 +92,11 @@ fn member(c: &Checker<'_>, record: &str, path: &[&str], span: Span) -> Result<i6
 
 /// The offset of a member in bytes.
 fn find(c: &Checker<'_>, record: &str, path: &[&str], span: Span) -> Result<Option<i64>> {
-    let mut ty = c.kernel.find_type(TypeKind::Struct, record).map_err(|e| crate::probes::no_facts(e, span))?;
+    let mut ty = c.kernel.types.find_type(TypeKind::Struct, record).map_err(|e| crate::probes::no_facts(e, span))?;
     let mut offset = 0;
     for name in path {
         let Some(Type::Record(r)) = ty else { return Ok(None) };
-        let Some(m) = c.kernel.member(r.id, name) else { return Ok(None) };
+        let Some(m) = c.kernel.types.member(r.id, name) else { return Ok(None) };
         offset += i64::from(m.bit_offset / 8);
         ty = Some(m.ty);
     }

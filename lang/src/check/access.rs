@@ -122,14 +122,14 @@ impl Checker<'_> {
     fn is_plain(&self, record: &Record, m: &Member) -> bool {
         record.id.0 < TypeId::SCRIPT
             && m.bits.is_none()
-            && self.kernel.members(record.id).iter().filter(|o| o.bit_offset == m.bit_offset).count() == 1
-            && self.kernel.members(record.id).iter().any(|o| o.name == m.name)
+            && self.kernel.types.members(record.id).iter().filter(|o| o.bit_offset == m.bit_offset).count() == 1
+            && self.kernel.types.members(record.id).iter().any(|o| o.name == m.name)
     }
 
     /// Whether a program may hand over such a struct: it holds numbers, text, and addresses of what itself has, if
     /// `pointers`, no addresses of other structs. Almost all structs of the kernel's own lead further.
     fn is_exchanged(&self, record: &Record, pointers: bool) -> bool {
-        self.kernel.members(record.id).iter().all(|m| match element(&m.ty) {
+        self.kernel.types.members(record.id).iter().all(|m| match element(&m.ty) {
             Type::Record(inner) => self.is_exchanged(inner, pointers),
             Type::Ptr { to, .. } => match &**to {
                 Type::Record(to) => to.id == record.id || (pointers && self.is_exchanged(to, false)),
@@ -141,7 +141,7 @@ impl Checker<'_> {
 
     /// A member of a record, or the error with the nearest name.
     pub(super) fn member(&self, record: &Record, name: &ast::Name) -> Result<Member> {
-        if let Some(m) = self.kernel.member(record.id, &name.text) {
+        if let Some(m) = self.kernel.types.member(record.id, &name.text) {
             return Ok(m);
         }
         let mut names = Vec::new();
@@ -150,7 +150,7 @@ impl Checker<'_> {
     }
 
     fn member_names(&self, record: &Record, names: &mut Vec<String>, depth: u32) {
-        for m in self.kernel.members(record.id) {
+        for m in self.kernel.types.members(record.id) {
             match (&m.ty, m.name.is_empty()) {
                 (Type::Record(inner), true) if depth < 8 => self.member_names(inner, names, depth + 1),
                 (_, false) => names.push(m.name),

@@ -58,9 +58,11 @@ impl Checker<'_> {
             Context::Iter(_) => self.ctx_field(name, span),
             Context::RawTracepoint(Some(function)) => self.word_argument(&function, name, span),
             Context::KernelEntry { function, module } => {
-                let found = self.kernel.function(&function, module.as_deref()).map_err(|e| no_facts(e, span))?;
+                let found =
+                    self.kernel.functions.function(&function, module.as_deref()).map_err(|e| no_facts(e, span))?;
                 let Some(f) = found else {
-                    let places = self.kernel.traceable_functions(module.as_deref(), &function).unwrap_or_default();
+                    let places =
+                        self.kernel.functions.traceable_functions(module.as_deref(), &function).unwrap_or_default();
                     let module = places.first().and_then(|p| p.module.as_deref()).or(module.as_deref());
                     let message = undescribed(self.kernel, &function, module);
                     return Err(
@@ -109,6 +111,7 @@ impl Checker<'_> {
             Context::Iter(_) => return self.ctx_value(span),
             Context::KernelEntry { function, module } => self
                 .kernel
+                .functions
                 .function(&function, module.as_deref())
                 .map_err(|e| no_facts(e, span))?
                 .map(|f| parameters(&f)),
@@ -311,7 +314,7 @@ impl Checker<'_> {
     fn returned(&mut self, function: &str, module: Option<&str>, span: Span) -> Expr {
         self.probe.specific.set(true);
         let register = self.return_register(span);
-        match self.kernel.function(function, module) {
+        match self.kernel.functions.function(function, module) {
             Ok(Some(Function { ret: Type::Enum { bits, signed, .. }, .. })) if self.probe.many => {
                 narrow(register, Type::Int { bits, signed })
             }
@@ -327,7 +330,7 @@ impl Checker<'_> {
             Context::Trampoline { function, ret: true } => function.ret == Type::Void,
             Context::BpfFunction { function, ret: true } => function.function.ret == Type::Void,
             Context::KernelReturn { function, module } => {
-                matches!(self.kernel.function(function, module.as_deref()), Ok(Some(f)) if f.ret == Type::Void)
+                matches!(self.kernel.functions.function(function, module.as_deref()), Ok(Some(f)) if f.ret == Type::Void)
             }
             _ => false,
         }

@@ -213,12 +213,12 @@ impl Checker<'_> {
 
     /// An error where the kernel lacks the helper.
     pub(crate) fn needs(&self, call: &Call<'_>, h: Helper) -> Result<()> {
-        if self.kernel.version() < h.since {
+        if self.kernel.machine.version() < h.since {
             let message = format!(
                 "`{0}` is not supported on Linux {2} (needs {1})",
                 call.builtin.name,
                 h.since,
-                self.kernel.version()
+                self.kernel.machine.version()
             );
             return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
                 .note(format!("it uses the BPF helper {}", h.name)));
@@ -250,7 +250,7 @@ impl Checker<'_> {
         if !places.contains(&"fentry") || self.probe.kind != "kprobe" {
             return None;
         }
-        let function = self.kernel.function(&self.probe.function, None).ok().flatten()?;
+        let function = self.kernel.functions.function(&self.probe.function, None).ok().flatten()?;
         let clause = self.probe.clause.clone()?;
         mend::as_fentry(&function, &clause, &call.name, call.args)
     }

@@ -42,11 +42,11 @@ impl Draft<'_> {
 }
 
 /// Sets how the attach points of a program are attached.
-pub(super) fn attach_together(program: &mut Program, together: Together, kernel: &dyn Kernel) {
+pub(super) fn attach_together(program: &mut Program, together: Together, kernel: Kernel<'_>) {
     program.together = together;
     for point in &mut program.attach {
         if let Target::Kprobe { function, module: None, shared, .. } = &mut point.target {
-            *shared = together == Together::Link && kernel.shares_name(function);
+            *shared = together == Together::Link && kernel.functions.shares_name(function);
         }
     }
 }
@@ -66,7 +66,7 @@ impl Checker<'_> {
         let many = draft.targets.len() > 1;
         let trampoline =
             matches!(prog_type, ProgType::Fentry | ProgType::Fexit | ProgType::BtfTracepoint | ProgType::Iter);
-        let probe_id = match (draft.uses_id, many && !trampoline && self.kernel.has(Feature::AttachCookie)) {
+        let probe_id = match (draft.uses_id, many && !trampoline && self.kernel.machine.has(Feature::AttachCookie)) {
             (false, _) => ProbeIdSource::Unused,
             (true, true) => ProbeIdSource::Cookie,
             (true, false) => ProbeIdSource::Patch,
@@ -122,12 +122,12 @@ impl Checker<'_> {
             Target::Uprobe { .. } | Target::Usdt { .. } => (false, Feature::UprobeMulti),
             _ => (true, Feature::KprobeMulti),
         };
-        if probe_id != ProbeIdSource::Patch && self.kernel.has(feature) {
+        if probe_id != ProbeIdSource::Patch && self.kernel.machine.has(feature) {
             return Together::Link;
         }
         // At a return, the instruction pointer does not tell which function it is.
         let returns = matches!(first.target, Target::Kprobe { ret: true, .. });
-        if of_kernel && many && (!draft.uses_id || !returns || self.kernel.has(Feature::GetFuncIp)) {
+        if of_kernel && many && (!draft.uses_id || !returns || self.kernel.machine.has(Feature::GetFuncIp)) {
             return Together::Event;
         }
         Together::No

@@ -168,7 +168,7 @@ impl Checker<'_> {
 
     /// Whether a bare word names a constant or an enumerator.
     pub(crate) fn is_constant(&self, name: &str) -> bool {
-        constants::find(self.kernel, name).is_some()
+        constants::find(self.kernel.types, name).is_some()
     }
 
     /// A bare word.
@@ -185,7 +185,7 @@ impl Checker<'_> {
             self.defining.pop();
             return value;
         }
-        let found = constants::find(self.kernel, name).or_else(|| self.program_enumerator(name));
+        let found = constants::find(self.kernel.types, name).or_else(|| self.program_enumerator(name));
         if let Some((value, ty)) = found {
             return Ok(Expr::int(value, ty, span));
         }

@@ -93,7 +93,7 @@ pub(crate) struct ProbeState {
 
 /// The state of the walk. Rows of the builtin table work through its methods.
 pub(crate) struct Checker<'a> {
-    pub kernel: &'a dyn Kernel,
+    pub kernel: Kernel<'a>,
     pub options: &'a Options,
     pub sources: &'a SourceMap,
     /// The names defined by `#define`.
@@ -155,7 +155,7 @@ pub(crate) fn parameters<'p>(
     script: &ResolvedScript,
     options: &Options,
     sources: &SourceMap,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> (Vec<Parameter>, Vec<Diagnostic>) {
     let mut checker = Checker::new(script, options, sources, kernel);
     let list = checker.parameters(probes);
@@ -167,7 +167,7 @@ pub(crate) fn check(
     script: &ResolvedScript,
     options: &Options,
     sources: &SourceMap,
-    kernel: &dyn Kernel,
+    kernel: Kernel<'_>,
 ) -> std::result::Result<Checked, Vec<Diagnostic>> {
     let mut checker = Checker::new(script, options, sources, kernel);
     let known = checker.parameters(script.clauses.iter().map(|c| &c.probe));
@@ -227,7 +227,7 @@ pub(crate) fn check(
 }
 
 impl<'a> Checker<'a> {
-    fn new(script: &'a ResolvedScript, options: &'a Options, sources: &'a SourceMap, kernel: &'a dyn Kernel) -> Self {
+    fn new(script: &'a ResolvedScript, options: &'a Options, sources: &'a SourceMap, kernel: Kernel<'a>) -> Self {
         let nothing = ProbeState {
             kind: "begin",
             prog_type: ProgType::RawTracepoint,

@@ -60,7 +60,7 @@ impl Places {
 }
 
 /// Makes programs that meet be attached alike, and marks those that must not run after `exit()`.
-pub(super) fn arrange(programs: &mut [Program], kernel: &dyn Kernel) {
+pub(super) fn arrange(programs: &mut [Program], kernel: Kernel<'_>) {
     let places = Places::of(programs);
     // What changes may meet others that have to change then.
     while let Some((index, together)) = odd_one(programs, &places, kernel) {
@@ -82,7 +82,7 @@ pub(super) fn arrange(programs: &mut [Program], kernel: &dyn Kernel) {
 /// Single kprobes and links to many functions are called by different parts of the kernel, so single ones get such a link.
 /// Tracepoints of system calls and the functions that stand for them are different places, so functions do not stand for
 /// them then.
-fn odd_one(programs: &[Program], places: &Places, kernel: &dyn Kernel) -> Option<(usize, Together)> {
+fn odd_one(programs: &[Program], places: &Places, kernel: Kernel<'_>) -> Option<(usize, Together)> {
     let linked = |p: &Program| p.together == Together::Link;
     let other = |index: usize, wanted: &dyn Fn(&Program) -> bool| {
         programs.iter().enumerate().any(|(n, p)| wanted(p) && places.meet(n, index))
@@ -90,7 +90,7 @@ fn odd_one(programs: &[Program], places: &Places, kernel: &dyn Kernel) -> Option
     programs.iter().enumerate().find_map(|(index, program)| match program.attach.first()?.target {
         Target::Kprobe { .. }
             if program.together == Together::No
-                && (program.probe_id != ProbeIdSource::Patch || kernel.has(Feature::AttachCookie))
+                && (program.probe_id != ProbeIdSource::Patch || kernel.machine.has(Feature::AttachCookie))
                 && other(index, &linked) =>
         {
             Some((index, Together::Link))

@@ -14,12 +14,12 @@ const MANY: usize = 100;
 /// Gives programs for entries those for the returns of the same functions, each one once. A program may be both.
 ///
 /// Programs that share a link are attached together, so both have the same position in the order of the script.
-pub(super) fn pair(programs: &mut [Program], kernel: &dyn Kernel) {
+pub(super) fn pair(programs: &mut [Program], kernel: Kernel<'_>) {
     let mut taken = HashSet::new();
     let mut pairs = Vec::new();
     let sides: Vec<_> = programs.iter().map(|p| (functions(p, false), functions(p, true))).collect();
     let places = Places::of(programs);
-    let follows_all = kernel.version() >= Version(6, 14);
+    let follows_all = kernel.machine.version() >= Version(6, 14);
     let stands_between = |between: usize, n: usize, returns: usize| {
         // Before, returns of such a link run in the order in which others' returns do not.
         let counts = !follows_all || (n.min(returns)..n.max(returns)).contains(&between);
@@ -41,7 +41,7 @@ pub(super) fn pair(programs: &mut [Program], kernel: &dyn Kernel) {
     pairs.retain(|(n, _)| follows_all || sides.get(*n).is_some_and(|(entries, _)| entries.len() >= MANY));
     drop(sides);
     // The kernel is asked only where it matters.
-    if !pairs.is_empty() && kernel.has(Feature::KprobeSession) {
+    if !pairs.is_empty() && kernel.machine.has(Feature::KprobeSession) {
         for (n, returns) in pairs {
             if let Some(program) = programs.get_mut(n) {
                 program.session = Some(returns);

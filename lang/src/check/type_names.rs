@@ -75,19 +75,19 @@ impl Checker<'_> {
 
     /// In a program, a name means the program's type before the kernel's.
     fn program_type(&self, kind: TypeKind, name: &str) -> Option<Type> {
-        self.kernel.user_type(self.program()?, kind, name)
+        self.kernel.types.user_type(self.program()?, kind, name)
     }
 
     /// The value and type of an enumerator of the program that the probe is in.
     pub(super) fn program_enumerator(&self, name: &str) -> Option<(i64, Type)> {
-        self.kernel.user_enumerator(self.program()?, name)
+        self.kernel.types.user_enumerator(self.program()?, name)
     }
 
     /// The type of an enum with enumerators, by its name.
     pub(crate) fn enum_of(&self, name: &str) -> Option<String> {
         match self.program_type(TypeKind::Enum, name) {
             Some(Type::Enum { name, .. }) => Some(name),
-            _ => (!self.kernel.enum_values(name).is_empty()).then(|| name.to_owned()),
+            _ => (!self.kernel.types.enum_values(name).is_empty()).then(|| name.to_owned()),
         }
     }
 
@@ -95,7 +95,7 @@ impl Checker<'_> {
         if let Some(ty) = self.program_type(kind, name) {
             return Ok(ty);
         }
-        match self.kernel.find_type(kind, name) {
+        match self.kernel.types.find_type(kind, name) {
             Ok(Some(ty)) => Ok(ty),
             Ok(None) => {
                 let written = |word: &str, name: &str| match word {
@@ -107,11 +107,11 @@ impl Checker<'_> {
                 for (other, word) in
                     [(TypeKind::Struct, "struct"), (TypeKind::Union, "union"), (TypeKind::Enum, "enum")]
                 {
-                    if other != kind && matches!(self.kernel.find_type(other, name), Ok(Some(_))) {
+                    if other != kind && matches!(self.kernel.types.find_type(other, name), Ok(Some(_))) {
                         return Err(error.help(format!("did you mean `{word} {name}`?")));
                     }
                 }
-                Err(match self.kernel.nearest_type(kind, name) {
+                Err(match self.kernel.types.nearest_type(kind, name) {
                     Some(n) => error.help(format!("did you mean `{}`?", written(word, &n))),
                     None => error.note("types are taken from the BTF of the kernel and its loaded modules"),
                 })

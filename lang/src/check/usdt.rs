@@ -65,7 +65,7 @@ impl Checker<'_> {
                 let Target::Usdt { path, .. } = self.probe.target.clone() else {
                     return Err(unreadable("the file cannot be determined".to_owned()));
                 };
-                let found = self.kernel.user_object(&path, &name).map_err(|e| no_facts(e, span))?;
+                let found = self.kernel.programs.user_object(&path, &name).map_err(|e| no_facts(e, span))?;
                 let Some(object) = found else {
                     return Err(unreadable(format!("{path} has no symbol `{name}`"))
                         .help("the file is stripped; use one with its symbol table"));

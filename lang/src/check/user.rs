@@ -26,7 +26,7 @@ impl Checker<'_> {
             )
             .help("save them in a map at entry: uprobe:… { @arg[tid] = args.NAME }"));
         };
-        let found = self.kernel.user_function(path, *offset, symbol).map_err(|e| no_facts(e, span))?;
+        let found = self.kernel.programs.user_function(path, *offset, symbol).map_err(|e| no_facts(e, span))?;
         found.ok_or_else(|| {
             Diagnostic::error(Code::UnknownField, span, format!("no debug information for `{symbol}` of {path}"))
                 .note("argument names and types are read from DWARF, in the file (compiled with -g) or in a separate debug file")
@@ -82,7 +82,7 @@ impl Checker<'_> {
         // No type of C has such a name.
         let is_text = matches!(record.name.as_str(), "string" | "&str" | "&mut str");
         let is_list = ["[]", "&[", "&mut ["].iter().any(|start| record.name.starts_with(start));
-        let members = self.kernel.members(record.id);
+        let members = self.kernel.types.members(record.id);
         let [start, count, ..] = members.as_slice() else { return None };
         let (Type::Ptr { to, .. }, true) = (&start.ty, is_text || is_list) else { return None };
         let word = |m: &Member| word_at(place, m.bit_offset / 8, span);
@@ -121,7 +121,7 @@ impl Checker<'_> {
     /// Whether all bytes of a type at an offset are there, but for those between members.
     fn covers(&self, parts: &[Part], ty: &Type, offset: u32) -> bool {
         if let Type::Record(record) = ty {
-            let members = self.kernel.members(record.id);
+            let members = self.kernel.types.members(record.id);
             return members.iter().all(|m| self.covers(parts, &m.ty, offset + m.bit_offset / 8));
         }
         (offset..offset + ty.size()).all(|at| parts.iter().any(|p| (p.offset..p.offset + p.size).contains(&at)))

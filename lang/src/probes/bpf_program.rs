@@ -9,7 +9,7 @@ use crate::kernel::Kernel;
 use std::rc::Rc;
 
 /// `parts` follow `fentry:bpf` or `fexit:bpf`: `[NUMBER:]FUNCTION`, where the number may be `*`.
-pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "fexit";
     let prog_type = if ret { ProgType::Fexit } else { ProgType::Fentry };
     let (number, name) = match parts {
@@ -28,7 +28,7 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Res
     if name.is_empty() {
         return Err(spec.malformed());
     }
-    let names = kernel.bpf_functions(program, name).map_err(|e| spec.unknowable(e))?;
+    let names = kernel.functions.bpf_functions(program, name).map_err(|e| spec.unknowable(e))?;
     if names.len() > spec.max_probes as usize {
         let message = format!(
             "too many attach points: `{name}` matches {} functions of BPF programs, but at most {} are allowed",
@@ -40,7 +40,7 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Res
     }
     let mut found = Vec::new();
     for name in &names {
-        found.extend(kernel.bpf_function(name).map_err(|e| spec.unknowable(e))?);
+        found.extend(kernel.functions.bpf_function(name).map_err(|e| spec.unknowable(e))?);
     }
     if found.is_empty() {
         return Err(missing(spec, program, name, kernel));
@@ -63,22 +63,24 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: &dyn Kernel) -> Res
 }
 
 /// The error for a program or function that was not found.
-fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: &dyn Kernel) -> Box<Diagnostic> {
+fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: Kernel<'_>) -> Box<Diagnostic> {
     let all = format!("rtrace -l '{}:bpf:*' lists what can be traced", spec.kind);
-    let has_types = |n| kernel.bpf_functions(Some(n), "*").is_ok_and(|all| !all.is_empty());
+    let has_types = |n| kernel.functions.bpf_functions(Some(n), "*").is_ok_and(|all| !all.is_empty());
     let untyped = |which: &str| {
         spec.missing(format!("BPF program {which} has no type information"))
             .note("tracing a BPF program requires BTF, which it was loaded without")
     };
     let error = match program {
-        Some(n) if !kernel.has_bpf_program(program, name) => spec.missing(format!("BPF program {n} not found")),
+        Some(n) if !kernel.functions.has_bpf_program(program, name) => {
+            spec.missing(format!("BPF program {n} not found"))
+        }
         Some(n) if !has_types(n) => untyped(&n.to_string()),
         Some(n) => spec.missing(format!("BPF program {n} has no function `{name}`")),
         None if is_pattern(name) => spec.missing(format!("no function of a BPF program matches `{name}`")),
-        None if kernel.has_bpf_program(None, name) => untyped(&format!("`{name}`")),
+        None if kernel.functions.has_bpf_program(None, name) => untyped(&format!("`{name}`")),
         None => {
             let error = spec.missing(format!("no BPF program, and no function of one, is named `{name}`"));
-            match kernel.nearest_bpf_function(name) {
+            match kernel.functions.nearest_bpf_function(name) {
                 Some(near) => return error.help(format!("did you mean `{}:bpf:{near}`?", spec.kind)),
                 None => error,
             }

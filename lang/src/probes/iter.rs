@@ -41,7 +41,7 @@ const SINCE: &[(&str, Version)] = &[
     ("dmabuf", Version(6, 16)),
 ];
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let (kind, pin) = match spec.parts.as_slice() {
         [kind] => (kind, None),
         [kind, pin] if !pin.is_empty() => (kind, Some(pin)),
@@ -50,11 +50,13 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     if kind.is_empty() {
         return Err(spec.malformed());
     }
-    let function = kernel.function(&format!("bpf_iter_{kind}"), Some("vmlinux")).map_err(|e| spec.unknowable(e))?;
-    let there = kernel.iterators().map_err(|e| spec.unknowable(e))?;
+    let function =
+        kernel.functions.function(&format!("bpf_iter_{kind}"), Some("vmlinux")).map_err(|e| spec.unknowable(e))?;
+    let there = kernel.tracepoints.iterators().map_err(|e| spec.unknowable(e))?;
     let Some(function) = function.filter(|_| there.contains(kind)) else {
-        if let Some((_, since)) = SINCE.iter().find(|s| s.0 == kind && s.1 > kernel.version()) {
-            let message = format!("iterator `{kind}` is not supported on Linux {} (needs {since})", kernel.version());
+        if let Some((_, since)) = SINCE.iter().find(|s| s.0 == kind && s.1 > kernel.machine.version()) {
+            let message =
+                format!("iterator `{kind}` is not supported on Linux {} (needs {since})", kernel.machine.version());
             return Err(spec.missing(message));
         }
         let error = spec.missing(format!("this kernel has no iterator `{kind}`"));

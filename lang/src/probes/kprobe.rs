@@ -28,7 +28,7 @@ pub static KRETPROBE: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "kretprobe";
     let (module, function) = match spec.parts.as_slice() {
         [f] => (None, f.as_str()),
@@ -45,7 +45,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         return Err(spec.malformed());
     }
     let names = if is_pattern(function) || module.is_some_and(is_pattern) {
-        let found = kernel.traceable_functions(module, function).map_err(|e| spec.unknowable(e))?;
+        let found = kernel.functions.traceable_functions(module, function).map_err(|e| spec.unknowable(e))?;
         if found.is_empty() {
             return Err(spec
                 .missing(format!("no traceable kernel function matches `{function}`"))

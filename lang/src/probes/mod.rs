@@ -45,7 +45,7 @@ pub struct ProbeKind {
     pub example: &'static str,
     /// The usual program type, for "where is this function allowed".
     pub prog_type: ProgType,
-    pub resolve: fn(&Spec, &dyn Kernel) -> Result<Vec<Resolved>>,
+    pub resolve: fn(&Spec, Kernel<'_>) -> Result<Vec<Resolved>>,
 }
 
 /// All kinds, in the order of the manual.
@@ -168,7 +168,7 @@ pub fn a_probe(kind: &str) -> String {
 }
 
 /// Takes an attach point apart and finds its targets.
-pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let mut parts = split(text);
     let word = if parts.is_empty() { String::new() } else { parts.remove(0) };
     let Some(kind) = find(&word) else {
@@ -180,7 +180,7 @@ pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: &dyn Kerne
             .filter(|n| strsim::damerau_levenshtein(n, &word) <= 2);
         let error = Diagnostic::error(Code::UnknownProbe, span, format!("unknown probe type `{word}`"))
             .note(format!("probe types: {}", KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")));
-        let function = parts.is_empty() && matches!(kernel.function(&word, None), Ok(Some(_)));
+        let function = parts.is_empty() && matches!(kernel.functions.function(&word, None), Ok(Some(_)));
         return Err(match nearest {
             _ if function => error.help(format!("for the kernel function, use kprobe:{word} or fentry:{word}")),
             Some(n) => error.help(format!("did you mean `{}`?", text.replacen(&word, n, 1))),
@@ -255,9 +255,9 @@ impl Spec {
     }
 
     /// An error for a function that is not one of those that the user said can be traced.
-    fn listed(&self, kernel: &dyn Kernel, module: Option<&str>, function: &str) -> Result<()> {
-        if !kernel.functions_are_given()
-            || !kernel.traceable_functions(module, function).map_err(|e| self.unknowable(e))?.is_empty()
+    fn listed(&self, kernel: Kernel<'_>, module: Option<&str>, function: &str) -> Result<()> {
+        if !kernel.functions.functions_are_given()
+            || !kernel.functions.traceable_functions(module, function).map_err(|e| self.unknowable(e))?.is_empty()
         {
             return Ok(());
         }

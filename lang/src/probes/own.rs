@@ -19,7 +19,7 @@ pub static SELF: ProbeKind = ProbeKind {
 /// Signals that mean nothing to rtrace otherwise, with their numbers on x86 and arm64.
 pub static SIGNALS: &[(&str, i32)] = &[("SIGUSR1", 10), ("SIGUSR2", 12)];
 
-fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     let [what, name] = spec.parts.as_slice() else { return Err(spec.malformed()) };
     if what != "signal" {
         return Err(spec.malformed());

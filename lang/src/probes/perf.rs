@@ -58,7 +58,7 @@ pub static HARDWARE_EVENTS: &[PerfEvent] = &[
     ("ref-cycles", "", 9, 1_000_000),
 ];
 
-fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     let (perf_type, events) = if spec.kind == "software" { (1, SOFTWARE_EVENTS) } else { (0, HARDWARE_EVENTS) };
     let (name, count) = match spec.parts.as_slice() {
         [n] => (n, None),

@@ -18,7 +18,7 @@ pub static RAWTRACEPOINT: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let (module, name) = match spec.parts.as_slice() {
         [n] if !n.is_empty() => ("*", n.as_str()),
         [m, n] if !n.is_empty() => (m.as_str(), n.as_str()),
@@ -26,7 +26,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     };
     let modules = glob::parse(module.as_bytes());
     let names = if is_pattern(name) {
-        kernel.raw_tracepoints(name).map_err(|e| spec.unknowable(e))?
+        kernel.tracepoints.raw_tracepoints(name).map_err(|e| spec.unknowable(e))?
     } else {
         vec![name.to_owned()]
     };
@@ -38,7 +38,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let mut found = Vec::new();
     for name in names {
         // Without BTF the tracepoint may still exist: the kernel says so when it is attached.
-        let function = kernel.raw_tracepoint(&name).ok().flatten();
+        let function = kernel.tracepoints.raw_tracepoint(&name).ok().flatten();
         let (prog_type, btf_id) = match &function {
             Some(f) => (ProgType::BtfTracepoint, Some(f.btf_id)),
             None => (ProgType::RawTracepoint, None),

@@ -26,7 +26,7 @@ pub static END: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     if !spec.parts.is_empty() {
         return Err(spec.malformed());
     }

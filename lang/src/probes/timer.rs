@@ -25,7 +25,7 @@ pub static PROFILE: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     let sampling = match spec.parts.as_slice() {
         [duration] => period(duration),
         [unit, count] => super::count(count).and_then(|n| match unit.as_str() {

@@ -16,19 +16,21 @@ pub static TRACEPOINT: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let [category, name] = spec.parts.as_slice() else { return Err(spec.malformed()) };
     if category.is_empty() || name.is_empty() {
         return Err(spec.malformed());
     }
     let names = if is_pattern(category) || is_pattern(name) {
-        kernel.tracepoints(category, name).map_err(|e| spec.unknowable(e))?
+        kernel.tracepoints.tracepoints(category, name).map_err(|e| spec.unknowable(e))?
     } else {
         vec![(category.clone(), name.clone())]
     };
     let mut found = Vec::new();
     for (category, name) in names {
-        let Some(tracepoint) = kernel.tracepoint(&category, &name).map_err(|e| spec.unknowable(e))? else { continue };
+        let Some(tracepoint) = kernel.tracepoints.tracepoint(&category, &name).map_err(|e| spec.unknowable(e))? else {
+            continue;
+        };
         found.push(Resolved {
             prog_type: ProgType::Tracepoint,
             name: format!("tracepoint:{category}:{name}"),
@@ -47,7 +49,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 .help(format!("rtrace -l 'tracepoint:*{}*' lists similar ones", category.trim_matches('*'))));
         }
         let error = spec.missing(format!("the kernel has no tracepoint `{category}:{name}`"));
-        return Err(match kernel.nearest_tracepoint(category, name) {
+        return Err(match kernel.tracepoints.nearest_tracepoint(category, name) {
             Some((c, n)) => error.help(format!("did you mean `tracepoint:{c}:{n}`?")),
             None => error.help("rtrace -l 'tracepoint:*' lists all of them"),
         });

@@ -30,7 +30,7 @@ pub static FEXIT: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "fexit";
     let prog_type = if ret { ProgType::Fexit } else { ProgType::Fentry };
     let (module, function) = match spec.parts.as_slice() {
@@ -44,7 +44,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     }
     let mut found = Vec::new();
     if is_pattern(function) || module.is_some_and(is_pattern) {
-        let names = kernel.btf_functions(module, function).map_err(|e| spec.unknowable(e))?;
+        let names = kernel.functions.btf_functions(module, function).map_err(|e| spec.unknowable(e))?;
         if names.len() > spec.max_probes as usize {
             let message = format!(
                 "too many attach points: `{function}` matches {} functions, but at most {} are allowed",
@@ -55,8 +55,9 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 .help("narrow the pattern, or use kprobe, whose wildcards attach through one link"));
         }
         for name in names {
-            let described = kernel.function(&name.name, name.module.as_deref()).map_err(|e| spec.unknowable(e))?;
-            found.extend(described.filter(|f| uncarried(f, ret, kernel.version()).is_none()));
+            let described =
+                kernel.functions.function(&name.name, name.module.as_deref()).map_err(|e| spec.unknowable(e))?;
+            found.extend(described.filter(|f| uncarried(f, ret, kernel.machine.version()).is_none()));
         }
         if found.is_empty() {
             return Err(spec
@@ -65,8 +66,8 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         }
     } else {
         spec.listed(kernel, module, function)?;
-        match kernel.function(function, module).map_err(|e| spec.unknowable(e))? {
-            Some(f) => match uncarried(&f, ret, kernel.version()) {
+        match kernel.functions.function(function, module).map_err(|e| spec.unknowable(e))? {
+            Some(f) => match uncarried(&f, ret, kernel.machine.version()) {
                 Some(why) => {
                     let message = format!("{} cannot trace `{function}`: it {why}", spec.kind);
                     let other = match ret {
@@ -79,7 +80,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                 None => found.push(f),
             },
             None => {
-                let traceable = kernel.traceable_functions(module, function).unwrap_or_default();
+                let traceable = kernel.functions.traceable_functions(module, function).unwrap_or_default();
                 if let Some(found) = traceable.first() {
                     let other = if ret { "kretprobe" } else { "kprobe" };
                     // The compiler may have left copies only, with other arguments.
@@ -92,12 +93,12 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
                         .note(format!("{} needs the types of the function's arguments", spec.kind))
                         .help(format!("use {other}:{function}")));
                 }
-                if let Some(module) = module.filter(|m| *m != "vmlinux" && !kernel.has_module(m)) {
+                if let Some(module) = module.filter(|m| *m != "vmlinux" && !kernel.functions.has_module(m)) {
                     return Err(spec.missing(format!("module `{module}` is not loaded")));
                 }
                 let error =
                     spec.missing(format!("the kernel has no function `{function}` that {} can trace", spec.kind));
-                return Err(match kernel.nearest_function(function) {
+                return Err(match kernel.functions.nearest_function(function) {
                     Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
                     None => error.help(super::listing("fentry", function)),
                 });
@@ -192,9 +193,9 @@ fn is_union(name: &str) -> bool {
 }
 
 /// The reason why the types of a function are not known.
-pub(crate) fn undescribed(kernel: &dyn Kernel, function: &str, module: Option<&str>) -> String {
+pub(crate) fn undescribed(kernel: Kernel<'_>, function: &str, module: Option<&str>) -> String {
     let Some(module) = module.filter(|m| *m != "vmlinux") else {
-        let many = kernel.namesakes(function).len();
+        let many = kernel.functions.namesakes(function).len();
         if many > 1 {
             return format!(
                 "{many} functions are named `{function}`, and the kernel's type information describes none"
@@ -202,10 +203,10 @@ pub(crate) fn undescribed(kernel: &dyn Kernel, function: &str, module: Option<&s
         }
         return format!("the kernel's type information does not describe `{function}`");
     };
-    if kernel.version() < Version(5, 11) {
+    if kernel.machine.version() < Version(5, 11) {
         return format!("`{function}` is in module `{module}`, and modules have no type information before Linux 5.11");
     }
-    if kernel.btf_functions(Some(module), "*").is_ok_and(|list| list.is_empty()) {
+    if kernel.functions.btf_functions(Some(module), "*").is_ok_and(|list| list.is_empty()) {
         return format!(
             "module `{module}` has no type information (/sys/kernel/btf/{module}) to describe `{function}`"
         );

@@ -26,7 +26,7 @@ pub static BENCH: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, _: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     let [name] = spec.parts.as_slice() else { return Err(spec.malformed()) };
     if name.is_empty() {
         return Err(spec.malformed());

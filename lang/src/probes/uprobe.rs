@@ -39,13 +39,13 @@ enum Place<'s> {
     Line { file: &'s str, line: u64, column: Option<u64> },
 }
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let ret = spec.kind == "uretprobe";
     let (program, place) = parse(spec, kernel)?;
     if ret && !matches!(place, Place::Function { plus: 0, .. }) {
         return Err(spec.malformed().note("a return probe takes a function, not an offset, an address or a line"));
     }
-    let files = kernel.executables(program).map_err(|e| spec.unknowable(e))?;
+    let files = kernel.programs.executables(program).map_err(|e| spec.unknowable(e))?;
     if files.is_empty() {
         return Err(spec.no_program(program));
     }
@@ -58,7 +58,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         let symbols = match &place {
             Place::Address(address) => at_address(spec, kernel, path, *address)?,
             Place::Line { file, line, column } => {
-                kernel.source_line(path, file, *line, *column).map_err(|e| match e.help {
+                kernel.programs.source_line(path, file, *line, *column).map_err(|e| match e.help {
                     Some(help) => spec.missing(e.message).help(help),
                     None => spec.missing(e.message),
                 })?
@@ -73,7 +73,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             return Err(missing(spec, kernel, path, &place));
         }
         for s in symbols {
-            let go = kernel.go_abi(path, &s);
+            let go = kernel.programs.go_abi(path, &s);
             if ret && go.is_some() && !spec.unsafe_ {
                 return Err(returns_of_go(spec, kernel, path, &s));
             }
@@ -91,7 +91,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
             if s.chooses && !is_pattern(&s.name) {
                 spec.warn(*resolver(spec, path, &s));
             }
-            let source = if spec.demangle { kernel.source_name(&s.name) } else { None };
+            let source = if spec.demangle { kernel.programs.source_name(&s.name) } else { None };
             found.push(Resolved {
                 prog_type: ProgType::Kprobe,
                 name: format!("{}:{shown}", spec.kind),
@@ -112,14 +112,14 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
 }
 
 /// The program and the place in it, by the forms of the manual.
-fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)> {
+fn parse<'s>(spec: &'s Spec, kernel: Kernel<'_>) -> Result<(&'s str, Place<'s>)> {
     let parts: Vec<&str> = spec.parts.iter().map(String::as_str).collect();
     // PROGRAM@FILE:LINE, unless the @ belongs to the name of the program.
     if let [first, line @ ..] = parts.as_slice()
         && let Some((program, file)) = first.rsplit_once('@')
         && !file.is_empty()
         && let Some(numbers) = line.iter().map(|n| n.parse().ok()).collect::<Option<Vec<u64>>>()
-        && kernel.executables(first).is_ok_and(|files| files.is_empty())
+        && kernel.programs.executables(first).is_ok_and(|files| files.is_empty())
     {
         return match numbers.as_slice() {
             [line] => Ok((program, Place::Line { file, line: *line, column: None })),
@@ -128,7 +128,7 @@ fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)
         };
     }
     // Without a program it is that of the process that is traced.
-    let traced = || kernel.executables("").map(|files| !files.is_empty()).map_err(|e| spec.unknowable(e));
+    let traced = || kernel.programs.executables("").map(|files| !files.is_empty()).map_err(|e| spec.unknowable(e));
     let (program, language, name) = match parts.as_slice() {
         [name] if traced()? => ("", None, *name),
         [language, name] if LANGUAGES.contains(language) && traced()? => ("", Some(*language), *name),
@@ -159,21 +159,14 @@ fn parse<'s>(spec: &'s Spec, kernel: &dyn Kernel) -> Result<(&'s str, Place<'s>)
 }
 
 /// The functions of a file that a name or pattern means, or the instruction of one.
-fn functions(
-    spec: &Spec,
-    kernel: &dyn Kernel,
-    path: &str,
-    name: &str,
-    plus: u64,
-    ret: bool,
-) -> Result<Vec<UserSymbol>> {
+fn functions(spec: &Spec, kernel: Kernel<'_>, path: &str, name: &str, plus: u64, ret: bool) -> Result<Vec<UserSymbol>> {
     if name.is_empty() || (plus > 0 && is_pattern(name)) {
         return Err(spec.malformed());
     }
-    let mut symbols = kernel.user_symbols(path, name).map_err(|e| spec.unknowable(e))?;
+    let mut symbols = kernel.programs.user_symbols(path, name).map_err(|e| spec.unknowable(e))?;
     if (symbols.is_empty() || spec.dwarf) && !is_pattern(name) && plus == 0 {
         // What is in no symbol table may have been inlined.
-        let inlined = kernel.inlined(path, name).map_err(|e| spec.unknowable(e))?;
+        let inlined = kernel.programs.inlined(path, name).map_err(|e| spec.unknowable(e))?;
         if ret && symbols.is_empty() && !inlined.is_empty() {
             return Err(spec
                 .missing(format!("cannot trace returns of `{name}` of {path}: it is inlined everywhere"))
@@ -198,8 +191,8 @@ fn functions(
 }
 
 /// The instruction at an address, with the name of the function that it is in.
-fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Result<Vec<UserSymbol>> {
-    let offset = match kernel.user_offset(path, address) {
+fn at_address(spec: &Spec, kernel: Kernel<'_>, path: &str, address: u64) -> Result<Vec<UserSymbol>> {
+    let offset = match kernel.programs.user_offset(path, address) {
         // Of a file that is none of addresses, it is an offset.
         Err(_) if spec.unsafe_ => {
             let name = format!("{address:#x}");
@@ -213,7 +206,7 @@ fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Res
             .missing(format!("address {address:#x} is not in the code of {path}"))
             .help("use an address of its symbol table, as printed by `nm` or `objdump -d`"));
     };
-    let function = kernel.user_symbol_at(path, address).map_err(|e| spec.unknowable(e))?;
+    let function = kernel.programs.user_symbol_at(path, address).map_err(|e| spec.unknowable(e))?;
     let name = match &function {
         Some(f) => {
             on_instruction(spec, kernel, path, f, address)?;
@@ -231,11 +224,11 @@ fn at_address(spec: &Spec, kernel: &dyn Kernel, path: &str, address: u64) -> Res
 }
 
 /// Refuses what is not the beginning of an instruction: the probe would change the instruction around it.
-fn on_instruction(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSymbol, address: u64) -> Result<()> {
+fn on_instruction(spec: &Spec, kernel: Kernel<'_>, path: &str, function: &UserSymbol, address: u64) -> Result<()> {
     if spec.unsafe_ || address == function.address {
         return Ok(());
     }
-    let starts = kernel.instructions(path, function, address).map_err(|e| spec.unknowable(e))?;
+    let starts = kernel.programs.instructions(path, function, address).map_err(|e| spec.unknowable(e))?;
     let (before, after) = match starts {
         None => return Ok(()),
         Some(neighbours) => neighbours,
@@ -255,7 +248,7 @@ fn resolver(spec: &Spec, path: &str, function: &UserSymbol) -> Box<Diagnostic> {
 }
 
 /// Refuses what may kill a program of Go, and says what to write instead.
-fn returns_of_go(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSymbol) -> Box<Diagnostic> {
+fn returns_of_go(spec: &Spec, kernel: Kernel<'_>, path: &str, function: &UserSymbol) -> Box<Diagnostic> {
     let name = &function.name;
     let error = spec
         .missing(format!("`{name}` of {path} is written in Go: a return probe can crash the program"))
@@ -265,7 +258,7 @@ fn returns_of_go(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSy
         )
         .note("use --unsafe to attach it anyway");
     let name = if is_pattern(name) || name.contains('$') { format!("\"{name}\"") } else { name.clone() };
-    let returns = kernel.returns(path, function);
+    let returns = kernel.programs.returns(path, function);
     let points: Vec<String> =
         returns.iter().map(|at| format!("uprobe:{path}:{name}+{}", at.wrapping_sub(function.address))).collect();
     if points.is_empty() {
@@ -278,15 +271,15 @@ fn returns_of_go(spec: &Spec, kernel: &dyn Kernel, path: &str, function: &UserSy
     ))
 }
 
-fn missing(spec: &Spec, kernel: &dyn Kernel, path: &str, place: &Place<'_>) -> Box<Diagnostic> {
+fn missing(spec: &Spec, kernel: Kernel<'_>, path: &str, place: &Place<'_>) -> Box<Diagnostic> {
     let Place::Function { name, .. } = place else {
         return spec.missing(format!("{path} has no code there"));
     };
     let error = spec.missing(format!("{path} has no function `{name}`"));
-    if let Some(near) = kernel.nearest_user_symbol(path, name) {
+    if let Some(near) = kernel.programs.nearest_user_symbol(path, name) {
         return error.help(format!("did you mean `{}:{path}:{near}`?", spec.kind));
     }
-    if kernel.is_stripped(path) {
+    if kernel.programs.is_stripped(path) {
         return error
             .note("it is stripped: only exported symbols are left")
             .help("install its debug symbols, or use an address with --unsafe");

@@ -21,7 +21,7 @@ pub static USDT: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let (program, provider, name) = match spec.parts.as_slice() {
         // Only where `-p` says which process.
         [n] => ("", "", n.as_str()),
@@ -33,11 +33,11 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
         return Err(spec.malformed());
     }
     // Without a program it is any file of the process.
-    if program.is_empty() && kernel.executables("").map_err(|e| spec.unknowable(e))?.is_empty() {
+    if program.is_empty() && kernel.programs.executables("").map_err(|e| spec.unknowable(e))?.is_empty() {
         return Err(spec.malformed());
     }
     let program = if program.is_empty() { "*" } else { program };
-    let files = kernel.executables(program).map_err(|e| spec.unknowable(e))?;
+    let files = kernel.programs.executables(program).map_err(|e| spec.unknowable(e))?;
     if files.is_empty() {
         return Err(spec.no_program(program));
     }
@@ -48,7 +48,7 @@ fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
     let mut others: Vec<UsdtProbe> = Vec::new();
     let single = files.len() == 1 && !is_pattern(program);
     for path in files {
-        let probes = match kernel.usdt_probes(&path) {
+        let probes = match kernel.programs.usdt_probes(&path) {
             // Of many files, those that are no executables are passed over.
             Err(_) if !single => continue,
             other => other.map_err(|e| spec.unknowable(e))?,

@@ -18,7 +18,7 @@ pub static WATCHPOINT: ProbeKind = ProbeKind {
     resolve,
 };
 
-fn resolve(spec: &Spec, kernel: &dyn Kernel) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let [place, length, mode] = spec.parts.as_slice() else { return Err(spec.malformed()) };
     let length: u32 = match length.parse() {
         Ok(n @ (1 | 2 | 4 | 8)) => n,
@@ -96,16 +96,16 @@ fn access(spec: &Spec, mode: &str) -> Result<Access> {
 }
 
 /// `NAME` or `NAME+OFFSET` of the kernel; the address, where it is known, is for checking only.
-fn symbol(spec: &Spec, text: &str, kernel: &dyn Kernel) -> Result<(Watched, Option<u64>)> {
+fn symbol(spec: &Spec, text: &str, kernel: Kernel<'_>) -> Result<(Watched, Option<u64>)> {
     let (name, offset) = match text.split_once('+') {
         Some((name, offset)) => (name, number(offset).ok_or_else(|| spec.malformed())?),
         None => (text, 0),
     };
-    let Some(start) = kernel.symbol_address(name) else {
+    let Some(start) = kernel.functions.symbol_address(name) else {
         let error = spec
             .missing(format!("the kernel has no symbol `{name}`"))
             .note("symbol addresses are read from /proc/kallsyms, which requires privileges");
-        return Err(match kernel.nearest_symbol(name) {
+        return Err(match kernel.functions.nearest_symbol(name) {
             Some(near) => error.help(format!("did you mean `{}:{near}`?", spec.kind)),
             None => error,
         });

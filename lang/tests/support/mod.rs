@@ -69,7 +69,8 @@ pub fn analyse_aloud(name: &str, script: &str, kernel: &Recorded) -> (Result<Typ
     let mut sources = SourceMap::default();
     sources.add(name, script);
     let kernel = at_version.as_ref().unwrap_or(kernel);
-    let result = driver::parse(&sources, 0).and_then(|ast| driver::analyse(ast, &mut options, &sources, kernel));
+    let result =
+        driver::parse(&sources, 0).and_then(|ast| driver::analyse(ast, &mut options, &sources, kernel.facts()));
     let warnings = Failure { diagnostics: options.warnings, sources: sources.clone() };
     (result.map_err(|diagnostics| Failure { diagnostics, sources }), warnings)
 }

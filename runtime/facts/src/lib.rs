@@ -13,6 +13,7 @@ pub mod functions;
 mod hash;
 pub mod kallsyms;
 pub mod kcore;
+mod kernel;
 pub mod namespace;
 pub mod probe_pmu;
 pub mod programs;
@@ -20,6 +21,8 @@ mod renamed;
 mod symbol_table;
 pub mod text;
 pub mod tracefs;
+
+pub use kernel::KernelFacts;
 
 /// Whether a file of the kernel's is not there any more, or goes away while it is read (ENODEV: f_start of
 /// kernel/trace/trace_events.c, kernfs_fop_read_iter): what it was about is gone.

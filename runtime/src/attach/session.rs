@@ -4,10 +4,10 @@
 
 use super::multi::{self, Wanted};
 use super::{AttachError, Attached, Context, attach_copy, attach_multi, modules};
-use crate::kernel::LiveKernel;
 use crate::load::{Multi, program};
 use rtrace_core::bundle::{AttachPoint, ProbeIdSource, ProgramDef, Target};
-use rtrace_core::kernel::Kernel;
+use rtrace_core::kernel::Functions;
+use rtrace_facts::KernelFacts;
 use rtrace_sys as sys;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -23,7 +23,7 @@ pub(super) fn load(context: &Context<'_>) -> HashMap<usize, (usize, OwnedFd)> {
     let mut is_return = None;
     for (n, entry, index, returns) in wanted {
         let is_return = *is_return.get_or_insert_with(|| {
-            let function = LiveKernel::new().function("bpf_session_is_return", Some("vmlinux"));
+            let function = KernelFacts::default().function("bpf_session_is_return", Some("vmlinux"));
             function.ok().flatten().and_then(|f| i32::try_from(f.btf_id).ok())
         });
         let Some(is_return) = is_return else { break };

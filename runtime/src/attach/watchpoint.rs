@@ -2,9 +2,9 @@
 
 use super::perf::everywhere;
 use super::{Link, Reason};
-use crate::kernel::LiveKernel;
 use rtrace_core::bundle::{Access, Watched};
-use rtrace_core::kernel::Kernel;
+use rtrace_core::kernel::Functions;
+use rtrace_facts::KernelFacts;
 use rtrace_sys::PerfAttr;
 use std::os::fd::BorrowedFd;
 
@@ -20,7 +20,7 @@ pub(super) fn attach(
 ) -> Result<Vec<Link>, Reason> {
     let address = match watched {
         Watched::Address(address) => *address,
-        Watched::Symbol { name, offset } => LiveKernel::new()
+        Watched::Symbol { name, offset } => KernelFacts::default()
             .symbol_address(name)
             .map(|start| start.wrapping_add(*offset))
             .ok_or_else(|| Reason(format!("/proc/kallsyms has no address for `{name}`")))?,

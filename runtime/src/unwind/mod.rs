@@ -260,13 +260,6 @@ impl<'m> Tables<'m> {
     }
 }
 
-/// How many rows the table of a file has.
-#[cfg(test)]
-pub fn rows_of(path: &str) -> usize {
-    let rows = user::with_elf(path, unwind_table::rows).unwrap_or_default();
-    unwind_table::bytes(&rows).len() / unwind::ROW as usize
-}
-
 /// A path under which a mapped file can be opened, even if it was deleted or the process sees other files.
 fn open(process: &str, mapping: &Mapping) -> PathBuf {
     let link = PathBuf::from(format!("/proc/{process}/map_files/{:x}-{:x}", mapping.start, mapping.end));

@@ -13,6 +13,8 @@ pub mod demangle;
 pub mod dwarf;
 pub mod foreign;
 pub mod go;
+#[cfg(test)]
+mod hostile;
 mod indirect;
 pub mod instructions;
 pub mod kallsyms;
@@ -21,6 +23,7 @@ mod mini;
 pub mod needs;
 pub mod perf_maps;
 pub mod processes;
+pub mod programs;
 pub mod reader;
 pub mod unwind_table;
 pub mod usdt;

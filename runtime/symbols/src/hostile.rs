@@ -2,16 +2,15 @@
 //! information, static probes, unwind tables, names of functions made at run time. None may panic, hang, or take memory
 //! without end; what it finds does not matter. So each failure is the same again the next time.
 
-use crate::kernel::LiveKernel;
-use crate::unwind;
+use crate::foreign;
+use crate::perf_maps::Names;
+use crate::programs::ProgramFacts;
+use crate::reader::{NoAnswer, Question, Reader};
+use crate::{unwind_table, user};
 use object::{Object, ObjectSection};
-use rtrace_core::bundle::Config;
-use rtrace_core::kernel::{Kernel, TypeKind};
+use rtrace_core::bundle::{Config, unwind};
+use rtrace_core::kernel::{Programs, TypeKind};
 use rtrace_core::types::Type;
-use rtrace_symbols::foreign;
-use rtrace_symbols::perf_maps::Names;
-use rtrace_symbols::reader::{NoAnswer, Question, Reader};
-use rtrace_symbols::user;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -125,7 +124,7 @@ impl Originals {
         let folder = std::env::temp_dir().join(format!("rtrace-hostile-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("p.c"), SOURCE).unwrap();
-        let headers = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guest/programs");
+        let headers = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/guest/programs");
         let mut all = Originals(folder, Vec::new());
         for arguments in [&["-gdwarf-4", "-O1"][..], &["-gdwarf-5", "-O2", "-gz"], &["-gdwarf-5", "-O0", "-no-pie"]] {
             let mut compiler = Command::new("cc");
@@ -176,30 +175,39 @@ fn ranges(elf: &foreign::Elf<'_>) -> Vec<(usize, usize)> {
     found
 }
 
+/// Rows in the unwind table of a program.
+fn unwind_rows(path: &str) -> usize {
+    user::with_elf(path, unwind_table::rows).map_or(0, |rows| unwind_table::bytes(&rows).len() / unwind::ROW as usize)
+}
+
 /// Lets everybody read a program.
 fn read(path: &Path, reads: &mut Reads) {
     let text = path.display().to_string();
-    let kernel = LiveKernel::new();
-    let symbols = kernel.user_symbols(&text, "*").unwrap_or_default();
-    let _ = kernel.user_symbols(&text, "app::*");
-    let _ = (kernel.is_stripped(&text), kernel.nearest_user_symbol(&text, "mein"), kernel.user_object(&text, "choice"));
+    let programs = ProgramFacts::default();
+    let symbols = programs.user_symbols(&text, "*").unwrap_or_default();
+    let _ = programs.user_symbols(&text, "app::*");
+    let _ = (
+        programs.is_stripped(&text),
+        programs.nearest_user_symbol(&text, "mein"),
+        programs.user_object(&text, "choice"),
+    );
     for symbol in symbols.iter().filter(|s| ["main", "apart"].contains(&s.name.as_str())) {
-        let _ = kernel.user_symbol_at(&text, symbol.address + 1);
-        let _ = kernel.instructions(&text, symbol, symbol.address + 3);
-        if let Ok(Some(function)) = kernel.user_function(&text, symbol.file_offset, &symbol.name) {
+        let _ = programs.user_symbol_at(&text, symbol.address + 1);
+        let _ = programs.instructions(&text, symbol, symbol.address + 3);
+        if let Ok(Some(function)) = programs.user_function(&text, symbol.file_offset, &symbol.name) {
             let types = function.params.iter().map(|p| p.ty.to_string()).collect::<Vec<_>>();
             std::hint::black_box(types);
         }
     }
-    let _ = kernel.user_type(&text, TypeKind::Struct, "pair");
-    if let Some(Type::Enum { name, .. }) = kernel.user_type(&text, TypeKind::Enum, "colour") {
-        let _ = (kernel.enum_values(&name), kernel.user_enumerator(&text, "BLUE"));
+    let _ = programs.user_type(&text, TypeKind::Struct, "pair");
+    if let Some(Type::Enum { name, .. }) = programs.user_type(&text, TypeKind::Enum, "colour") {
+        let _ = (programs.enum_values(&name), programs.user_enumerator(&text, "BLUE"));
     }
-    let _ = (kernel.inlined(&text, "small"), kernel.source_line(&text, "p.c", 9, None));
-    for probe in kernel.usdt_probes(&text).unwrap_or_default() {
-        let _ = kernel.user_address(&text, probe.file_offset);
+    let _ = (programs.inlined(&text, "small"), programs.source_line(&text, "p.c", 9, None));
+    for probe in programs.usdt_probes(&text).unwrap_or_default() {
+        let _ = programs.user_address(&text, probe.file_offset);
     }
-    unwind::rows_of(&text);
+    unwind_rows(&text);
     let places = symbols.iter().map(|s| s.file_offset).take(8).chain([0x1139, 0x1160, 0x2000]);
     reads.symbols(path, &places.collect::<Vec<u64>>());
 }
@@ -221,18 +229,18 @@ fn damaged_programs_are_read_to_the_end() {
         let path = originals.0.join("whole");
         std::fs::write(&path, bytes).unwrap();
         read(&path, &mut reads);
-        let kernel = LiveKernel::new();
+        let programs = ProgramFacts::default();
         let text = path.display().to_string();
-        let apart = kernel.user_symbols(&text, "apart").unwrap().pop().unwrap();
-        let function = kernel.user_function(&text, apart.file_offset, "apart").unwrap().unwrap();
+        let apart = programs.user_symbols(&text, "apart").unwrap().pop().unwrap();
+        let function = programs.user_function(&text, apart.file_offset, "apart").unwrap().unwrap();
         assert_eq!(function.params.len(), 5);
         let Type::Enum { name, bits: 32, signed: true } = &function.params[2].ty else {
             panic!("{:?}", function.params)
         };
-        assert_eq!(kernel.enum_values(name), [("RED".to_owned(), 0), ("BLUE".to_owned(), -4)]);
-        assert_eq!(kernel.user_enumerator(&text, "BLUE").map(|(value, _)| value), Some(-4));
-        assert!(kernel.usdt_probes(&text).unwrap().len() >= 2 && unwind::rows_of(&text) > 10);
-        assert!(!kernel.inlined(&text, "small").unwrap().is_empty());
+        assert_eq!(programs.enum_values(name).unwrap(), [("RED".to_owned(), 0), ("BLUE".to_owned(), -4)]);
+        assert_eq!(programs.user_enumerator(&text, "BLUE").map(|(value, _)| value), Some(-4));
+        assert!(programs.usdt_probes(&text).unwrap().len() >= 2 && unwind_rows(&text) > 10);
+        assert!(!programs.inlined(&text, "small").unwrap().is_empty());
     }
     for number in 0..MUTANTS {
         let began = Instant::now();
