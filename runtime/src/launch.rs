@@ -1,7 +1,7 @@
 //! From a bundle and a user's wishes to an exit status: opens the output, runs the session, turns errors into
 //! one message. What `rtrace` and `rtrace-run` share.
 
-use crate::output::{Buffering, Form, Options, OutputFile, Printer};
+use crate::output::{Buffering, Form, Options, OutputFile, Printer, Stdout};
 use crate::session::{self, RunError, RunOptions};
 use rtrace_core::bundle::{Bundle, Target};
 use rtrace_core::codes::Code;
@@ -11,7 +11,6 @@ use rtrace_core::source::Span;
 use rtrace_facts::KernelFacts;
 use std::fs::File;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// Harnesses made for the reference set this variable and wait for a line of its name.
@@ -78,12 +77,8 @@ pub fn launch(bundle: &Bundle, wishes: &Launch) -> Result<i32, String> {
             }
         }
         None => {
-            let stdout = io::stdout();
-            let terminal = stdout.is_terminal();
-            // Without the standard library's buffer: the printer hands over what is to be seen at once, in one piece.
-            let out =
-                stdout.as_fd().try_clone_to_owned().map_err(|e| format!("error: cannot write the output: {e}\n"))?;
-            session::run(bundle, &options, &mut Printer::new(File::from(out), bundle, show(terminal)))
+            let (stdout, terminal) = (io::stdout(), io::stdout().is_terminal());
+            session::run(bundle, &options, &mut Printer::new(Stdout(stdout), bundle, show(terminal)))
         }
     };
     result.map_err(|e| message(bundle, &e, wishes.verbose))

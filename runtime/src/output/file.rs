@@ -1,6 +1,21 @@
-//! Output to a file (`-o`), whose disk may fill up: that is said at once, the run goes on, and what is lost is counted.
+//! Where output goes: standard output, or a file (`-o`), whose disk may fill up: that is said at once, the run goes on,
+//! and what is lost is counted.
 
 use std::io::{self, ErrorKind, Write};
+
+/// Standard output without the standard library's buffer: the printer hands over what is to be seen at once in one piece.
+#[derive(Debug)]
+pub struct Stdout(pub io::Stdout);
+
+impl Write for Stdout {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.0, data)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A file that takes everything, and knows what it could not keep.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ mod tests;
 mod text;
 mod value;
 
-pub use file::OutputFile;
+pub use file::{OutputFile, Stdout};
 pub use form::{FORMS, Form, Report};
 pub use maps::Entry;
 pub use pcap::CaptureError;
