@@ -7,7 +7,7 @@ use rtrace_core::bundle::{Action, Bundle, Config, EventDef, EventLayout, Globals
 use rtrace_core::source::SourceMap;
 use rtrace_core::types::{StackMode, StackType, Type};
 use rtrace_runtime::events;
-use rtrace_runtime::output::{Entry, FORMS, MapSource, Options, Printer};
+use rtrace_runtime::output::{Entry, Form, MapSource, Options, Printer};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -132,7 +132,7 @@ fn events_are_shown_without_allocating_and_written_at_once() {
     ];
     let bundle = bundle(events);
     let records: Vec<Vec<u8>> = (0..).zip(&bundle.events).map(|(i, e)| record(i, e, b"/etc/\"passwd\"")).collect();
-    for form in FORMS {
+    for form in ["text", "json"].map(|name| Form::named(name).unwrap()) {
         let mut counts = Counts::default();
         let mut printer = Printer::new(&mut counts, &bundle, Options { form, no_warnings: true, ..Options::default() });
         let mut batch = |events: usize| {

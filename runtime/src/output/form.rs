@@ -4,7 +4,7 @@
 use super::maps::Entry;
 use super::printf;
 use super::value::{self, Scope};
-use super::{Options, json, text};
+use super::{Options, folded, json, text};
 use crate::events::{Datum, Fields};
 use crate::losses::Loss;
 use rtrace_core::bundle::{self, MapDef};
@@ -13,7 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// The table of forms: what `-f` takes.
-pub static FORMS: [&Form; 2] = [&text::FORM, &json::FORM];
+pub static FORMS: [&Form; 3] = [&text::FORM, &json::FORM, &folded::FORM];
 
 /// A form of output.
 pub struct Form {

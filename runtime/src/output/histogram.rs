@@ -25,6 +25,21 @@ pub struct Row {
     pub count: u64,
 }
 
+impl Row {
+    /// The values of the bucket, as text.
+    pub fn label(&self) -> String {
+        match (&self.low, &self.high) {
+            (Some(low), Some(high)) if low.plain && high.plain && low.value + 1 == high.value => {
+                format!("[{}]", low.label)
+            }
+            (Some(low), Some(high)) => format!("[{}, {})", low.label, high.label),
+            (None, Some(high)) => format!("(..., {})", high.label),
+            (Some(low), None) => format!("[{}, ...)", low.label),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 /// The rows from the first to the last bucket that has something in it; none for an empty histogram.
 pub fn rows(agg: &Agg, bytes: &[u8], div: u64) -> Vec<Row> {
     let counts: Vec<u64> = bytes.chunks_exact(8).map(|c| super::value::word(c, 0, 8)).collect();
@@ -96,16 +111,7 @@ pub fn text(out: &mut Vec<u8>, rows: &[Row]) {
     let most = rows.iter().map(|r| r.count).max().unwrap_or(0).max(1);
     for row in rows {
         let start = out.len();
-        let header = match (&row.low, &row.high) {
-            (Some(low), Some(high)) if low.plain && high.plain && low.value + 1 == high.value => {
-                format!("[{}]", low.label)
-            }
-            (Some(low), Some(high)) => format!("[{}, {})", low.label, high.label),
-            (None, Some(high)) => format!("(..., {})", high.label),
-            (Some(low), None) => format!("[{}, ...)", low.label),
-            (None, None) => String::new(),
-        };
-        out.extend_from_slice(header.as_bytes());
+        out.extend_from_slice(row.label().as_bytes());
         number::pad(out, start, Some(16), true);
         let count = out.len();
         number::decimal(out, Int::unsigned(row.count));

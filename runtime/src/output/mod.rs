@@ -1,5 +1,5 @@
 //! Output: what a run shows, in one of several forms ([`FORMS`]). [`Printer`] takes events, maps and reports; the
-//! modules below each know one thing: a form (`text`, `json`), or how values, maps, histograms, symbols are written.
+//! modules below each know one thing: a form (`text`, `json`, `folded`), or how values, maps, histograms, symbols are written.
 //!
 //! Formats are those of bpftrace 0.27 as it runs (its manual differs here and there), so that what reads
 //! its output reads this. Everything is formatted into one buffer that is written when it is full or on
@@ -9,6 +9,7 @@ mod actions;
 mod clock;
 mod file;
 mod float;
+mod folded;
 mod form;
 mod histogram;
 mod json;

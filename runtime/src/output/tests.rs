@@ -8,6 +8,7 @@ use rtrace_core::types::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+mod folded;
 mod histograms;
 
 /// Maps held in memory.

@@ -11,7 +11,7 @@ use super::{clock, clock::Clock};
 pub use crate::events::Datum;
 use rtrace_core::bundle::{Bundle, RecordDef, RecordField};
 use rtrace_core::types::{Agg, Record, StackMode, StackType, Type};
-use rtrace_symbols::addresses::Symbols;
+use rtrace_symbols::addresses::{Style, Symbols};
 use std::fmt::Display;
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -243,7 +243,7 @@ impl<'a> Scope<'a> {
             Type::Record(record) => self.record(out, record, bytes, depth),
             Type::Tuple(_) => self.tuple(out, ty, bytes, div, depth),
             Type::NamedTuple(list) => self.named_tuple(out, ty, list, bytes, depth),
-            Type::Stack(stack) => self.stack(out, *stack, data),
+            Type::Stack(stack) => self.stack(out, *stack, data, false),
             Type::Ksym => self.named(out, |host, _, out| host.symbols.kernel(out, word(bytes, 0, 8))),
             Type::Usym => {
                 let (address, process) = (word(bytes, 0, 8), word(bytes, 8, 4) as u32);
@@ -390,7 +390,7 @@ impl<'a> Scope<'a> {
     }
 
     /// A stack stands on lines of its own, after a line end and closed by one.
-    fn stack(&mut self, out: &mut Vec<u8>, stack: StackType, data: Datum<'_>) {
+    fn stack(&mut self, out: &mut Vec<u8>, stack: StackType, data: Datum<'_>, names: bool) {
         let mut frames = std::mem::take(&mut self.host.frames);
         let process = self.frames(data, &mut frames);
         out.push(b'\n');
@@ -404,10 +404,20 @@ impl<'a> Scope<'a> {
             }
             StackMode::Bpftrace | StackMode::Perf => {
                 let of = stack.user.then_some(process);
-                self.named(out, |host, bundle, out| host.symbols.stack(out, &bundle.config, of, &frames, stack.mode));
+                let style = match stack.mode {
+                    _ if names => Style::Names,
+                    StackMode::Perf => Style::Perf,
+                    _ => Style::Bpftrace,
+                };
+                self.named(out, |host, bundle, out| host.symbols.stack(out, &bundle.config, of, &frames, style));
             }
         }
         self.host.frames = frames;
+    }
+
+    /// Appends the functions of a stack alone, a line each; of a stack without names, what it has instead.
+    pub fn functions(&mut self, out: &mut Vec<u8>, stack: StackType, data: Datum<'_>) {
+        self.stack(out, stack, data, true);
     }
 
     fn aggregation(&mut self, out: &mut Vec<u8>, agg: &Agg, bytes: &[u8], div: u64) {

@@ -18,8 +18,8 @@ use blazesym::MaybeDefault;
 use blazesym::symbolize::source::{Kernel, Source};
 use blazesym::symbolize::{Input, Symbolizer};
 use rtrace_core::bundle::Config;
-use rtrace_core::types::StackMode;
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -52,7 +52,18 @@ struct Frame {
     place: Place,
     /// Whether it is a return address.
     returns: bool,
-    perf: bool,
+    style: Style,
+}
+
+/// How the frames of a stack are written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Style {
+    /// `        name+offset`
+    Bpftrace,
+    /// `\taddress name+offset (file)`
+    Perf,
+    /// Only `name`, or the file in brackets.
+    Names,
 }
 
 #[derive(Default)]
@@ -103,24 +114,23 @@ impl Symbols {
     }
 
     /// Appends the frames of a stack, a line or more each; without a process they are the kernel's.
-    pub fn stack(&mut self, out: &mut Vec<u8>, config: &Config, process: Option<u32>, frames: &[u64], mode: StackMode) {
-        let perf = mode == StackMode::Perf;
+    pub fn stack(&mut self, out: &mut Vec<u8>, config: &Config, process: Option<u32>, frames: &[u64], style: Style) {
         for (i, address) in frames.iter().enumerate() {
-            let begin = |out: &mut Vec<u8>| {
-                if perf {
+            let begin = |out: &mut Vec<u8>| match style {
+                Style::Perf => {
                     out.push(b'\t');
                     let _ = write!(out, "{address:x}");
                     out.push(b' ');
-                } else {
-                    out.extend_from_slice(INDENT);
                 }
+                Style::Bpftrace => out.extend_from_slice(INDENT),
+                Style::Names => {}
             };
             let returns = i > 0;
             // The place of the call, not of what follows it: that may be another function.
             let code = address.wrapping_sub(u64::from(returns));
             let place = process.map_or(Place::Kernel(code), |p| self.place(p, code));
             if (process.is_some() || self.vmlinux(config).is_some())
-                && let Some(lines) = self.lines(config, Frame { place, returns, perf })
+                && let Some(lines) = self.lines(config, Frame { place, returns, style })
             {
                 for line in lines {
                     begin(out);
@@ -130,11 +140,13 @@ impl Symbols {
                 continue;
             }
             begin(out);
-            if process.is_none() {
-                self.kernel_frame(out, *address, returns);
-            } else {
-                plain(out, *address);
-                out.extend_from_slice(if perf { b" ([unknown])" } else { b"" });
+            match (process, style) {
+                (None, _) => self.kernel_frame(out, *address, returns, style),
+                (Some(_), Style::Names) => self.unnamed(out, place),
+                (Some(_), _) => {
+                    plain(out, *address);
+                    out.extend_from_slice(if style == Style::Perf { b" ([unknown])" } else { b"" });
+                }
             }
             out.push(b'\n');
         }
@@ -226,14 +238,31 @@ impl Symbols {
         self.kernel.get_or_insert_with(|| Kallsyms::open(Path::new("/proc/kallsyms")))
     }
 
-    fn kernel_frame(&mut self, out: &mut Vec<u8>, address: u64, returns: bool) {
+    /// Appends what an address without a symbol lies in: addresses would make a frame of each.
+    fn unnamed(&self, out: &mut Vec<u8>, place: Place) {
+        let path = match place {
+            Place::File(number, _) => self.binaries.file(number).map(|file| &*file.path),
+            Place::Vdso(_) => Some(Path::new("vdso")),
+            Place::Kernel(_) | Place::Process(..) => None,
+        };
+        out.push(b'[');
+        out.extend_from_slice(path.and_then(Path::file_name).map_or(b"unknown", OsStr::as_bytes));
+        out.push(b']');
+    }
+
+    fn kernel_frame(&mut self, out: &mut Vec<u8>, address: u64, returns: bool, style: Style) {
         match self.kallsyms().find(address.wrapping_sub(u64::from(returns))) {
             Some((name, start)) => {
                 out.extend_from_slice(name);
-                offset(out, address.wrapping_sub(start));
+                if style != Style::Names {
+                    offset(out, address.wrapping_sub(start));
+                }
             }
             None => {
-                plain(out, address);
+                match style {
+                    Style::Names => out.extend_from_slice(b"[unknown]"),
+                    _ => plain(out, address),
+                }
                 self.complain_if_hidden();
             }
         }
@@ -310,23 +339,27 @@ impl Symbols {
 fn describe(sym: &Symbol, module: Option<&[u8]>, frame: Frame) -> Lines {
     let mut lines = Vec::with_capacity(sym.inlined.len() + 1);
     for (name, code) in sym.inlined.iter().rev() {
-        let mut line = if frame.perf { Vec::new() } else { b"[inlined] ".to_vec() };
+        let mut line = if frame.style == Style::Bpftrace { b"[inlined] ".to_vec() } else { Vec::new() };
         line.extend_from_slice(name);
-        if frame.perf {
-            line.extend_from_slice(b" (inlined)");
-        } else {
-            place(&mut line, code.as_ref());
+        match frame.style {
+            Style::Bpftrace => place(&mut line, code.as_ref()),
+            Style::Perf => line.extend_from_slice(b" (inlined)"),
+            Style::Names => {}
         }
         lines.push(line);
     }
     let mut line = sym.name.clone();
-    offset(&mut line, sym.offset.wrapping_add(u64::from(frame.returns)));
-    if !frame.perf {
-        place(&mut line, sym.code.as_ref());
-    } else if let Some(module) = module {
-        line.extend_from_slice(b" (");
-        line.extend_from_slice(module);
-        line.push(b')');
+    if frame.style != Style::Names {
+        offset(&mut line, sym.offset.wrapping_add(u64::from(frame.returns)));
+    }
+    match (frame.style, module) {
+        (Style::Bpftrace, _) => place(&mut line, sym.code.as_ref()),
+        (Style::Perf, Some(module)) => {
+            line.extend_from_slice(b" (");
+            line.extend_from_slice(module);
+            line.push(b')');
+        }
+        (Style::Perf, None) | (Style::Names, _) => {}
     }
     lines.push(line);
     lines
@@ -369,9 +402,9 @@ mod tests {
         std::hint::black_box(42)
     }
 
-    fn stack(process: u32, frames: &[u64], mode: StackMode) -> String {
+    fn stack(process: u32, frames: &[u64], style: Style) -> String {
         let mut out = Vec::new();
-        Symbols::default().stack(&mut out, &config(), Some(process), frames, mode);
+        Symbols::default().stack(&mut out, &config(), Some(process), frames, style);
         String::from_utf8(out).unwrap()
     }
 
@@ -381,9 +414,13 @@ mod tests {
         let mut out = Vec::new();
         Symbols::default().user(&mut out, &config(), std::process::id(), address);
         assert_eq!(String::from_utf8(out).unwrap(), "rtrace_symbols_test_function");
-        let text = stack(std::process::id(), &[address, address + 1], StackMode::Bpftrace);
+        let text = stack(std::process::id(), &[address, address + 1], Style::Bpftrace);
         assert_eq!(text, "        rtrace_symbols_test_function+0\n        rtrace_symbols_test_function+1\n");
-        let text = stack(std::process::id(), &[address + 2], StackMode::Perf);
+        let text = stack(std::process::id(), &[address + 2], Style::Perf);
+        assert_eq!(
+            stack(std::process::id(), &[address, address + 1], Style::Names),
+            "rtrace_symbols_test_function\n".repeat(2)
+        );
         let exe = std::env::current_exe().unwrap();
         assert_eq!(text, format!("\t{:x} rtrace_symbols_test_function+2 ({})\n", address + 2, exe.display()));
     }
@@ -398,7 +435,7 @@ mod tests {
         let mut symbols = Symbols::default();
         let mut show = |address| {
             let mut out = Vec::new();
-            symbols.stack(&mut out, &config(), Some(process), &[address], StackMode::Bpftrace);
+            symbols.stack(&mut out, &config(), Some(process), &[address], Style::Bpftrace);
             String::from_utf8(out).unwrap()
         };
         let mut named = |address, name: &str| {
@@ -425,15 +462,16 @@ mod tests {
         let address = rtrace_symbols_test_function as *const () as usize as u64;
         let mut out = Vec::new();
         let config = Config { show_debug_info: true, ..config() };
-        Symbols::default().stack(&mut out, &config, Some(std::process::id()), &[address], StackMode::Bpftrace);
+        Symbols::default().stack(&mut out, &config, Some(std::process::id()), &[address], Style::Bpftrace);
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("rtrace_symbols_test_function+0@") && text.contains("symbols.rs:"), "{text}");
     }
 
     #[test]
     fn addresses_of_no_process_stay_addresses() {
-        assert_eq!(stack(u32::MAX - 1, &[0x1234, 0], StackMode::Bpftrace), "        0x1234\n        0\n");
-        assert_eq!(stack(u32::MAX - 1, &[0x1234], StackMode::Perf), "\t1234 0x1234 ([unknown])\n");
+        assert_eq!(stack(u32::MAX - 1, &[0x1234, 0], Style::Bpftrace), "        0x1234\n        0\n");
+        assert_eq!(stack(u32::MAX - 1, &[0x1234], Style::Names), "[unknown]\n");
+        assert_eq!(stack(u32::MAX - 1, &[0x1234], Style::Perf), "\t1234 0x1234 ([unknown])\n");
         let mut out = Vec::new();
         Symbols::default().user(&mut out, &config(), 0, 0x1234);
         assert_eq!(out, b"0x1234");
@@ -452,7 +490,7 @@ mod tests {
             return;
         }
         let mut out = Vec::new();
-        symbols.stack(&mut out, &config(), None, &[address + 5, address + 9], StackMode::Bpftrace);
+        symbols.stack(&mut out, &config(), None, &[address + 5, address + 9], Style::Bpftrace);
         assert_eq!(String::from_utf8(out).unwrap(), "        vfs_read+5\n        vfs_read+9\n");
     }
 }
