@@ -32,7 +32,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 Ok(())
             }
             ExprKind::MapGet { map, key } => self.entry_into(*map, key.as_deref(), 0, to, size),
-            ExprKind::Call { builtin, args } => self.call_memory(e, builtin.name, args, to),
+            ExprKind::Call { intrinsic, args } => self.call_memory(e, *intrinsic, args, to),
             ExprKind::Invoke { function, args } => self.invoke_into(*function, args, size, to),
             ExprKind::Ternary { cond, then, otherwise } => {
                 let (yes, no, done) = (self.ir.block("then"), self.ir.block("else"), self.ir.block("done"));

@@ -2,6 +2,7 @@
 //! they are written, and whether an expression has effects. Reads the tree, changes nothing.
 
 use crate::program::Routine;
+use rtrace_lang::builtins;
 use rtrace_lang::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
 use std::collections::HashSet;
 
@@ -55,7 +56,7 @@ pub fn has_effect(e: &Expr) -> bool {
         | ExprKind::Block { .. }
         | ExprKind::Foreign { .. }
         | ExprKind::Invoke { .. } => true,
-        ExprKind::Call { builtin, .. } if builtin.unsafe_ => true,
+        ExprKind::Call { intrinsic, .. } if builtins::of(*intrinsic).unsafe_ => true,
         _ => {
             let mut found = false;
             operands(e, &mut |x| found |= has_effect(x));

@@ -193,8 +193,8 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn variable(&mut self, e: &Expr, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
         self.locate(e.span);
         let zero = self.ir.int(0);
-        if let ExprKind::Call { builtin, args } = &e.kind
-            && let Some(result) = self.call_variable(e, builtin.name, args, to, max)
+        if let ExprKind::Call { intrinsic, args } = &e.kind
+            && let Some(result) = self.call_variable(e, *intrinsic, args, to, max)
         {
             return result;
         }

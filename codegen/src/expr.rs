@@ -7,16 +7,15 @@ use crate::llvm::ir::{Block, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::{LocalSlot, Lower};
 use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, PROBES_SYMBOL, ProbeIdSource, Target, Together};
-use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::grammar::ast::BinOp;
 use rtrace_lang::typed::{Bits, Expr, ExprKind, Known, LocalId};
 use rtrace_lang::types::{Space, Type};
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
-    /// Something that the checker must not hand over.
+    /// Something that the checker must not hand over: an internal error.
     pub fn unexpected<T>(&self, what: &str) -> Result<T> {
-        Err(Diagnostic::error(Code::UnsupportedSyntax, self.span, format!("{what} cannot be compiled here")))
+        Err(Diagnostic::internal(self.span, format!("{what} cannot be compiled here")))
     }
 
     /// The value of a scalar expression.
@@ -43,7 +42,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             ExprKind::ProbeId if e.ty == Type::FuncName => self.function_id(),
             ExprKind::ProbeId => self.probe_id(),
-            ExprKind::Call { builtin, args } => self.call_scalar(e, builtin.name, args),
+            ExprKind::Call { intrinsic, args } => self.call_scalar(e, *intrinsic, args),
             ExprKind::Foreign { name, params, args } => self.foreign(e, name, params, args),
             ExprKind::Invoke { function, args } => self.invoke(*function, args),
             ExprKind::Neg(x) => {

@@ -18,11 +18,9 @@ use crate::program::Lower;
 use rtrace_lang::bundle::unwind::*;
 use rtrace_lang::bundle::{UNWIND_SYMBOL, WANTED_SYMBOL};
 use rtrace_lang::diag::Result;
+use rtrace_lang::intrinsic::Intrinsic;
 use rtrace_lang::typed::{Expr, ExprKind, Program, Stmt};
 use rtrace_lang::types::{Space, Type};
-
-/// The builtin.
-pub const NAME: &str = "dw_ustack";
 
 /// Offsets in the state, of words.
 mod at {
@@ -146,7 +144,7 @@ fn in_block<'p>(stmts: &'p [Stmt], f: &mut dyn FnMut(&'p [Expr], u32)) {
 
 fn in_expr<'p>(e: &'p Expr, f: &mut dyn FnMut(&'p [Expr], u32)) {
     match (&e.kind, &e.ty) {
-        (ExprKind::Call { builtin, args }, Type::Stack(stack)) if builtin.name == NAME => f(args, stack.depth.into()),
+        (ExprKind::Call { intrinsic: Intrinsic::DwUstack, args }, Type::Stack(stack)) => f(args, stack.depth.into()),
         (ExprKind::Block { stmts, .. }, _) => in_block(stmts, f),
         _ => {}
     }

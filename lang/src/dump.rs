@@ -5,6 +5,7 @@
 //! as what reads it: `ctx[112]` a word of the context, `load.kernel(p, +32)` a read through a pointer,
 //! `part(v, +8)` a piece of a value that is already there.
 
+use crate::builtins;
 use crate::bundle::{
     Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage,
     Target, Together, Watched,
@@ -324,7 +325,9 @@ impl Dump<'_> {
             ExprKind::CtxAddr { offset } => format!("({ty})&ctx[{offset}]"),
             ExprKind::CtxDataLoc { offset } => format!("({ty})data_loc(ctx[{offset}])"),
             ExprKind::ProbeId => format!("({ty})probe_id"),
-            ExprKind::Call { builtin, args } => format!("({ty}){}({})", builtin.name, self.list(args)),
+            ExprKind::Call { intrinsic, args } => {
+                format!("({ty}){}({})", builtins::of(*intrinsic).name, self.list(args))
+            }
             ExprKind::Foreign { name, args, .. } => format!("({ty})c:{name}({})", self.list(args)),
             ExprKind::Invoke { function, args } => {
                 let name = self.functions.get(*function as usize).map_or("?", String::as_str);

@@ -16,6 +16,7 @@ mod expand;
 pub mod glob;
 pub mod headers;
 pub mod imports;
+pub mod intrinsic;
 mod layout;
 pub mod manual;
 mod names;

@@ -4,9 +4,9 @@
 //! Scalars are values; aggregates (strings, buffers, arrays, records, tuples, stacks, addresses…)
 //! are evaluated *into* memory: a scratch slot, a map key, an event.
 
-use crate::builtins::Builtin;
 use crate::bundle::{AttachPoint, Config, EnumDef, EventDef, Globals, MapDef, MapObject, ProbeIdSource, ProbeInfo};
 use crate::bundle::{ProgType, RecordDef, Together};
+use crate::intrinsic::Intrinsic;
 use crate::source::Span;
 use crate::types::{Space, Type};
 use rtrace_grammar::ast::BinOp;
@@ -223,9 +223,9 @@ pub enum ExprKind {
     },
     /// The identifier of the attach point that fired: type ProbeName or FuncName.
     ProbeId,
-    /// A builtin or function that code generation lowers, found by the row's name.
+    /// An operation that code generation lowers.
     Call {
-        builtin: &'static Builtin,
+        intrinsic: Intrinsic,
         args: Vec<Expr>,
     },
     /// A call of a function of imported C. Its parameters are scalars; where one is a pointer, the argument may be a
@@ -346,6 +346,10 @@ pub struct Bits {
 impl Expr {
     pub fn int(value: i64, ty: Type, span: Span) -> Expr {
         Expr { kind: ExprKind::Int(value), ty, span }
+    }
+
+    pub fn intrinsic(intrinsic: Intrinsic, args: Vec<Expr>, ty: Type, span: Span) -> Expr {
+        Expr { kind: ExprKind::Call { intrinsic, args }, ty, span }
     }
 
     /// The value of a scalar constant.

@@ -1,7 +1,7 @@
 //! `globmatch`: a pattern as an automaton whose states are the bits of a register. No branch depends on the text
 //! but its end, so that the verifier has one way to follow.
 
-use super::{Call, How, Row};
+use super::Call;
 use crate::llvm::ir::{Pred, Val};
 use crate::program::Lower;
 use rtrace_lang::diag::Result;
@@ -9,12 +9,9 @@ use rtrace_lang::glob::{self, Element};
 use rtrace_lang::typed::ExprKind;
 use rtrace_lang::types::Space;
 
-pub(super) const ROWS: &[Row] = &[("globmatch", How::Scalar(globmatch))];
-
-fn globmatch<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let (Some(whole), Some(ExprKind::Bytes(pattern))) = (call.arg(0), call.arg(1).map(|e| &e.kind)) else {
-        return l.unexpected("`globmatch`");
-    };
+pub(super) fn globmatch<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [whole, pattern] = call.args()?;
+    let ExprKind::Bytes(pattern) = &pattern.kind else { return l.unexpected("a pattern that is computed") };
     let pattern = glob::parse(pattern);
     let cap = whole.ty.size();
     let mark = l.mark();

@@ -1,31 +1,22 @@
 //! Addresses, packets and sockets.
 
-use super::{Call, How, Row};
+use super::Call;
 use crate::helpers::*;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::bundle::{PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST};
 use rtrace_lang::diag::Result;
-use rtrace_lang::typed::{Expr, ExprKind};
+use rtrace_lang::typed::ExprKind;
 use rtrace_lang::types::{Space, Type};
-
-pub(super) const ROWS: &[Row] = &[
-    ("ntop", How::Memory(ntop)),
-    ("macaddr", How::Memory(macaddr)),
-    ("skboutput", How::Scalar(skboutput)),
-    ("in_net", How::Scalar(in_net)),
-    ("bswap", How::Scalar(bswap)),
-    ("socket_cookie", How::Scalar(socket_cookie)),
-];
 
 const AF_INET: i64 = 2;
 /// The error that the kernel returns if a CPU has no buffer.
 const ENOENT: i64 = 2;
 
-fn ntop<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn ntop<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
-    let (Some(family), Some(address)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`ntop`") };
+    let [family, address] = call.args()?;
     let known = family.constant();
     let family = l.number(family)?;
     l.ir.store(to.ptr, family, 4, to.align);
@@ -51,38 +42,32 @@ fn ntop<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()
     Ok(())
 }
 
-fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn macaddr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
-    match call.arg(0) {
-        Some(e) if e.ty.is_scalar() => {
-            let space = match &e.ty {
-                Type::Ptr { space, .. } => *space,
-                _ => Space::Kernel,
-            };
-            let from = l.scalar(e)?;
-            let result = l.fetch(to.ptr, l.ir.int(6), from, space);
-            l.tell_read(false, space, result);
-            Ok(())
-        }
-        Some(e) if e.ty.size() == 6 => l.eval_into(e, to),
-        Some(e) => {
-            let from = l.place(e)?;
-            l.copy(to, from, 6);
-            Ok(())
-        }
-        None => l.unexpected("`macaddr`"),
+    let [e] = call.args()?;
+    if e.ty.is_scalar() {
+        let space = match &e.ty {
+            Type::Ptr { space, .. } => *space,
+            _ => Space::Kernel,
+        };
+        let from = l.scalar(e)?;
+        let result = l.fetch(to.ptr, l.ir.int(6), from, space);
+        l.tell_read(false, space, result);
+    } else if e.ty.size() == 6 {
+        l.eval_into(e, to)?;
+    } else {
+        let from = l.place(e)?;
+        l.copy(to, from, 6);
     }
+    Ok(())
 }
 
 /// Sends a header, the packet's headers that its data no longer has, and its first bytes, which the kernel copies.
-fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let Some(packets) = l.unit.object_named(PACKETS_SYMBOL) else { return l.unexpected("`skboutput`") };
-    let (Some(event), Some(skb), Some(length), Some(whole)) =
-        (call.arg(0).and_then(Expr::constant), call.arg(1), call.arg(2), call.arg(4))
-    else {
-        return l.unexpected("`skboutput`");
+pub(super) fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [event, skb, length, _, whole, start, pulled] = call.args()?;
+    let (Some(packets), Some(event)) = (l.unit.object_named(PACKETS_SYMBOL), event.constant()) else {
+        return l.unexpected("this packet");
     };
-    let (Some(start), Some(pulled)) = (call.arg(5), call.arg(6)) else { return l.unexpected("`skboutput`") };
     let (start, pulled) = (l.number(start)?, l.number(pulled)?);
     // The very register that the context gave: the verifier checks its type.
     let skb = l.scalar(skb)?;
@@ -121,11 +106,10 @@ fn skboutput<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
 }
 
 /// Whether the bits that count are those of the network: an address, the network, the mask.
-fn in_net<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let (Some(address), Some(ExprKind::Bytes(net)), Some(ExprKind::Bytes(mask))) =
-        (call.arg(0), call.arg(1).map(|e| &e.kind), call.arg(2).map(|e| &e.kind))
-    else {
-        return l.unexpected("`in_net`");
+pub(super) fn in_net<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [address, net, mask] = call.args()?;
+    let (ExprKind::Bytes(net), ExprKind::Bytes(mask)) = (&net.kind, &mask.kind) else {
+        return l.unexpected("a network that is computed");
     };
     let mark = l.mark();
     let place = l.place(address)?;
@@ -143,8 +127,9 @@ fn in_net<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
 }
 
 /// Byte by byte; LLVM knows the pattern and makes one instruction of it.
-fn bswap<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let value = l.argument(&call, 0)?;
+pub(super) fn bswap<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [value] = call.args()?;
+    let value = l.number(value)?;
     let (ir, bytes) = (l.ir, i64::from(call.expr.ty.size()));
     let mut swapped = ir.int(0);
     for n in 0..bytes {
@@ -154,8 +139,8 @@ fn bswap<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     Ok(swapped)
 }
 
-fn socket_cookie<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let Some(sock) = call.arg(0) else { return l.unexpected("`socket_cookie`") };
+pub(super) fn socket_cookie<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [sock] = call.args()?;
     // As the context gave it: the verifier checks its type.
     let sock = l.scalar(sock)?;
     Ok(l.ir.helper(GET_SOCKET_COOKIE, &[sock.into()], Effect::Any))

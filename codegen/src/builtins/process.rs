@@ -1,29 +1,11 @@
 //! The current process, CPU and task; effects on the process.
 
-use super::{Call, How, Row};
+use super::Call;
 use crate::helpers::*;
 use crate::llvm::ir::{Effect, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::diag::Result;
-
-pub(super) const ROWS: &[Row] = &[
-    ("pid", How::Scalar(pid)),
-    ("tid", How::Scalar(tid)),
-    ("uid", How::Scalar(uid)),
-    ("gid", How::Scalar(gid)),
-    ("comm", How::Memory(comm)),
-    ("cpu", How::Scalar(cpu)),
-    ("numaid", How::Scalar(numaid)),
-    ("rand", How::Scalar(rand)),
-    ("cgroup", How::Scalar(cgroup)),
-    ("curtask", How::Scalar(curtask)),
-    ("cpid", How::Scalar(cpid)),
-    ("ncpus", How::Scalar(ncpus)),
-    ("signal", How::Scalar(signal)),
-    ("signal_thread", How::Scalar(signal_thread)),
-    ("override", How::Scalar(override_return)),
-];
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// The process id (thread group), as user space counts where rtrace runs.
@@ -51,27 +33,27 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 }
 
-fn pid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn pid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let both = l.numbers(call.arg(0).is_some());
     Ok(l.ir.shr(both, l.ir.int(32), false))
 }
 
-fn tid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn tid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let both = l.numbers(call.arg(0).is_some());
     Ok(l.ir.narrow(both, 32, false))
 }
 
-fn uid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn uid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let both = l.ir.helper(GET_CURRENT_UID_GID, &[], Effect::None);
     Ok(l.normal(l.ir.narrow(both, 32, false), &call.expr.ty))
 }
 
-fn gid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn gid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     let both = l.ir.helper(GET_CURRENT_UID_GID, &[], Effect::None);
     Ok(l.ir.shr(both, l.ir.int(32), false))
 }
 
-fn comm<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn comm<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let size = call.expr.ty.size();
     if l.take_padding() {
         // Kernels of 2022 and 2023 (6.1 among them) leave the bytes after the NUL as they were.
@@ -81,48 +63,51 @@ fn comm<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()
     Ok(())
 }
 
-fn cpu<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn cpu<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     let v = l.ir.helper(GET_SMP_PROCESSOR_ID, &[], Effect::None);
     Ok(l.ir.narrow(v, 32, false))
 }
 
-fn numaid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn numaid<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let v = l.ir.helper(GET_NUMA_NODE_ID, &[], Effect::None);
     Ok(l.normal(v, &call.expr.ty))
 }
 
-fn rand<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn rand<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let v = l.ir.helper(GET_PRANDOM_U32, &[], Effect::Any);
     Ok(l.normal(l.ir.narrow(v, 32, false), &call.expr.ty))
 }
 
-fn cgroup<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn cgroup<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     Ok(l.ir.helper(GET_CURRENT_CGROUP_ID, &[], Effect::None))
 }
 
-fn curtask<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn curtask<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     Ok(l.ir.helper(GET_CURRENT_TASK, &[], Effect::None))
 }
 
-fn signal<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let number = l.argument(&call, 0)?;
+pub(super) fn signal<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [number] = call.args()?;
+    let number = l.number(number)?;
     Ok(l.ir.helper(SEND_SIGNAL, &[number.into()], Effect::Any))
 }
 
-fn override_return<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let value = l.argument(&call, 0)?;
+pub(super) fn override_return<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [value] = call.args()?;
+    let value = l.number(value)?;
     Ok(l.ir.helper(OVERRIDE_RETURN, &[l.context.into(), value.into()], Effect::Any))
 }
 
-fn signal_thread<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let number = l.argument(&call, 0)?;
+pub(super) fn signal_thread<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [number] = call.args()?;
+    let number = l.number(number)?;
     Ok(l.ir.helper(SEND_SIGNAL_THREAD, &[number.into()], Effect::Any))
 }
 
-fn cpid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn cpid<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     Ok(l.ir.load(l.unit.global(l.unit.typed.globals.cpid), 8, 8, false))
 }
 
-fn ncpus<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
+pub(super) fn ncpus<'c>(l: &mut Lower<'_, '_, 'c>, _: Call<'_>) -> Result<Val<'c>> {
     Ok(l.ir.load(l.unit.global(l.unit.typed.globals.ncpus), 8, 8, false))
 }

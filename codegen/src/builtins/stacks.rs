@@ -1,24 +1,15 @@
 //! Stacks and user symbols. An event carries the frames themselves; elsewhere a stack is the id
 //! under which its frames were put into the map of stacks.
 
-use super::{Call, How, Row};
+use super::Call;
 use crate::helpers::*;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
-use crate::unwind;
 use rtrace_lang::bundle::STACKS_SYMBOL;
 use rtrace_lang::diag::Result;
-use rtrace_lang::typed::ExprKind;
+use rtrace_lang::intrinsic::Intrinsic;
 use rtrace_lang::types::{StackMode, StackType, Type};
-
-pub(super) const ROWS: &[Row] = &[
-    ("kstack", How::Both(stack, stack_variable)),
-    ("ustack", How::Both(stack, stack_variable)),
-    ("dw_ustack", How::Both(stack, stack_variable)),
-    ("usym", How::Memory(usym)),
-    ("len", How::Scalar(depth)),
-];
 
 /// Multiplier of the hash over frames: odd, with bits all over (2^64 divided by the golden ratio).
 const MIX: i64 = 0x9e37_79b9_7f4a_7c15_u64 as i64;
@@ -32,7 +23,7 @@ fn stack_type(call: &Call<'_>) -> Option<StackType> {
 
 /// Writes frames; returns how many bytes, or an error number.
 fn raw_frames<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, stack: StackType, to: Mem<'c>) -> Result<Val<'c>> {
-    if matches!(&call.expr.kind, ExprKind::Call { builtin, .. } if builtin.name == unwind::NAME) {
+    if call.intrinsic == Intrinsic::DwUstack {
         return l.unwound_frames(call.args, u32::from(stack.depth), to);
     }
     let size = stack.bytes();
@@ -56,17 +47,21 @@ fn process<'c>(l: &mut Lower<'_, '_, 'c>, stack: StackType) -> Val<'c> {
     if stack.user { l.process_id() } else { l.ir.int(0) }
 }
 
-fn stack_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, _: u32) -> Result<(Val<'c>, Val<'c>)> {
+pub(super) fn stack_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    _: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
     let Some(stack) = stack_type(&call) else { return l.unexpected("this stack") };
     let len = frames(l, &call, stack, to)?;
     Ok((len, process(l, stack)))
 }
 
 /// How many frames a stored stack has.
-fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let (Some(stack), Some(map)) = (call.arg(0), l.unit.object_named(STACKS_SYMBOL)) else {
-        return l.unexpected("this stack");
-    };
+pub(super) fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [stack] = call.args()?;
+    let Some(map) = l.unit.object_named(STACKS_SYMBOL) else { return l.unexpected("this stack") };
     let frame = match stack.ty {
         Type::Stack(stack) => i64::from(stack.frame_size().trailing_zeros()),
         _ => 3,
@@ -89,7 +84,7 @@ fn depth<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
 }
 
 /// Stores the frames, behind the number of their bytes, under a hash of them, and gives the hash.
-fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
     let (Some(stack), Some(map)) = (stack_type(&call), l.unit.object_named(STACKS_SYMBOL)) else {
         return l.unexpected("this stack");
@@ -162,9 +157,10 @@ fn stack<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<(
     Ok(())
 }
 
-fn usym<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn usym<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
-    let address = l.argument(&call, 0)?;
+    let [address] = call.args()?;
+    let address = l.number(address)?;
     l.ir.store(to.ptr, address, 8, to.align);
     let process = l.process_id();
     l.ir.store(l.at(to, 8).ptr, process, 8, to.align);

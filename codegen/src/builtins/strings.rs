@@ -1,6 +1,6 @@
 //! Strings and buffers from memory: `str`, `buf`, `join`; lengths and searches.
 
-use super::{Call, How, Row};
+use super::Call;
 use crate::helpers::{D_PATH, PROBE_WRITE_USER};
 use crate::llvm::ir::{Effect, Pred, Val};
 use crate::memory::Mem;
@@ -8,18 +8,6 @@ use crate::program::Lower;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{Expr, ExprKind};
 use rtrace_lang::types::{Space, Type};
-
-pub(super) const ROWS: &[Row] = &[
-    ("str", How::Both(str, str_variable)),
-    ("buf", How::Both(buf, buf_variable)),
-    ("join", How::Both(join, join_variable)),
-    ("strlen", How::Scalar(strlen)),
-    ("strstr", How::Scalar(strstr)),
-    ("str_concat", How::Memory(str_concat)),
-    ("memcmp", How::Scalar(memcmp)),
-    ("write_user", How::Scalar(write_user)),
-    ("path", How::Memory(path)),
-];
 
 /// Most strings that `join` takes.
 const MAX_JOINED: i64 = 64;
@@ -52,9 +40,9 @@ fn limited<'c>(l: &mut Lower<'_, '_, 'c>, length: Option<&Expr>, cap: u32) -> Re
     }
 }
 
-fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let pad = l.take_padding();
-    let (Some(arg), cap) = (call.arg(0), call.expr.ty.size()) else { return l.unexpected("`str`") };
+    let ([arg], cap) = (call.args()?, call.expr.ty.size());
     let (from, space) = source(l, arg)?;
     let size = limited(l, call.arg(1), cap)?;
     if pad {
@@ -66,8 +54,13 @@ fn str<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
     Ok(())
 }
 
-fn str_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
-    let Some(arg) = call.arg(0) else { return l.unexpected("`str`") };
+pub(super) fn str_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    max: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
+    let [arg] = call.args()?;
     let (from, space) = source(l, arg)?;
     let size = limited(l, call.arg(1), max)?;
     let result = l.fetch_str(to.ptr, size, from, space);
@@ -76,15 +69,14 @@ fn str_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
     Ok((l.str_len(result, max), l.ir.int(0)))
 }
 
-fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     l.take_padding();
-    let (Some(arg), Type::Buffer { cap } | Type::List { cap, .. }) = (call.arg(0), &call.expr.ty) else {
-        return l.unexpected("`buf`");
-    };
+    let [arg, length] = call.args()?;
+    let (Type::Buffer { cap } | Type::List { cap, .. }) = &call.expr.ty else { return l.unexpected("this buffer") };
     let (from, space) = source(l, arg)?;
-    let len = limited(l, call.arg(1), *cap)?;
+    let len = limited(l, Some(length), *cap)?;
     let data = l.at(to, 4);
-    if call.arg(1).and_then(Expr::constant).is_none_or(|n| n < i64::from(*cap)) {
+    if length.constant().is_none_or(|n| n < i64::from(*cap)) {
         l.zero(data, *cap);
     }
     l.ir.store(to.ptr, len, 4, to.align);
@@ -94,10 +86,15 @@ fn buf<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()>
     Ok(())
 }
 
-fn buf_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
-    let Some(arg) = call.arg(0) else { return l.unexpected("`buf`") };
+pub(super) fn buf_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    max: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
+    let [arg, length] = call.args()?;
     let (from, space) = source(l, arg)?;
-    let len = limited(l, call.arg(1), max)?;
+    let len = limited(l, Some(length), max)?;
     let result = l.fetch(to.ptr, len, from, space);
     l.span = call.expr.span;
     l.tell_read(false, space, result);
@@ -106,11 +103,9 @@ fn buf_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max:
 
 /// Builds the joined string in scratch memory; returns where.
 fn joined<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, cap: u32) -> Result<Mem<'c>> {
-    let Some(arg) = call.arg(0) else { return l.unexpected("`join`") };
-    let separator: &[u8] = match call.arg(1).map(|e| &e.kind) {
-        Some(ExprKind::Bytes(bytes)) => bytes.split(|b| *b == 0).next().unwrap_or_default(),
-        _ => b" ",
-    };
+    let [arg, separator] = call.args()?;
+    let ExprKind::Bytes(separator) = &separator.kind else { return l.unexpected("a separator that is computed") };
+    let separator = separator.split(|b| *b == 0).next().unwrap_or_default();
     let space = match &arg.ty {
         Type::Ptr { space, .. } => *space,
         _ => Space::User,
@@ -173,7 +168,7 @@ fn joined<'c>(l: &mut Lower<'_, '_, 'c>, call: &Call<'_>, cap: u32) -> Result<Me
     Ok(text)
 }
 
-fn join<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn join<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let pad = l.take_padding();
     let cap = call.expr.ty.size();
     let mark = l.mark();
@@ -186,7 +181,12 @@ fn join<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()
     Ok(())
 }
 
-fn join_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max: u32) -> Result<(Val<'c>, Val<'c>)> {
+pub(super) fn join_variable<'c>(
+    l: &mut Lower<'_, '_, 'c>,
+    call: Call<'_>,
+    to: Mem<'c>,
+    max: u32,
+) -> Result<(Val<'c>, Val<'c>)> {
     let mark = l.mark();
     let text = joined(l, &call, max)?;
     let result = l.read_str(to.ptr, l.ir.int(i64::from(max)), l.ir.ptr_to_int(text.ptr), Space::Kernel);
@@ -195,8 +195,8 @@ fn join_variable<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>, max
 }
 
 /// The kernel counts while it copies the string onto itself.
-fn strlen<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let Some(arg) = call.arg(0) else { return l.unexpected("`strlen`") };
+pub(super) fn strlen<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [arg] = call.args()?;
     let cap = arg.ty.size();
     let mark = l.mark();
     let text = l.place(arg)?;
@@ -209,8 +209,8 @@ fn strlen<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
 /// Compares at every place of the first string with the second one, eight bytes at a time. What lies
 /// behind the end of the second is masked out; behind the end of the first there are zeros, which are
 /// no part of a string.
-fn strstr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let (Some(whole), Some(part)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`strstr`") };
+pub(super) fn strstr<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [whole, part] = call.args()?;
     let (cap, words) = (whole.ty.size(), part.ty.size().saturating_sub(1).div_ceil(8));
     let mark = l.mark();
     // Scratch memory: old verifiers allow no computed place on the stack.
@@ -294,9 +294,9 @@ fn wanted<'c>(l: &mut Lower<'_, '_, 'c>, part: &Expr, words: u32) -> Result<Vec<
 }
 
 /// The second string is written over the end of the first, in memory for both.
-fn str_concat<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn str_concat<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let pad = l.take_padding();
-    let (Some(a), Some(b)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`str_concat`") };
+    let [a, b] = call.args()?;
     let (cap, first, second) = (call.expr.ty.size(), a.ty.size(), b.ty.size());
     let mark = l.mark();
     let offset = l.reserve_scratch(first + second)?;
@@ -315,8 +315,8 @@ fn str_concat<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Res
     Ok(())
 }
 
-fn write_user<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let (Some(to), Some(value)) = (call.arg(0), call.arg(1)) else { return l.unexpected("`write_user`") };
+pub(super) fn write_user<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [to, value] = call.args()?;
     let n = call.arg(2).and_then(Expr::constant);
     let mark = l.mark();
     let to = l.number(to)?;
@@ -343,16 +343,11 @@ fn memory_of<'c>(l: &mut Lower<'_, '_, 'c>, e: &Expr, n: u32) -> Result<Mem<'c>>
 }
 
 /// The difference of the first bytes that differ.
-fn memcmp<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
-    let (Some(a), Some(b), Some(n)) = (call.arg(0), call.arg(1), call.arg(2).and_then(Expr::constant)) else {
-        return l.unexpected("`memcmp`");
-    };
+pub(super) fn memcmp<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
+    let [a, b, n] = call.args()?;
+    let Some(n) = n.constant() else { return l.unexpected("a number of bytes that is computed") };
     let mark = l.mark();
-    let mut sides = Vec::new();
-    for e in [a, b] {
-        sides.push(memory_of(l, e, n as u32)?);
-    }
-    let [a, b] = sides.as_slice() else { return l.unexpected("`memcmp`") };
+    let (a, b) = (memory_of(l, a, n as u32)?, memory_of(l, b, n as u32)?);
     let ir = l.ir;
     let (head, next, done) = (ir.block("bytes"), ir.block("next_byte"), ir.block("compared"));
     let before = ir.here();
@@ -375,9 +370,9 @@ fn memcmp<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
 
 /// The kernel builds the name at the end of the memory and moves it to the start: what follows it there
 /// is no part of it.
-fn path<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
+pub(super) fn path<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>, to: Mem<'c>) -> Result<()> {
     let pad = l.take_padding();
-    let Some(arg) = call.arg(0) else { return l.unexpected("`path`") };
+    let [arg] = call.args()?;
     let cap = call.expr.ty.size();
     let mark = l.mark();
     let text = l.temp(cap)?;

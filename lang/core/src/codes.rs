@@ -129,6 +129,8 @@ codes! {
         "The kernel's type information or tracefs cannot be read.", "", "";
     TooLarge = "0501", "too large for BPF",
         "A value, a map key or a program is larger than the kernel allows.", "", "";
+    Internal = "0503", "internal error",
+        "A pass of the compiler received something that the passes before it should have rejected. This is a bug in rtrace: please report it with the script.", "", "";
     Rejected = "0502", "program rejected by the kernel",
         "The BPF verifier of the kernel rejected the program. This is likely a bug in the compiler: please report it.", "", "";
 }

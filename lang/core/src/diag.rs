@@ -41,6 +41,12 @@ impl Diagnostic {
         })
     }
 
+    /// Something that the passes before must not hand over: a bug in the compiler.
+    pub fn internal(span: Span, what: impl std::fmt::Display) -> Box<Diagnostic> {
+        Diagnostic::error(Code::Internal, span, format!("internal error: {what}"))
+            .help("this is a bug in rtrace: please report it with the script")
+    }
+
     /// An error without a place in the script: what is wrong was given on the command line.
     pub fn general(code: Code, message: impl Into<String>) -> Box<Diagnostic> {
         let mut d = Diagnostic::error(code, Span::default(), message);

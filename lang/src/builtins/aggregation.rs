@@ -102,7 +102,7 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 fn value(c: &mut Checker<'_>, call: &Call<'_>, agg: fn(bool) -> Agg) -> Result<(Agg, Option<crate::typed::Expr>)> {
-    let Some(arg) = call.arg(0) else { return Ok((agg(true), None)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let e = c.integer(e, &format!("the value of `{}`", call.builtin.name))?;
     Ok((agg(e.ty.is_signed()), Some(e)))
@@ -123,15 +123,10 @@ fn hist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::type
 }
 
 fn lhist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::typed::Expr>)> {
-    let mut numbers = [0i64; 3];
-    for (slot, (index, what)) in
-        numbers.iter_mut().zip([(1, "the smallest value"), (2, "the largest value"), (3, "the step")])
-    {
-        if let Some(arg) = call.arg(index) {
-            *slot = c.constant(arg, what)?;
-        }
-    }
-    let [min, max, step] = numbers;
+    let [_, min, max, step] = call.args()?;
+    let min = c.constant(min, "the smallest value")?;
+    let max = c.constant(max, "the largest value")?;
+    let step = c.constant(step, "the step")?;
     let wrong = |text: String| {
         Err(Diagnostic::error(Code::BadValue, call.span, text)
             .help("for example, lhist(n, 0, 1000, 100) has ten buckets of 100"))
@@ -179,10 +174,13 @@ const MAX_INTERVALS: i64 = 1300;
 
 fn tseries(c: &mut Checker<'_>, call: &Call<'_>) -> Result<(Agg, Option<crate::typed::Expr>)> {
     c.feature("unstable_tseries", "`tseries`", call.span)?;
+    let [_, interval, intervals] = call.args()?;
     let mut numbers = [1i64; 2];
-    let limits = [(1, "the length of an interval", i64::MAX), (2, "the number of intervals", MAX_INTERVALS)];
-    for (slot, (index, what, most)) in numbers.iter_mut().zip(limits) {
-        let Some(arg) = call.arg(index) else { continue };
+    let limits = [
+        (1, interval, "the length of an interval", i64::MAX),
+        (2, intervals, "the number of intervals", MAX_INTERVALS),
+    ];
+    for (slot, (index, arg, what, most)) in numbers.iter_mut().zip(limits) {
         *slot = c.constant(arg, what)?;
         if !(1..=most).contains(slot) {
             let error = |allowed: &str| {

@@ -5,6 +5,7 @@ use crate::bundle::Action;
 use crate::check::{Call, Checker, effect, kept};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
@@ -51,7 +52,7 @@ pub(super) static ROWS: &[Builtin] = &[
             5.13), or of frames of a stack.",
         example: "kprobe:vfs_read { @[comm] = count() } interval:s:1 { printf(\"%d\\n\", len(@)) }",
         arity: (1, 1),
-        check: Check::Value(len),
+        check: Check::Lowered(Intrinsic::StackDepth, len),
         ..COMMON
     },
     Builtin {
@@ -77,8 +78,8 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 /// The entries of a map, counted where the program runs.
-fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+fn len(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     if !matches!(arg.kind, ast::ExprKind::Map { key: None, .. }) {
         let stack = c.expr(arg)?;
         if matches!(stack.ty, Type::Stack(_)) {
@@ -88,7 +89,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             let value = c.coerce(stack, &ty)?;
             let set = Stmt { kind: StmtKind::SetLocal { local, value }, span: call.span };
             let stack = Expr { kind: ExprKind::Local(local), ty, span: arg.span };
-            let value = Box::new(call.lowered(vec![stack], Type::I64));
+            let value = Box::new(call.lowered(intrinsic, vec![stack], Type::I64));
             return Ok(Expr { kind: ExprKind::Block { stmts: vec![set], value }, ty: Type::I64, span: call.span });
         }
     }
@@ -146,9 +147,8 @@ fn keep_key(c: &mut Checker<'_>, key: Expr) -> (Stmt, Expr) {
 
 fn find(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
-    let (Some(ast::Expr { kind: ast::ExprKind::Map { name, key: None }, span: at }), Some(key), Some(var)) =
-        (call.arg(0), call.arg(1), call.arg(2))
-    else {
+    let [map, key, var] = call.args()?;
+    let ast::Expr { kind: ast::ExprKind::Map { name, key: None }, span: at } = map else {
         return Err(
             Diagnostic::error(Code::WrongType, span, "`find` takes a map, such as `@x`").help("find(@m, key, $var)")
         );
@@ -177,7 +177,7 @@ fn find(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn whole(c: &mut Checker<'_>, call: &Call<'_>, action: fn(u32) -> Action) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [arg] = call.args()?;
     let map = c.whole_map(arg, &format!("`{}`", call.builtin.name))?;
     Ok(c.send(action(map), Vec::new(), call.span))
 }

@@ -5,8 +5,10 @@
 //! One file per family; [`find`] looks a name up in all of them.
 
 use crate::bundle::ProgType;
-use crate::check::{AggregateCheck, CallCheck};
+use crate::check::{AggregateCheck, CallCheck, LoweredCheck};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::Version;
+use crate::types::Type;
 
 mod aggregation;
 mod maps;
@@ -54,8 +56,12 @@ pub struct Builtin {
 
 /// How a row's calls are checked.
 pub(crate) enum Check {
-    /// Gives the typed expression.
+    /// Composed of other expressions, an event, or known while compiling: the function gives the typed expression.
     Value(CallCheck),
+    /// Lowered by code generation, with the arguments that the function makes of those in the script.
+    Lowered(Intrinsic, LoweredCheck),
+    /// Lowered by code generation: a value of this type, and no arguments.
+    Simple(Intrinsic, &'static Type),
     /// Gives what an assignment to a map makes of it.
     Aggregate(AggregateCheck),
 }
@@ -103,6 +109,49 @@ pub(crate) const COMMON: Builtin = Builtin {
 
 pub(crate) const fn helper(name: &'static str, id: u32, since: Version) -> Option<Helper> {
     Some(Helper { name, id, since })
+}
+
+impl Builtin {
+    /// The operation that code generation has for the row.
+    const fn intrinsic(&self) -> Option<Intrinsic> {
+        match self.check {
+            Check::Lowered(intrinsic, _) | Check::Simple(intrinsic, _) => Some(intrinsic),
+            Check::Value(_) | Check::Aggregate(_) => None,
+        }
+    }
+}
+
+/// The row of an operation. One that no row names does not compile.
+#[expect(clippy::indexing_slicing, reason = "one for each, found while compiling")]
+pub fn of(intrinsic: Intrinsic) -> &'static Builtin {
+    const ROWS: [&Builtin; Intrinsic::ALL.len()] = {
+        let mut rows = [&COMMON; Intrinsic::ALL.len()];
+        let mut n = 0;
+        while n < rows.len() {
+            rows[n] = find_row(Intrinsic::ALL[n]);
+            n += 1;
+        }
+        rows
+    };
+    ROWS[intrinsic as usize]
+}
+
+#[expect(clippy::panic, reason = "while compiling")]
+const fn find_row(wanted: Intrinsic) -> &'static Builtin {
+    let mut families = FAMILIES;
+    while let [family, more @ ..] = families {
+        let mut rows: &'static [Builtin] = family;
+        while let [row, rest @ ..] = rows {
+            if let Some(found) = row.intrinsic()
+                && found as usize == wanted as usize
+            {
+                return row;
+            }
+            rows = rest;
+        }
+        families = more;
+    }
+    panic!("an intrinsic has no row")
 }
 
 /// All rows.

@@ -5,7 +5,9 @@ use crate::bundle::{Action, ProgType};
 use crate::check::{Call, Checker, characters};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::Version;
+use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
 use rtrace_grammar::ast;
@@ -21,7 +23,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "An IPv4 or IPv6 address, printed in text form and comparable with \"10.0.0.1\".",
         example: "fentry:tcp_connect { printf(\"%s\\n\", ntop(args.sk->__sk_common.skc_daddr)) }",
         arity: (1, 2),
-        check: Check::Value(ntop),
+        check: Check::Lowered(Intrinsic::Ntop, |c, call, _| ntop(c, call)),
         ..COMMON
     },
     Builtin {
@@ -41,7 +43,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "fentry:__dev_queue_xmit { @[macaddr(args.skb->dev->dev_addr)] = count() }",
         arity: (1, 1),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
-        check: Check::Value(macaddr),
+        check: Check::Lowered(Intrinsic::Macaddr, macaddr),
         ..COMMON
     },
     Builtin {
@@ -52,7 +54,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (4, 4),
         allowed: Allowed::In(TRUSTED),
         helper: helper("bpf_skb_output", 111, Version(5, 5)),
-        check: Check::Value(skboutput),
+        check: Check::Lowered(Intrinsic::Skboutput, skboutput),
         ..COMMON
     },
     Builtin {
@@ -61,7 +63,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Whether an IPv4 or IPv6 address is in a network.",
         example: "fentry:tcp_connect /in_net(args.sk->__sk_common.skc_daddr, \"10.0.0.0/8\")/ { @[comm] = count() }",
         arity: (2, 2),
-        check: Check::Value(in_net),
+        check: Check::Lowered(Intrinsic::InNet, in_net),
         ..COMMON
     },
     Builtin {
@@ -70,7 +72,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "An integer with its bytes in reverse order.",
         example: "fentry:tcp_connect { @[bswap(args.sk->__sk_common.skc_dport)] = count() }",
         arity: (1, 1),
-        check: Check::Value(|c, call| swapped(c, call, None)),
+        check: Check::Lowered(Intrinsic::Bswap, |c, call, _| swapped(c, call, None)),
         ..COMMON
     },
     Builtin {
@@ -117,7 +119,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (1, 1),
         allowed: Allowed::In(TRUSTED),
         helper: helper("bpf_get_socket_cookie", 46, Version(5, 12)),
-        check: Check::Value(socket_cookie),
+        check: Check::Lowered(Intrinsic::SocketCookie, socket_cookie),
         ..COMMON
     },
 ];
@@ -126,11 +128,15 @@ const AF_INET: i64 = 2;
 const AF_INET6: i64 = 10;
 
 fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (family, address) = match (call.arg(0), call.arg(1)) {
-        (Some(f), Some(a)) => (Some(f), a),
-        (Some(a), None) => (None, a),
-        _ => return Ok(Expr::int(0, Type::Void, call.span)),
-    };
+    let [first] = call.args()?;
+    match call.arg(1) {
+        Some(address) => inet(c, Some(first), address, call.span),
+        None => inet(c, None, first, call.span),
+    }
+}
+
+/// An address as a value that knows its family; which one it is follows from its size where no expression says so.
+fn inet(c: &mut Checker<'_>, family: Option<&ast::Expr>, address: &ast::Expr, span: Span) -> Result<Expr> {
     let at = address.span;
     // A `char` array of a structure or tracepoint may hold one; a string that was made does not.
     let address = characters(c.expr(address)?);
@@ -154,7 +160,7 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             let f = c.expr(f)?;
             c.integer(f, "the address family")?
         }
-        None => Expr::int(if address.ty.size() == 16 { AF_INET6 } else { AF_INET }, Type::I64, call.span),
+        None => Expr::int(if address.ty.size() == 16 { AF_INET6 } else { AF_INET }, Type::I64, span),
     };
     if address.ty.is_scalar() && family.constant() == Some(AF_INET6) {
         return Err(Diagnostic::error(Code::WrongType, at, "expected the 16 bytes of an IPv6 address, found a number")
@@ -167,11 +173,11 @@ fn ntop(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Err(Diagnostic::error(Code::BadValue, family.span, format!("unknown address family {f}"))
             .help("use AF_INET or AF_INET6"));
     }
-    Ok(call.lowered(vec![family, address], Type::Inet))
+    Ok(Expr::intrinsic(Intrinsic::Ntop, vec![family, address], Type::Inet, span))
 }
 
 fn pton(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+    let [arg] = call.args()?;
     let text = c.literal_text(arg, "an address")?;
     let bytes = match parse_address(&text, arg.span)? {
         IpAddr::V4(a) => a.octets().to_vec(),
@@ -181,15 +187,15 @@ fn pton(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     Ok(Expr { kind: ExprKind::Bytes(bytes), ty, span: call.span })
 }
 
-fn parse_address(text: &str, span: crate::source::Span) -> Result<IpAddr> {
+fn parse_address(text: &str, span: Span) -> Result<IpAddr> {
     text.parse().map_err(|_| {
         Diagnostic::error(Code::BadValue, span, format!("`{text}` is not an IPv4 or IPv6 address"))
             .help("for example 10.0.0.1 or fe80::1")
     })
 }
 
-fn macaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn macaddr(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     let e = characters(c.expr(arg)?);
     match &e.ty {
         Type::Ptr { .. } => {}
@@ -198,7 +204,7 @@ fn macaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             let e = c.integer(e, "an address")?;
             let ty = Type::Ptr { to: Box::new(Type::U8), space: c.space_of(&e) };
             let e = Expr { kind: ExprKind::Convert(Box::new(e)), ty, span: arg.span };
-            return Ok(call.lowered(vec![e], Type::Mac));
+            return Ok(call.lowered(intrinsic, vec![e], Type::Mac));
         }
         other => {
             return Err(Diagnostic::error(
@@ -208,14 +214,11 @@ fn macaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             ));
         }
     }
-    Ok(call.lowered(vec![e], Type::Mac))
+    Ok(call.lowered(intrinsic, vec![e], Type::Mac))
 }
 
-fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(path), Some(skb), Some(length), Some(offset)) = (call.arg(0), call.arg(1), call.arg(2), call.arg(3))
-    else {
-        return Ok(Expr::int(0, Type::Void, call.span));
-    };
+fn skboutput(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [path, skb, length, offset] = call.args()?;
     let path = c.literal_text(path, "the name of the file")?;
     let (at, whole, headers) = (skb.span, member_of(skb, "len"), skb.clone());
     let skb = c.expr(skb)?;
@@ -251,7 +254,7 @@ fn skboutput(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let offset = Expr::int(offset, Type::I64, call.span);
     let mut args = vec![event, skb, length, offset, whole];
     args.extend(headers);
-    Ok(call.lowered(args, Type::I32))
+    Ok(call.lowered(intrinsic, args, Type::I32))
 }
 
 /// `skb->NAME`
@@ -282,7 +285,7 @@ fn from_context(_: &Checker<'_>, e: &Expr) -> bool {
 
 /// A call of the row `bswap` on a value of the type given, or else its own; constants are swapped at once.
 fn swapped(c: &mut Checker<'_>, call: &Call<'_>, ty: Option<Type>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let bits = match (&ty, &e.ty) {
         (Some(Type::Int { bits, .. }), _) | (None, Type::Int { bits, .. } | Type::Enum { bits, .. }) => *bits,
@@ -295,16 +298,11 @@ fn swapped(c: &mut Checker<'_>, call: &Call<'_>, ty: Option<Type>) -> Result<Exp
         let swapped = (n as u64).swap_bytes() >> (64 - u32::from(bits));
         return Ok(Expr::int(swapped as i64, ty, call.span));
     }
-    match Call::bare("bswap", call.span) {
-        Some(bswap) if bits > 8 => Ok(bswap.lowered(vec![e], ty)),
-        _ => Ok(e),
-    }
+    Ok(if bits > 8 { call.lowered(Intrinsic::Bswap, vec![e], ty) } else { e })
 }
 
-fn in_net(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(address), Some(net)) = (call.arg(0), call.arg(1)) else {
-        return Ok(Expr::int(0, Type::Bool, call.span));
-    };
+fn in_net(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [address, net] = call.args()?;
     let text = c.literal_text(net, "the network")?;
     let wrong = || {
         Diagnostic::error(Code::BadValue, net.span, format!("`{text}` is not a network in CIDR notation"))
@@ -324,9 +322,8 @@ fn in_net(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     }
     bytes.iter_mut().zip(&mask).for_each(|(b, m)| *b &= m);
     let value = |bytes| Expr { kind: ExprKind::Bytes(bytes), ty: Type::Inet, span: net.span };
-    let Some(ntop_row) = Call::bare("ntop", call.span) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
-    let address = ntop(c, &Call { args: std::slice::from_ref(address), ..ntop_row })?;
-    Ok(call.lowered(vec![address, value(bytes), value(mask)], Type::Bool))
+    let address = inet(c, None, address, call.span)?;
+    Ok(call.lowered(intrinsic, vec![address, value(bytes), value(mask)], Type::Bool))
 }
 
 /// The family and the bytes of an address.
@@ -337,8 +334,8 @@ fn octets(address: IpAddr) -> (u32, Vec<u8>) {
     }
 }
 
-fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     let sock = c.expr(arg)?;
     let is_sock =
         matches!(&sock.ty, Type::Ptr { to, .. } if matches!(&**to, Type::Record(r) if r.name == "struct sock"));
@@ -347,7 +344,7 @@ fn socket_cookie(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         return Err(Diagnostic::error(Code::WrongType, arg.span, message)
             .help("use the probe's argument by name, as in args.sk"));
     }
-    Ok(call.lowered(vec![sock], Type::U64))
+    Ok(call.lowered(intrinsic, vec![sock], Type::U64))
 }
 
 impl Checker<'_> {
@@ -364,9 +361,8 @@ impl Checker<'_> {
             }
             (_, Type::Array { len: 4 | 16, .. }) => {
                 let family = if e.ty.size() == 16 { AF_INET6 } else { AF_INET };
-                let Some(call) = Call::bare("ntop", e.span) else { return Ok(e) };
-                let family = Expr::int(family, Type::I64, e.span);
-                return Ok(call.lowered(vec![family, e], Type::Inet));
+                let (span, family) = (e.span, Expr::int(family, Type::I64, e.span));
+                return Ok(Expr::intrinsic(Intrinsic::Ntop, vec![family, e], Type::Inet, span));
             }
             _ => {
                 return Err(Diagnostic::error(

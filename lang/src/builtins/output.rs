@@ -109,7 +109,7 @@ pub(super) static ROWS: &[Builtin] = &[
 
 /// A call with a format string and values.
 fn formatted(c: &mut Checker<'_>, call: &Call<'_>, action: fn(Format) -> Action) -> Result<Expr> {
-    let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [first] = call.args()?;
     let text = c.literal(first, "the format")?;
     let parsed = printf::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
     let specs: Vec<FormatSpec> = parsed.specs().cloned().collect();
@@ -161,7 +161,7 @@ fn is_number(ty: &Type) -> bool {
 }
 
 fn print(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [first] = call.args()?;
     let top = number(c, call.arg(1), "the number of entries")? as u32;
     let div = number(c, call.arg(2), "the divisor")?;
     if let ast::ExprKind::Map { name, key } = &first.kind {
@@ -240,7 +240,7 @@ fn end(c: &mut Checker<'_>, code: Expr, span: Span) -> Vec<Stmt> {
 }
 
 fn unwatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [arg] = call.args()?;
     let address = c.expr(arg)?;
     let address = c.integer(address, "an address")?;
     let address = c.coerce(address, &Type::U64)?;
@@ -248,7 +248,7 @@ fn unwatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(cond), Some(message)) = (call.arg(0), call.arg(1)) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [cond, message] = call.args()?;
     let span = call.span;
     let mut text = c.literal(message, "the message")?;
     text.push(b'\n');

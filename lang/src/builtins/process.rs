@@ -7,6 +7,7 @@ use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::glob;
+use crate::intrinsic::Intrinsic;
 use crate::kernel::{TypeKind, Version};
 use crate::names;
 use crate::probes::Context;
@@ -24,7 +25,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (0, 1),
         example: "kprobe:vfs_read { @[pid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
-        check: Check::Value(number_of),
+        check: Check::Lowered(Intrinsic::Pid, number_of),
         ..COMMON
     },
     Builtin {
@@ -35,7 +36,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (0, 1),
         example: "kprobe:vfs_read { @[tid] = count() }",
         helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
-        check: Check::Value(number_of),
+        check: Check::Lowered(Intrinsic::Tid, number_of),
         ..COMMON
     },
     Builtin {
@@ -44,7 +45,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The user ID of the running process.",
         example: "kprobe:vfs_read { @[uid] = count() }",
         helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Simple(Intrinsic::Uid, &Type::U32),
         ..COMMON
     },
     Builtin {
@@ -53,7 +54,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The group ID of the running process.",
         example: "kprobe:vfs_read { @[gid] = count() }",
         helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Simple(Intrinsic::Gid, &Type::U32),
         ..COMMON
     },
     Builtin {
@@ -63,7 +64,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read /comm == \"dd\"/ { @[comm(ppid)] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_comm", 16, Version(4, 2)),
-        check: Check::Value(comm),
+        check: Check::Lowered(Intrinsic::Comm, comm),
         ..COMMON
     },
     Builtin {
@@ -72,7 +73,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The number of the CPU that the program runs on.",
         example: "kprobe:vfs_read { @[cpu] = count() }",
         helper: helper("bpf_get_smp_processor_id", 8, Version(4, 1)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Simple(Intrinsic::Cpu, &Type::U32),
         ..COMMON
     },
     Builtin {
@@ -81,7 +82,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The ID of the cgroup (version 2) of the running process.",
         example: "kprobe:vfs_read { @[cgroup] = count() }",
         helper: helper("bpf_get_current_cgroup_id", 80, Version(4, 18)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
+        check: Check::Simple(Intrinsic::Cgroup, &Type::U64),
         ..COMMON
     },
     Builtin {
@@ -90,7 +91,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The running task, a `struct task_struct *`.",
         example: "kprobe:vfs_read { @[curtask->parent->tgid] = count() }",
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
-        check: Check::Value(curtask),
+        check: Check::Lowered(Intrinsic::Curtask, curtask),
         ..COMMON
     },
     Builtin {
@@ -150,7 +151,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["cpid"],
         doc: "The ID of the process started by the option -c; 0 without it.",
         example: "kprobe:vfs_read /pid == cpid/ { @ = count() }",
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Simple(Intrinsic::Cpid, &Type::U32),
         ..COMMON
     },
     Builtin {
@@ -167,7 +168,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The NUMA node of the CPU that the program runs on.",
         example: "kprobe:vfs_read { @[numaid] = count() }",
         helper: helper("bpf_get_numa_node_id", 42, Version(4, 10)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Simple(Intrinsic::Numaid, &Type::U32),
         ..COMMON
     },
     Builtin {
@@ -175,7 +176,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["ncpus"],
         doc: "The number of possible CPUs.",
         example: "begin { printf(\"%d\\n\", ncpus); exit() }",
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
+        check: Check::Simple(Intrinsic::Ncpus, &Type::U64),
         ..COMMON
     },
     Builtin {
@@ -194,7 +195,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (1, 1),
         helper: helper("bpf_send_signal", 109, Version(5, 3)),
         unsafe_: true,
-        check: Check::Value(signal),
+        check: Check::Lowered(Intrinsic::Signal, signal),
         ..COMMON
     },
     Builtin {
@@ -205,7 +206,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (1, 1),
         helper: helper("bpf_send_signal_thread", 117, Version(5, 5)),
         unsafe_: true,
-        check: Check::Value(signal),
+        check: Check::Lowered(Intrinsic::SignalThread, signal),
         ..COMMON
     },
     Builtin {
@@ -217,7 +218,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (1, 1),
         helper: helper("bpf_override_return", 58, Version(4, 16)),
         unsafe_: true,
-        check: Check::Value(override_return),
+        check: Check::Lowered(Intrinsic::Override, override_return),
         ..COMMON
     },
     Builtin {
@@ -245,7 +246,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "A random 32-bit number.",
         example: "kprobe:vfs_read /rand % 100 == 0/ { @ = count() }",
         helper: helper("bpf_get_prandom_u32", 7, Version(4, 1)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U32))),
+        check: Check::Simple(Intrinsic::Rand, &Type::U32),
         ..COMMON
     },
     Builtin {
@@ -297,22 +298,20 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "A CPU register at the probe; in timers, samples and watchpoints, of the interrupted code.",
         example: "kprobe:vfs_read { @[ksym(reg(\"ip\"))] = count() }",
         arity: (1, 1),
-        check: Check::Value(|c, call| match call.arg(0) {
-            Some(a) => {
-                let name = c.literal_text(a, "the name of a register")?;
-                c.register(&name, call.span)
-            }
-            None => Ok(Expr::int(0, Type::U64, call.span)),
+        check: Check::Value(|c, call| {
+            let [name] = call.args()?;
+            let name = c.literal_text(name, "the name of a register")?;
+            c.register(&name, call.span)
         }),
         ..COMMON
     },
 ];
 
 /// `pid` and `tid`; the argument of the lowered call asks for the number in the first namespace.
-fn number_of(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+fn number_of(_: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
     match call.arg(0) {
         Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "init" => {
-            return Ok(call.lowered(vec![Expr::int(1, Type::Bool, call.span)], Type::U32));
+            return Ok(call.lowered(intrinsic, vec![Expr::int(1, Type::Bool, call.span)], Type::U32));
         }
         Some(ast::Expr { kind: ast::ExprKind::Ident(word), .. }) if word == "curr_ns" => {}
         Some(other) => {
@@ -321,20 +320,20 @@ fn number_of(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
         None => {}
     }
-    Ok(call.lowered(Vec::new(), Type::U32))
+    Ok(call.lowered(intrinsic, Vec::new(), Type::U32))
 }
 
 /// The kernel tells a program the name of the running thread only.
-fn comm(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(call.lowered(Vec::new(), Type::String { cap: 16 })) };
+fn comm(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let Some(arg) = call.arg(0) else { return Ok(call.lowered(intrinsic, Vec::new(), Type::String { cap: 16 })) };
     let e = c.expr(arg)?;
     let e = c.integer(e, "a process")?;
     Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::ProcessName, span: call.span })
 }
 
-fn curtask(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+fn curtask(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
     let task = task_struct(c, call.span)?;
-    Ok(call.lowered(Vec::new(), Type::kptr(task)))
+    Ok(call.lowered(intrinsic, Vec::new(), Type::kptr(task)))
 }
 
 fn task_struct(c: &mut Checker<'_>, span: Span) -> Result<Type> {
@@ -344,13 +343,14 @@ fn task_struct(c: &mut Checker<'_>, span: Span) -> Result<Type> {
 fn numbered(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     match call.name.strip_prefix("arg").and_then(|n| n.parse().ok()) {
         Some(n) => c.numbered_argument(n, call.span),
-        None => Ok(Expr { kind: ExprKind::Int(0), ty: Type::U64, span: call.span }),
+        None => Err(Diagnostic::error(Code::UnknownName, call.span, format!("`{}` is not known", call.name))
+            .help("the arguments are arg0, arg1, …")),
     }
 }
 
 /// Only what names something that is not there is a "no": other errors are errors.
 fn exists(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let [arg] = call.args()?;
     let result = matches!(&arg.kind, ast::ExprKind::Ident(name) if name == "retval");
     match c.expr(arg) {
         Ok(_) if result && c.returns_nothing() => Ok(Expr::int(0, Type::Bool, call.span)),
@@ -364,8 +364,7 @@ fn exists(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn username(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(uid) = Call::bare("uid", call.span) else { return Ok(Expr::int(0, Type::Username, call.span)) };
-    Ok(uid.lowered(Vec::new(), Type::Username))
+    Ok(call.lowered(Intrinsic::Uid, Vec::new(), Type::Username))
 }
 
 /// Follows a path of members, from the given task or the running one.
@@ -456,9 +455,7 @@ fn number_in(c: &mut Checker<'_>, pids: Expr, namespace: u64, span: Span) -> Res
 }
 
 fn has_cpid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(child) = Call::bare("cpid", call.span) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
-    let child = child.lowered(Vec::new(), Type::U32);
-    c.truth(child)
+    c.truth(call.lowered(Intrinsic::Cpid, Vec::new(), Type::U32))
 }
 
 /// The lowest bits of a register say at which privilege level the processor was.
@@ -475,8 +472,8 @@ fn usermode(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.coerce(is_user, &Type::U8)
 }
 
-fn signal(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn signal(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let number = match &e.kind {
         ExprKind::Bytes(name) if matches!(e.ty, Type::String { .. }) => {
@@ -496,11 +493,11 @@ fn signal(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     {
         return Err(Diagnostic::error(Code::BadValue, arg.span, format!("invalid signal number {n}")));
     }
-    Ok(call.lowered(vec![number], Type::Void))
+    Ok(call.lowered(intrinsic, vec![number], Type::Void))
 }
 
-fn override_return(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn override_return(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     if !matches!(c.probe.context, Context::KernelEntry { .. }) {
         let message = format!("`override` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
         return Err(Diagnostic::error(Code::NotAllowedHere, call.span, message)
@@ -509,11 +506,11 @@ fn override_return(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     }
     let e = c.expr(arg)?;
     let e = c.integer(e, "what the function returns")?;
-    Ok(call.lowered(vec![e], Type::Void))
+    Ok(call.lowered(intrinsic, vec![e], Type::Void))
 }
 
 fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let [arg] = call.args()?;
     let path = c.literal_text(arg, "the path of a cgroup")?;
     match c.kernel.machine.cgroup_id(&path) {
         Ok(id) => Ok(Expr::int(id as i64, Type::U64, call.span)),
@@ -529,7 +526,7 @@ fn cgroupid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 /// Only version 2 has ids that programs see, so its hierarchy is the only one that a filter can mean.
 fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::CgroupPath, call.span)) };
+    let [arg] = call.args()?;
     if let Some(filter) = call.arg(1) {
         let text = c.literal_text(filter, "the hierarchy filter")?;
         if !glob::parse(text.as_bytes()).matches(b"unified") {

@@ -6,6 +6,7 @@ use crate::check::{Call, Checker, characters};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::glob;
+use crate::intrinsic::Intrinsic;
 use crate::kernel::Version;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
@@ -20,7 +21,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)) }",
         arity: (1, 2),
         helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
-        check: Check::Value(str),
+        check: Check::Lowered(Intrinsic::Str, str),
         ..COMMON
     },
     Builtin {
@@ -30,7 +31,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "tracepoint:syscalls:sys_enter_write { printf(\"%r\\n\", buf(args.buf, args.count)) }",
         arity: (1, 2),
         helper: helper("bpf_probe_read_user", 112, Version(5, 5)),
-        check: Check::Value(buf),
+        check: Check::Lowered(Intrinsic::Buf, buf),
         ..COMMON
     },
     Builtin {
@@ -40,7 +41,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "tracepoint:syscalls:sys_enter_execve { @[tid] = join(args.argv) }",
         arity: (1, 2),
         helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
-        check: Check::Value(join),
+        check: Check::Lowered(Intrinsic::Join, join),
         ..COMMON
     },
     Builtin {
@@ -50,7 +51,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "tracepoint:syscalls:sys_enter_openat { @ = hist(strlen(str(args.filename))) }",
         arity: (1, 1),
         helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
-        check: Check::Value(strlen),
+        check: Check::Lowered(Intrinsic::Strlen, strlen),
         ..COMMON
     },
     Builtin {
@@ -79,7 +80,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "tracepoint:syscalls:sys_enter_openat { @ = lhist(strstr(str(args.filename), \"/\"), 0, 64, 4) }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
-        check: Check::Value(strstr),
+        check: Check::Lowered(Intrinsic::Strstr, strstr),
         ..COMMON
     },
     Builtin {
@@ -100,7 +101,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read /globmatch(comm, \"k*[0-9]\")/ { @[comm] = count() }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
-        check: Check::Value(globmatch),
+        check: Check::Lowered(Intrinsic::Globmatch, globmatch),
         ..COMMON
     },
     Builtin {
@@ -113,7 +114,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (2, 3),
         unsafe_: true,
         helper: helper("bpf_probe_write_user", 36, Version(4, 8)),
-        check: Check::Value(write_user),
+        check: Check::Lowered(Intrinsic::WriteUser, write_user),
         ..COMMON
     },
     Builtin {
@@ -123,7 +124,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "tracepoint:syscalls:sys_enter_openat { @[str_concat(comm, \": open\")] = count() }",
         arity: (2, 2),
         helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
-        check: Check::Value(str_concat),
+        check: Check::Lowered(Intrinsic::StrConcat, str_concat),
         ..COMMON
     },
     Builtin {
@@ -134,7 +135,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "fentry:tcp_connect { if (memcmp(pton(\"127.0.0.1\"), args.sk, 4) == 0) { @ = count() } }",
         arity: (3, 3),
         helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
-        check: Check::Value(memcmp),
+        check: Check::Lowered(Intrinsic::Memcmp, memcmp),
         ..COMMON
     },
     Builtin {
@@ -145,7 +146,7 @@ pub(super) static ROWS: &[Builtin] = &[
         arity: (1, 2),
         allowed: Allowed::In(&[ProgType::Fentry, ProgType::Fexit, ProgType::Iter]),
         helper: helper("bpf_d_path", 147, Version(5, 10)),
-        check: Check::Value(path),
+        check: Check::Lowered(Intrinsic::Path, path),
         ..COMMON
     },
 ];
@@ -174,10 +175,10 @@ fn parameter(c: &mut Checker<'_>, e: &ast::Expr) -> Result<Option<String>> {
     }
 }
 
-fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn str(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     if let Some(text) = parameter(c, arg)? {
-        return literal(c, call, text.as_bytes());
+        return literal(c, call, intrinsic, text.as_bytes());
     }
     let e = c.expr(arg)?;
     let mut cap = c.options.string_cap();
@@ -188,7 +189,7 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         Type::String { .. } if matches!(e.kind, ExprKind::Bytes(_)) => {
             let ExprKind::Bytes(bytes) = &e.kind else { return Ok(e) };
             let text = bytes.split(|b| *b == 0).next().unwrap_or_default().to_vec();
-            return literal(c, call, &text);
+            return literal(c, call, intrinsic, &text);
         }
         // A character array in memory: its address.
         Type::String { .. } | Type::Array { .. } => match e.kind {
@@ -231,11 +232,11 @@ fn str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             None => args.push(len),
         }
     }
-    Ok(call.lowered(args, Type::String { cap }))
+    Ok(call.lowered(intrinsic, args, Type::String { cap }))
 }
 
 /// `str` of a text that is known: the length counts its bytes, without a NUL.
-fn literal(c: &mut Checker<'_>, call: &Call<'_>, text: &[u8]) -> Result<Expr> {
+fn literal(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic, text: &[u8]) -> Result<Expr> {
     let whole = crate::check::string(text, call.span);
     let Some(len) = call.arg(1) else { return Ok(whole) };
     let len = c.expr(len)?;
@@ -247,13 +248,13 @@ fn literal(c: &mut Checker<'_>, call: &Call<'_>, text: &[u8]) -> Result<Expr> {
         }
         None => {
             let ty = whole.ty.clone();
-            Ok(call.lowered(vec![whole, len], ty))
+            Ok(call.lowered(intrinsic, vec![whole, len], ty))
         }
     }
 }
 
-fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn buf(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     let e = match &arg.kind {
         // Bytes may be zero where characters may not.
         ast::ExprKind::Str(text) => {
@@ -306,11 +307,11 @@ fn buf(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         _ => e,
     };
     let length = length.unwrap_or_else(|| Expr::int(i64::from(cap), Type::U64, call.span));
-    Ok(call.lowered(vec![e, length], Type::Buffer { cap: cap.max(1) }))
+    Ok(call.lowered(intrinsic, vec![e, length], Type::Buffer { cap: cap.max(1) }))
 }
 
-fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn join(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let argv = match &e.ty {
         Type::Ptr { .. } => e,
@@ -342,7 +343,7 @@ fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             "the separator is too long: at most 8 bytes are allowed",
         ));
     }
-    let joined = call.lowered(vec![argv, separator], Type::String { cap: c.options.string_cap() });
+    let joined = call.lowered(intrinsic, vec![argv, separator], Type::String { cap: c.options.string_cap() });
     if call.statement {
         return Ok(c.print_line(joined, call.span));
     }
@@ -350,8 +351,7 @@ fn join(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 /// An argument as a string: a string, or the one that a `char *` points to.
-fn text(c: &mut Checker<'_>, call: &Call<'_>, index: usize) -> Result<Expr> {
-    let Some(arg) = call.arg(index) else { return Ok(crate::check::string(b"", call.span)) };
+fn text(c: &mut Checker<'_>, call: &Call<'_>, arg: &ast::Expr) -> Result<Expr> {
     let e = c.expr(arg)?;
     let e = c.stringify(e)?;
     match &e.ty {
@@ -373,16 +373,18 @@ fn text(c: &mut Checker<'_>, call: &Call<'_>, index: usize) -> Result<Expr> {
     }
 }
 
-fn strlen(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let e = text(c, call, 0)?;
+fn strlen(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
+    let e = text(c, call, arg)?;
     if let ExprKind::Bytes(text) = &e.kind {
         return Ok(Expr::int(text.len() as i64, Type::U64, call.span));
     }
-    Ok(call.lowered(vec![e], Type::U64))
+    Ok(call.lowered(intrinsic, vec![e], Type::U64))
 }
 
 fn strcap(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let e = text(c, call, 0)?;
+    let [arg] = call.args()?;
+    let e = text(c, call, arg)?;
     let size = match &e.kind {
         ExprKind::Bytes(text) => text.len() as u32,
         _ => e.ty.size(),
@@ -392,8 +394,8 @@ fn strcap(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 /// Strings are padded with zeros, so that comparing the first bytes of both is comparing up to the NUL.
 fn strncmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (a, b) = (text(c, call, 0)?, text(c, call, 1)?);
-    let Some(limit) = call.arg(2) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let [a, b, limit] = call.args()?;
+    let (a, b) = (text(c, call, a)?, text(c, call, b)?);
     let n = c.constant(limit, "the number of bytes")?;
     let Ok(n) = u32::try_from(n) else {
         let message = format!("invalid number of bytes to compare: {n}");
@@ -414,8 +416,9 @@ fn strncmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.coerce(differ, &Type::I64)
 }
 
-fn strstr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (whole, part) = (text(c, call, 0)?, text(c, call, 1)?);
+fn strstr(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [whole, part] = call.args()?;
+    let (whole, part) = (text(c, call, whole)?, text(c, call, part)?);
     if let (ExprKind::Bytes(whole), ExprKind::Bytes(part)) = (&whole.kind, &part.kind) {
         let found = if part.is_empty() { Some(0) } else { whole.windows(part.len()).position(|w| w == part) };
         return Ok(Expr::int(found.map_or(-1, |i| i as i64), Type::I64, call.span));
@@ -425,19 +428,17 @@ fn strstr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         let error = Diagnostic::error(Code::TooLarge, part.span, message).label(format!("this has type `{}`", part.ty));
         return Err(error.help(format!("pass str() a length of at most {MAX_PART}")));
     }
-    Ok(call.lowered(vec![whole, part], Type::I64))
+    Ok(call.lowered(intrinsic, vec![whole, part], Type::I64))
 }
 
 fn strcontains(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(search) = Call::bare("strstr", call.span) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
-    let search =
-        Call { args: call.args, builtin: search.builtin, name: search.name, span: call.span, statement: false };
-    let at = strstr(c, &search)?;
+    let at = strstr(c, call, Intrinsic::Strstr)?;
     c.compare(BinOp::Ge, at, Expr::int(0, Type::I64, call.span), call.span)
 }
 
-fn globmatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (whole, pattern) = (text(c, call, 0)?, text(c, call, 1)?);
+fn globmatch(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [whole, pattern] = call.args()?;
+    let (whole, pattern) = (text(c, call, whole)?, text(c, call, pattern)?);
     let at = pattern.span;
     let ExprKind::Bytes(bytes) = &pattern.kind else {
         return Err(Diagnostic::error(Code::WrongType, at, "the pattern must be a string literal"));
@@ -463,11 +464,11 @@ fn globmatch(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             .note("the BPF verifier checks every byte of the string against every distinct character of the pattern")
             .help(format!("pass str() a length of at most {most}")));
     }
-    Ok(call.lowered(vec![whole, pattern], Type::Bool))
+    Ok(call.lowered(intrinsic, vec![whole, pattern], Type::Bool))
 }
 
-fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(to), Some(value)) = (call.arg(0), call.arg(1)) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+fn write_user(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [to, value] = call.args()?;
     let at = to.span;
     let pointer = c.expr(to)?;
     let source = value.span;
@@ -480,7 +481,7 @@ fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         }
         let n = byte_count(c, limit)?;
         has_bytes(&value, n, source)?;
-        return Ok(call.lowered(vec![pointer, value, Expr::int(n, Type::I64, call.span)], Type::Bool));
+        return Ok(call.lowered(intrinsic, vec![pointer, value, Expr::int(n, Type::I64, call.span)], Type::Bool));
     }
     let value = match &pointer.ty {
         Type::Ptr { to, .. } if to.is_scalar() && value.ty.is_scalar() => c.coerce(value, to)?,
@@ -500,16 +501,17 @@ fn write_user(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         let message = format!("a value of type `{}` cannot be written", value.ty);
         return Err(Diagnostic::error(Code::WrongType, value.span, message));
     }
-    Ok(call.lowered(vec![pointer, value], Type::I64))
+    Ok(call.lowered(intrinsic, vec![pointer, value], Type::I64))
 }
 
-fn str_concat(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (a, b) = (text(c, call, 0)?, text(c, call, 1)?);
+fn str_concat(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [a, b] = call.args()?;
+    let (a, b) = (text(c, call, a)?, text(c, call, b)?);
     if let (ExprKind::Bytes(a), ExprKind::Bytes(b)) = (&a.kind, &b.kind) {
         return Ok(crate::check::string(&[a.as_slice(), b.as_slice()].concat(), call.span));
     }
     let cap = (a.ty.size() + b.ty.size()).saturating_sub(1).min(c.options.string_cap());
-    Ok(call.lowered(vec![a, b], Type::String { cap }))
+    Ok(call.lowered(intrinsic, vec![a, b], Type::String { cap }))
 }
 
 /// Most instructions that the verifier follows for a `globmatch`, about: what is known to load on all kernels. A
@@ -539,10 +541,8 @@ fn has_bytes(e: &Expr, n: i64, span: Span) -> Result<()> {
         .help("use an array, a string or a structure of at least that size, or a pointer"))
 }
 
-fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(a), Some(b), Some(limit)) = (call.arg(0), call.arg(1), call.arg(2)) else {
-        return Ok(Expr::int(0, Type::I64, call.span));
-    };
+fn memcmp(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [a, b, limit] = call.args()?;
     let n = byte_count(c, limit)?;
     let mut args = Vec::new();
     for side in [a, b] {
@@ -551,11 +551,11 @@ fn memcmp(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         args.push(e);
     }
     args.push(Expr::int(n, Type::I64, call.span));
-    Ok(call.lowered(args, Type::I64))
+    Ok(call.lowered(intrinsic, args, Type::I64))
 }
 
-fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Void, call.span)) };
+fn path(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     // 3d06f34aa89e
     if c.probe.prog_type == ProgType::Iter && c.kernel.machine.version() < Version(5, 12) {
         let message = "`path` in iterators requires Linux 5.12 or later";
@@ -583,5 +583,5 @@ fn path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             )
         })?;
     }
-    Ok(call.lowered(vec![e], Type::String { cap }))
+    Ok(call.lowered(intrinsic, vec![e], Type::String { cap }))
 }

@@ -5,6 +5,7 @@ use crate::bundle::Target;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::{Image, Version};
 use crate::names;
 use crate::typed::{Expr, ExprKind, Known, Stmt, StmtKind};
@@ -22,7 +23,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read { @[kstack] = count() }",
         arity: (0, 2),
         helper: helper("bpf_get_stack", 67, Version(4, 18)),
-        check: Check::Value(|c, call| stack(c, call, false)),
+        check: Check::Lowered(Intrinsic::Kstack, |c, call, intrinsic| stack(c, call, intrinsic, false)),
         ..COMMON
     },
     Builtin {
@@ -32,7 +33,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "profile:hz:99 { @[ustack] = count() }",
         arity: (0, 2),
         helper: helper("bpf_get_stack", 67, Version(4, 18)),
-        check: Check::Value(|c, call| stack(c, call, true)),
+        check: Check::Lowered(Intrinsic::Ustack, |c, call, intrinsic| stack(c, call, intrinsic, true)),
         ..COMMON
     },
     Builtin {
@@ -42,7 +43,7 @@ pub(super) static ROWS: &[Builtin] = &[
             frame pointers. Modes as for ustack; x86-64 only.",
         example: "profile:hz:99 { @[dw_ustack] = count() }",
         arity: (0, 2),
-        check: Check::Value(super::unwind::dw_ustack),
+        check: Check::Lowered(Intrinsic::DwUstack, super::unwind::dw_ustack),
         ..COMMON
     },
     Builtin {
@@ -60,7 +61,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The symbol at an address of the running process, printed by name.",
         example: "uprobe:/bin/bash:readline { @[usym(reg(\"ip\"))] = count() }",
         arity: (1, 1),
-        check: Check::Value(usym),
+        check: Check::Lowered(Intrinsic::Usym, usym),
         ..COMMON
     },
     Builtin {
@@ -148,10 +149,10 @@ pub(super) static ROWS: &[Builtin] = &[
     },
 ];
 
-fn stack(c: &mut Checker<'_>, call: &Call<'_>, user: bool) -> Result<Expr> {
+fn stack(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic, user: bool) -> Result<Expr> {
     c.probe.kernel_frames |= !user;
     let ty = stack_type(c, call, user, user)?;
-    Ok(call.lowered(Vec::new(), Type::Stack(ty)))
+    Ok(call.lowered(intrinsic, Vec::new(), Type::Stack(ty)))
 }
 
 /// The mode and depth in the arguments of a stack.
@@ -205,21 +206,21 @@ fn mode_of(word: &str) -> Option<StackMode> {
 }
 
 fn ksym(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Ksym, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let e = c.integer(e, "an address")?;
     Ok(Expr { kind: ExprKind::Convert(Box::new(e)), ty: Type::Ksym, span: call.span })
 }
 
-fn usym(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Ksym, call.span)) };
+fn usym(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let e = c.integer(e, "an address")?;
-    Ok(call.lowered(vec![e], Type::Usym))
+    Ok(call.lowered(intrinsic, vec![e], Type::Usym))
 }
 
 fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let [arg] = call.args()?;
     let name = c.literal_text(arg, "the name of a symbol")?;
     match c.kernel.functions.symbol_address(&name) {
         Some(address) => {
@@ -235,7 +236,7 @@ fn kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 /// has its code.
 fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };
+    let [arg] = call.args()?;
     let name = c.literal_text(arg, "the name of a symbol")?;
     let (path, offset, ret) = match c.probe.target.clone() {
         Target::Uprobe { path, offset, ret, .. } => (path, offset, ret),
@@ -305,7 +306,7 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 /// The base of a CPU's per-CPU variables, from the kernel's own table.
 fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, span)) };
+    let [arg] = call.args()?;
     let name = c.literal_text(arg, "the name of a symbol")?;
     let address = |name: &str| {
         c.kernel.functions.symbol_address(name).map(|a| Expr::int(a as i64, Type::U64, span)).ok_or_else(|| {
@@ -314,14 +315,10 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         })
     };
     let (symbol, table) = (address(&name)?, address("__per_cpu_offset")?);
-    let builtin = |c: &mut Checker<'_>, name| match Call::bare(name, span) {
-        Some(b) => c.call(&b).and_then(|e| c.coerce(e, &Type::U64)),
-        None => Ok(Expr::int(0, Type::U64, span)),
-    };
     let local = c.new_local("cpu", &Type::U64);
     let cpu = match call.arg(1) {
         Some(a) => c.expr(a).and_then(|e| c.integer(e, "a CPU")).and_then(|e| c.coerce(e, &Type::U64))?,
-        None => builtin(c, "cpu")?,
+        None => c.coerce(Expr::intrinsic(Intrinsic::Cpu, Vec::new(), Type::U32, span), &Type::U64)?,
     };
     let set = Stmt { kind: StmtKind::SetLocal { local, value: cpu }, span };
     let cpu = || Box::new(Expr { kind: ExprKind::Local(local), ty: Type::U64, span });
@@ -335,7 +332,7 @@ fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let ty = Type::kptr(Type::U64);
     let mut value = Expr { kind: ExprKind::Convert(Box::new(sum)), ty: ty.clone(), span };
     if call.arg(1).is_some() {
-        let right = Box::new(builtin(c, "ncpus")?);
+        let right = Box::new(Expr::intrinsic(Intrinsic::Ncpus, Vec::new(), Type::U64, span));
         let cond = ExprKind::Compare { op: ast::BinOp::Lt, signed: false, left: cpu(), right };
         let cond = Box::new(Expr { kind: cond, ty: Type::Bool, span });
         let otherwise = Box::new(Expr::int(0, ty.clone(), span));
@@ -368,7 +365,7 @@ fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 /// A number that prints by name: a constant one is its name.
 fn named(c: &mut Checker<'_>, call: &Call<'_>, of: &str) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::I64, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let e = c.integer(e, &format!("the argument of `{}`", call.builtin.name))?;
     let known = names::enumerators(of).unwrap_or_default();

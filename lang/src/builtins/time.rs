@@ -5,6 +5,7 @@ use crate::bundle::Action;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
@@ -18,7 +19,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read /@s[tid]/ { @ = hist(nsecs - @s[tid]) }",
         arity: (0, 1),
         helper: helper("bpf_ktime_get_boot_ns", 125, Version(5, 8)),
-        check: Check::Value(nsecs),
+        check: Check::Lowered(Intrinsic::Nsecs, nsecs),
         ..COMMON
     },
     Builtin {
@@ -27,7 +28,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Nanoseconds since tracing started.",
         example: "interval:s:1 { printf(\"%d s\\n\", elapsed / 1000000000) }",
         helper: helper("bpf_ktime_get_ns", 5, Version(4, 1)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
+        check: Check::Simple(Intrinsic::Elapsed, &Type::U64),
         ..COMMON
     },
     Builtin {
@@ -36,7 +37,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The kernel's count of clock ticks.",
         example: "interval:s:1 { printf(\"%d\\n\", jiffies) }",
         helper: helper("bpf_jiffies64", 118, Version(5, 5)),
-        check: Check::Value(|_, call| Ok(call.lowered(Vec::new(), Type::U64))),
+        check: Check::Simple(Intrinsic::Jiffies, &Type::U64),
         ..COMMON
     },
     Builtin {
@@ -61,7 +62,7 @@ pub(super) static ROWS: &[Builtin] = &[
     },
 ];
 
-fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+fn nsecs(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
     let clock = match call.arg(0) {
         None => 0,
         Some(ast::Expr { kind: ast::ExprKind::Ident(word), span }) => match word.as_str() {
@@ -91,7 +92,7 @@ fn nsecs(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
         .help("use nsecs(sw_tai), which computes it from the time since boot"));
     }
     c.tai |= clock == 3;
-    Ok(call.lowered(vec![Expr::int(clock, Type::I64, call.span)], Type::U64))
+    Ok(call.lowered(intrinsic, vec![Expr::int(clock, Type::I64, call.span)], Type::U64))
 }
 
 fn time(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
@@ -103,7 +104,7 @@ fn time(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn strftime(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(format), Some(stamp)) = (call.arg(0), call.arg(1)) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let [format, stamp] = call.args()?;
     let format = c.literal_text(format, "the format of `strftime`")?;
     let stamp = c.expr(stamp)?;
     let stamp = c.integer(stamp, "the timestamp")?;

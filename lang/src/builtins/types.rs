@@ -203,14 +203,14 @@ pub(super) static ROWS: &[Builtin] = &[
 ];
 
 fn asks(c: &mut Checker<'_>, call: &Call<'_>, question: fn(&Expr) -> bool) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     Ok(Expr::int(i64::from(question(&e)), Type::Bool, call.span))
 }
 
 /// The kernel's errors are the last 4095 addresses.
 fn is_err(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let e = c.integer(e, "the argument of `is_err`")?;
     let e = c.coerce(e, &Type::U64)?;
@@ -219,7 +219,7 @@ fn is_err(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn assert_str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let e = c.stringify(e)?;
     match &e.ty {
@@ -229,7 +229,7 @@ fn assert_str(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn static_assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(cond), Some(message)) = (call.arg(0), call.arg(1)) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [cond, message] = call.args()?;
     let at = cond.span;
     let message = c.literal_text(message, "the message")?;
     let cond = c.expr(cond)?;
@@ -242,7 +242,7 @@ fn static_assert(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(first) = call.arg(0) else { return Ok(c.effect(Vec::new(), call.span)) };
+    let [first] = call.args()?;
     let text = c.literal(first, "the format")?;
     let parsed = printf::parse(&text).map_err(|e| Diagnostic::error(Code::BadFormat, first.span, e.to_string()))?;
     if parsed.specs().count() + 1 != call.args.len() {
@@ -273,7 +273,7 @@ fn fail(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn kfunc_exist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let [arg] = call.args()?;
     let name = c.literal_text(arg, "the name of a function")?;
     // Without type information there are no such functions to call.
     let exists = matches!(c.kernel.functions.function(&name, None), Ok(Some(_)));
@@ -281,7 +281,7 @@ fn kfunc_exist(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn kfunc_allowed(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::Bool, call.span)) };
+    let [arg] = call.args()?;
     let name = c.literal_text(arg, "the name of a function")?;
     c.probe.specific.set(true);
     let allowed = c.kernel.functions.kfunc_allowed(&name, c.probe.prog_type);
@@ -289,7 +289,7 @@ fn kfunc_allowed(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn flags(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let of = match (call.arg(1), &e.ty) {
         (None, Type::Enum { name, .. }) => name.clone(),
@@ -353,9 +353,7 @@ fn value_of(c: &Checker<'_>, setting: &config::Setting, span: Span) -> Expr {
 }
 
 fn container_of(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let (Some(pointer), Some(of), Some(member)) = (call.arg(0), call.arg(1), call.arg(2)) else {
-        return Ok(Expr::int(0, Type::U64, call.span));
-    };
+    let [pointer, of, member] = call.args()?;
     let of = ast::TypeOrExpr::Expr(Box::new(of.clone()));
     let to = c.type_of(&of)?;
     let Some(path) = member_path(member) else {
@@ -381,7 +379,7 @@ fn container_of(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 }
 
 fn into_space(c: &mut Checker<'_>, call: &Call<'_>, space: Space) -> Result<Expr> {
-    let Some(arg) = call.arg(0) else { return Ok(Expr::int(0, Type::U64, call.span)) };
+    let [arg] = call.args()?;
     let e = c.expr(arg)?;
     let ty = match &e.ty {
         Type::Ptr { to, .. } => Type::Ptr { to: to.clone(), space },

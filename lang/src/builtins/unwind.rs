@@ -5,6 +5,7 @@ use crate::arch::Arch;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::{TypeKind, Version};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Known};
@@ -33,7 +34,7 @@ const MAPPING: &[(&str, &[&str])] = &[
 /// Arguments of the lowered call: the address of the process's `mm_struct`, that of its user registers (0: ask the
 /// kernel), offsets of instruction pointer, stack pointer and base pointer in them, whether the tree is a maple tree,
 /// the offset of its root in `mm_struct`, the offset of its node in a mapping (of a red-black tree), then [`MAPPING`].
-pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
+pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
     let span = call.span;
     let ty = super::symbols::stack_type(c, call, true, false)?;
     if c.options.arch != Arch::X86_64 {
@@ -69,14 +70,13 @@ pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     for (record, path) in MAPPING {
         args.push(int(member(c, record, path, span)?));
     }
-    Ok(call.lowered(args, Type::Stack(ty)))
+    Ok(call.lowered(intrinsic, args, Type::Stack(ty)))
 }
 
 /// A pointer that the running task has, as a number.
-fn task_member(c: &mut Checker<'_>, name: &str, span: Span) -> Result<Expr> {
+fn task_member(c: &Checker<'_>, name: &str, span: Span) -> Result<Expr> {
     let offset = member(c, "task_struct", &[name], span)?;
-    let Some(curtask) = Call::bare("curtask", span) else { return Ok(Expr::int(0, Type::U64, span)) };
-    let ptr = Box::new(c.call(&curtask).and_then(|e| c.coerce(e, &Type::U64))?);
+    let ptr = Box::new(Expr::intrinsic(Intrinsic::Curtask, Vec::new(), Type::U64, span));
     let kind = ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: Known::Nothing };
     Ok(Expr { kind, ty: Type::U64, span })
 }

@@ -7,6 +7,7 @@ use crate::builtins::{self, Allowed, Builtin, Check, Helper};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::headers;
+use crate::intrinsic::Intrinsic;
 use crate::probes;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, MapId};
@@ -26,25 +27,27 @@ pub(crate) struct Call<'c> {
 
 /// Gives the typed expression of a call.
 pub(crate) type CallCheck = fn(&mut Checker<'_>, &Call<'_>) -> Result<Expr>;
+/// The same, for a row that has an operation of its own.
+pub(crate) type LoweredCheck = fn(&mut Checker<'_>, &Call<'_>, Intrinsic) -> Result<Expr>;
 /// Gives the aggregation that a call makes and the value it takes.
 pub(crate) type AggregateCheck = fn(&mut Checker<'_>, &Call<'_>) -> Result<(Agg, Option<Expr>)>;
 
-impl Call<'static> {
-    /// A call without arguments, made by the compiler.
-    pub(crate) fn bare(name: &str, span: Span) -> Option<Call<'static>> {
-        Some(Call { builtin: builtins::find(name)?, name: name.to_owned(), args: &[], span, statement: false })
+impl<'c> Call<'c> {
+    /// The arguments that the row's arity says are there, the first of them.
+    pub(crate) fn args<const N: usize>(&self) -> Result<&'c [ast::Expr; N]> {
+        self.args.first_chunk().ok_or_else(|| {
+            Diagnostic::internal(self.span, format!("`{}` takes {N} arguments, its row says otherwise", self.name))
+        })
     }
-}
 
-impl Call<'_> {
-    /// The argument at `index`; arity is checked before, so a missing one is an optional one.
-    pub(crate) fn arg(&self, index: usize) -> Option<&ast::Expr> {
+    /// An argument that may be left out.
+    pub(crate) fn arg(&self, index: usize) -> Option<&'c ast::Expr> {
         self.args.get(index)
     }
 
-    /// A kernel-side call of this row with typed arguments.
-    pub(crate) fn lowered(&self, args: Vec<Expr>, ty: Type) -> Expr {
-        Expr { kind: ExprKind::Call { builtin: self.builtin, args }, ty, span: self.span }
+    /// The operation in the place of the call.
+    pub(crate) fn lowered(&self, intrinsic: Intrinsic, args: Vec<Expr>, ty: Type) -> Expr {
+        Expr::intrinsic(intrinsic, args, ty, self.span)
     }
 }
 
@@ -164,6 +167,8 @@ impl Checker<'_> {
         self.allow(call)?;
         match call.builtin.check {
             Check::Value(check) => check(self, call),
+            Check::Lowered(intrinsic, check) => check(self, call, intrinsic),
+            Check::Simple(intrinsic, ty) => Ok(call.lowered(intrinsic, Vec::new(), ty.clone())),
             Check::Aggregate(_) => Err(Diagnostic::error(
                 Code::WrongType,
                 call.span,

@@ -8,6 +8,7 @@ use crate::builtins;
 use crate::codes::Code;
 use crate::constants;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
 use crate::types::Type;
@@ -498,9 +499,8 @@ impl Checker<'_> {
         match &e.ty {
             Type::Ptr { to, .. } if **to == Type::I8 || **to == Type::U8 => {
                 let span = e.span;
-                let Some(builtin) = builtins::find("str") else { return Ok(e) };
                 let ty = Type::String { cap: self.options.string_cap() };
-                Ok(Expr { kind: ExprKind::Call { builtin, args: vec![e] }, ty, span })
+                Ok(Expr::intrinsic(Intrinsic::Str, vec![e], ty, span))
             }
             _ => Ok(e),
         }

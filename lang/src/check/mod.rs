@@ -30,7 +30,7 @@ mod usdt;
 mod user;
 
 pub(crate) use access::characters;
-pub(crate) use call::{AggregateCheck, Call, CallCheck, wrong_count};
+pub(crate) use call::{AggregateCheck, Call, CallCheck, LoweredCheck, wrong_count};
 pub(crate) use convert::kept;
 pub(crate) use expr::{effect, string};
 pub(crate) use maps::MapInfo;
@@ -39,6 +39,7 @@ pub(crate) use type_names::primitive;
 use crate::bundle::{Action, EventDef, EventLayout, ProbeInfo, ProgType, Target};
 use crate::config::Options;
 use crate::diag::{Diagnostic, Result, Severity};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::Kernel;
 use crate::parameters::Parameter;
 use crate::probes::{Context, Resolved};
@@ -384,7 +385,7 @@ impl Checker<'_> {
             let current = match &target.context {
                 Context::Iter(function) if function.params.iter().all(|p| p.0 != "task") => None,
                 Context::Iter(_) => Some(self.expr(&task_process(span))),
-                _ => Call::bare("pid", span).map(|c| self.call(&c)),
+                _ => Some(Ok(Expr::intrinsic(Intrinsic::Pid, Vec::new(), Type::U32, span))),
             };
             if let Some(Ok(current)) = current {
                 body = only_process(current, pid, body, span);

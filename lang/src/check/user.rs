@@ -2,12 +2,12 @@
 
 use super::Checker;
 use super::args::{in_context, narrow};
-use super::call::Call;
 use super::expr::tuple;
 use super::usdt::{arithmetic, load};
 use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::intrinsic::Intrinsic;
 use crate::kernel::{GoAbi, Member, Part, Place, UserFunction, UserParameter};
 use crate::probes::{Context, no_facts};
 use crate::source::Span;
@@ -92,15 +92,13 @@ impl Checker<'_> {
         if is_text {
             // The length that `str` is given counts a NUL.
             let length = arithmetic(BinOp::Add, count, number(1));
-            return Some(
-                Call::bare("str", span)?
-                    .lowered(vec![address, length], Type::String { cap: self.options.string_cap() }),
-            );
+            let ty = Type::String { cap: self.options.string_cap() };
+            return Some(Expr::intrinsic(Intrinsic::Str, vec![address, length], ty, span));
         }
         let size = to.size();
         let cap = (self.options.max_strlen.saturating_sub(4).checked_div(size)?).max(1).checked_mul(size)?;
         let length = arithmetic(BinOp::Mul, count, number(i64::from(size)));
-        Some(Call::bare("buf", span)?.lowered(vec![address, length], Type::List { elem: to.clone(), cap }))
+        Some(Expr::intrinsic(Intrinsic::Buf, vec![address, length], Type::List { elem: to.clone(), cap }, span))
     }
 
     /// A value that lies in several places, all of whose members are known.
