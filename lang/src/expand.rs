@@ -22,7 +22,7 @@ const LARGEST: u32 = 200_000;
 
 /// Expands all macros in a function.
 pub(crate) fn expand_function(function: &mut FnDef, macros: &[MacroDef]) -> Result<()> {
-    Expander { macros, serial: 0, depth: 0, nodes: 0 }.block(&mut function.body, &Bindings::default())
+    Expander::new(macros).block(&mut function.body, &Bindings::default())
 }
 
 /// Expands all macros in a probe.
@@ -30,17 +30,29 @@ pub(crate) fn expand(probe: &mut Probe, macros: &[MacroDef]) -> Result<()> {
     if macros.is_empty() {
         return Ok(());
     }
-    let mut expander = Expander { macros, serial: 0, depth: 0, nodes: 0 };
+    let mut expander = Expander::new(macros);
     if let Some(predicate) = &mut probe.predicate {
         expander.expr(predicate, &Bindings::default())?;
     }
     expander.block(&mut probe.body, &Bindings::default())
 }
 
+/// The body of a macro of the prelude with the arguments put in; `None` when there is none that takes so many. All of
+/// it is said to be where the call is: the prelude is no part of the script.
+pub(crate) fn expand_call(name: &str, args: &[Expr], span: Span, macros: &[MacroDef]) -> Result<Option<Block>> {
+    let name = Name { text: name.to_owned(), span };
+    let mut expander = Expander { place: Some(span), mark: "''", ..Expander::new(macros) };
+    expander.invoke(&name, args, &vec![1; args.len()], span)
+}
+
 struct Expander<'m> {
     macros: &'m [MacroDef],
+    /// Where the bodies are said to be, if not where they were read.
+    place: Option<Span>,
     /// Numbers each expansion, to tell its variables apart.
     serial: u32,
+    /// Stands before that number: variables of the script's macros may be in the arguments of one from the prelude.
+    mark: &'static str,
     depth: u32,
     /// Expressions so far.
     nodes: u32,
@@ -50,7 +62,7 @@ struct Expander<'m> {
 #[derive(Default)]
 struct Bindings {
     /// Inside of a macro: what its own variables are renamed with.
-    own: Option<u32>,
+    own: Option<String>,
     name: String,
     vars: HashMap<String, String>,
     maps: HashMap<String, String>,
@@ -58,8 +70,19 @@ struct Bindings {
     exprs: HashMap<String, (Expr, u32)>,
 }
 
+impl<'m> Expander<'m> {
+    fn new(macros: &'m [MacroDef]) -> Self {
+        Expander { macros, place: None, serial: 0, mark: "'", depth: 0, nodes: 0 }
+    }
+}
+
 impl Expander<'_> {
+    fn locate(&self, span: &mut Span) {
+        *span = self.place.unwrap_or(*span);
+    }
+
     fn block(&mut self, block: &mut Block, b: &Bindings) -> Result<()> {
+        self.locate(&mut block.span);
         for stmt in &mut block.stmts {
             self.stmt(stmt, b)?;
         }
@@ -70,6 +93,7 @@ impl Expander<'_> {
     }
 
     fn stmt(&mut self, stmt: &mut Stmt, b: &Bindings) -> Result<()> {
+        self.locate(&mut stmt.span);
         match &mut stmt.kind {
             StmtKind::Expr(e) => self.expr(e, b),
             StmtKind::Assign { target, value, .. } => {
@@ -77,7 +101,7 @@ impl Expander<'_> {
                 self.expr(value, b)
             }
             StmtKind::Let { var, ty, value } => {
-                variable(&mut var.text, b);
+                self.variable(var, b);
                 if let Some(ty) = ty {
                     self.type_name(ty, b)?;
                 }
@@ -93,12 +117,12 @@ impl Expander<'_> {
                 self.block(body, b)
             }
             StmtKind::ForMap { var, map, body } => {
-                variable(&mut var.text, b);
+                self.variable(var, b);
                 self.expr(map, b)?;
                 self.block(body, b)
             }
             StmtKind::ForRange { var, start, end, body } => {
-                variable(&mut var.text, b);
+                self.variable(var, b);
                 self.expr(start, b)?;
                 self.expr(end, b)?;
                 self.block(body, b)
@@ -113,7 +137,13 @@ impl Expander<'_> {
         }
     }
 
+    fn variable(&self, var: &mut Name, b: &Bindings) {
+        self.locate(&mut var.span);
+        variable(&mut var.text, b);
+    }
+
     fn expr(&mut self, e: &mut Expr, b: &Bindings) -> Result<()> {
+        self.locate(&mut e.span);
         let span = e.span;
         self.nodes += 1;
         if self.nodes > LARGEST {
@@ -136,7 +166,7 @@ impl Expander<'_> {
                 }
                 let name = Name { text: name.clone(), span };
                 if let Some(block) = self.invoke(&name, &[], &[], span)? {
-                    e.kind = block;
+                    e.kind = ExprKind::Block(Box::new(block));
                 }
                 Ok(())
             }
@@ -163,9 +193,10 @@ impl Expander<'_> {
                     self.expr(arg, b)?;
                     nodes.push(self.nodes - before);
                 }
+                self.locate(&mut name.span);
                 let name = name.clone();
                 if let Some(block) = self.invoke(&name, args, &nodes, span)? {
-                    e.kind = block;
+                    e.kind = ExprKind::Block(Box::new(block));
                 }
                 Ok(())
             }
@@ -191,6 +222,7 @@ impl Expander<'_> {
                     match &mut step {
                         PathStep::Index(index) => self.expr(index, b)?,
                         PathStep::Member(name) => {
+                            self.locate(&mut name.span);
                             let bound = b.exprs.get(name.text.as_str()).and_then(|(e, _)| member_path(e));
                             if let Some(bound) = bound {
                                 steps.extend(bound);
@@ -203,13 +235,20 @@ impl Expander<'_> {
                 *path = steps;
                 self.type_or_expr(of, b)
             }
-            ExprKind::Field { base, .. } | ExprKind::TupleField { base, .. } => self.expr(base, b),
+            ExprKind::Field { base, name, .. } => {
+                self.locate(&mut name.span);
+                self.expr(base, b)
+            }
+            ExprKind::TupleField { base, .. } => self.expr(base, b),
             ExprKind::Index { base, index } => {
                 self.expr(base, b)?;
                 self.expr(index, b)
             }
             ExprKind::Tuple(list) => list.iter_mut().try_for_each(|e| self.expr(e, b)),
-            ExprKind::Record(list) => list.iter_mut().try_for_each(|(_, e)| self.expr(e, b)),
+            ExprKind::Record(list) => list.iter_mut().try_for_each(|(name, e)| {
+                self.locate(&mut name.span);
+                self.expr(e, b)
+            }),
             ExprKind::Block(block) => self.block(block, b),
             ExprKind::If { cond, then, otherwise } => {
                 self.expr(cond, b)?;
@@ -234,6 +273,7 @@ impl Expander<'_> {
 
     /// The expressions in a type: `typeof(x)`, bounds of arrays. A parameter that was given a type stands for it.
     fn type_name(&mut self, ty: &mut TypeName, b: &Bindings) -> Result<()> {
+        self.locate(&mut ty.span);
         match &mut ty.base {
             TypeBase::Typeof(of) => self.type_or_expr(of, b)?,
             TypeBase::Tuple(list) => list.iter_mut().try_for_each(|t| self.type_name(t, b))?,
@@ -253,7 +293,7 @@ impl Expander<'_> {
     }
 
     /// The body of the macro that is called, arguments put in; `None` when the name is no macro.
-    fn invoke(&mut self, name: &Name, args: &[Expr], nodes: &[u32], span: Span) -> Result<Option<ExprKind>> {
+    fn invoke(&mut self, name: &Name, args: &[Expr], nodes: &[u32], span: Span) -> Result<Option<Block>> {
         let macros = self.macros;
         let named = || macros.iter().filter(|m| m.name.text == name.text);
         let Some(first) = named().next() else { return Ok(None) };
@@ -276,7 +316,11 @@ impl Expander<'_> {
                 .note("a macro is replaced by its body, so the expansion would never end"));
         }
         self.serial += 1;
-        let mut bindings = Bindings { own: Some(self.serial), name: name.text.clone(), ..Bindings::default() };
+        let mut bindings = Bindings {
+            own: Some(format!("{}{}", self.mark, self.serial)),
+            name: name.text.clone(),
+            ..Bindings::default()
+        };
         for ((param, arg), nodes) in found.params.iter().zip(args).zip(nodes) {
             match (param, &arg.kind) {
                 (MacroParam::Var(p), ExprKind::Var(v)) => {
@@ -303,7 +347,7 @@ impl Expander<'_> {
         let result = self.block(&mut body, &bindings);
         self.depth -= 1;
         result?;
-        Ok(Some(ExprKind::Block(Box::new(body))))
+        Ok(Some(body))
     }
 }
 
@@ -357,9 +401,9 @@ pub(crate) fn member_path(e: &Expr) -> Option<Vec<PathStep>> {
 
 /// The name of a variable in a body: what was passed for it, or one of its own.
 fn variable(name: &mut String, b: &Bindings) {
-    match (b.vars.get(name.as_str()), b.own) {
+    match (b.vars.get(name.as_str()), &b.own) {
         (Some(bound), _) => *name = bound.clone(),
-        (None, Some(serial)) => *name = format!("{name}'{serial}"),
+        (None, Some(own)) => name.push_str(own),
         (None, None) => {}
     }
 }

@@ -21,6 +21,7 @@ mod layout;
 pub mod manual;
 mod names;
 pub mod parameters;
+mod prelude;
 mod preprocessor;
 pub mod probe_filter;
 pub mod probes;

@@ -20,6 +20,9 @@ pub fn tool(name: &str) -> Option<&'static str> {
     TOOLS.iter().find(|t| t.name == name || t.name.strip_suffix(".rt") == Some(name)).map(|t| t.text)
 }
 
+/// The builtins that the language says itself.
+pub const PRELUDE: &str = include_str!("../prelude.rt");
+
 /// Modules that scripts import by name: `import "net"`.
 pub const MODULES: &[Tool] = &[Tool { name: "net", text: include_str!("../lib/net.rt") }];
 

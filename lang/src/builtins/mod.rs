@@ -62,6 +62,8 @@ pub(crate) enum Check {
     Lowered(Intrinsic, LoweredCheck),
     /// Lowered by code generation: a value of this type, and no arguments.
     Simple(Intrinsic, &'static Type),
+    /// The macro of that name in the prelude, which takes the call's arguments.
+    Prelude,
     /// Gives what an assignment to a map makes of it.
     Aggregate(AggregateCheck),
 }
@@ -112,11 +114,17 @@ pub(crate) const fn helper(name: &'static str, id: u32, since: Version) -> Optio
 }
 
 impl Builtin {
+    /// Whether the prelude says what it means.
+    #[cfg(test)]
+    pub(crate) fn is_in_prelude(&self) -> bool {
+        matches!(self.check, Check::Prelude)
+    }
+
     /// The operation that code generation has for the row.
     const fn intrinsic(&self) -> Option<Intrinsic> {
         match self.check {
             Check::Lowered(intrinsic, _) | Check::Simple(intrinsic, _) => Some(intrinsic),
-            Check::Value(_) | Check::Aggregate(_) => None,
+            Check::Value(_) | Check::Prelude | Check::Aggregate(_) => None,
         }
     }
 }

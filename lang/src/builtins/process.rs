@@ -12,8 +12,8 @@ use crate::kernel::{TypeKind, Version};
 use crate::names;
 use crate::probes::Context;
 use crate::source::Span;
-use crate::typed::{Expr, ExprKind, Known, Stmt, StmtKind};
-use crate::types::{Space, Type};
+use crate::typed::{Expr, ExprKind};
+use crate::types::Type;
 use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -120,7 +120,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read { @[pcomm, comm] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
-        check: Check::Value(|c, call| of_task(c, call, &["group_leader", "comm"])),
+        check: Check::Prelude,
         ..COMMON
     },
     Builtin {
@@ -130,10 +130,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read /tid == leader_tid/ { @[pid] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
-        check: Check::Value(|c, call| {
-            let e = of_task(c, call, &["group_leader", "pid"])?;
-            c.coerce(e, &Type::U32)
-        }),
+        check: Check::Prelude,
         ..COMMON
     },
     Builtin {
@@ -143,7 +140,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "kprobe:vfs_read { @[leader_comm] = count() }",
         arity: (0, 1),
         helper: helper("bpf_get_current_task", 35, Version(4, 8)),
-        check: Check::Value(|c, call| of_task(c, call, &["group_leader", "comm"])),
+        check: Check::Prelude,
         ..COMMON
     },
     Builtin {
@@ -159,7 +156,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["has_cpid"],
         doc: "Whether the option -c started a process.",
         example: "kprobe:vfs_read { if (!has_cpid || pid == cpid) { @ = count() } }",
-        check: Check::Value(has_cpid),
+        check: Check::Prelude,
         ..COMMON
     },
     Builtin {
@@ -343,7 +340,7 @@ fn task_struct(c: &mut Checker<'_>, span: Span) -> Result<Type> {
 fn numbered(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     match call.name.strip_prefix("arg").and_then(|n| n.parse().ok()) {
         Some(n) => c.numbered_argument(n, call.span),
-        None => Err(Diagnostic::error(Code::UnknownName, call.span, format!("`{}` is not known", call.name))
+        None => Err(Diagnostic::error(Code::UnknownName, call.span, format!("unknown name `{}`", call.name))
             .help("the arguments are arg0, arg1, …")),
     }
 }
@@ -367,95 +364,14 @@ fn username(_: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     Ok(call.lowered(Intrinsic::Uid, Vec::new(), Type::Username))
 }
 
-/// Follows a path of members, from the given task or the running one.
-fn of_task(c: &mut Checker<'_>, call: &Call<'_>, path: &[&str]) -> Result<Expr> {
-    let span = call.span;
-    let running = ast::Expr { kind: ast::ExprKind::Ident("curtask".to_owned()), span };
-    let mut e = call.arg(0).cloned().unwrap_or(running);
-    for name in path {
-        let name = ast::Name { text: (*name).to_owned(), span };
-        e = ast::Expr { kind: ast::ExprKind::Field { base: Box::new(e), name, arrow: true }, span };
-    }
-    c.expr(&e)
-}
-
 /// The number of the parent where rtrace runs: in a container another one than outside.
 fn parent(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    if let Some((_, namespace)) = c.kernel.machine.pid_namespace() {
-        let pids = of_task(c, call, &["real_parent", "signal", "pids"])?;
-        return number_in(c, pids, namespace, call.span);
-    }
-    let e = of_task(c, call, &["real_parent", "tgid"])?;
-    c.coerce(e, &Type::U32)
-}
-
-/// The number that a process has in a namespace, 0 if it has none there. `pids` is that of its `signal_struct`: under
-/// PIDTYPE_TGID it has the process's `struct pid`, whose `numbers` are one for each namespace around it, from the first on.
-fn number_in(c: &mut Checker<'_>, pids: Expr, namespace: u64, span: Span) -> Result<Expr> {
-    /// include/linux/pid_types.h, since Linux 4.19.
-    const PIDTYPE_TGID: u32 = 1;
-    /// Deeper ones than this are not looked through.
-    const LEVELS: u32 = 8;
-    let unknown = || {
-        Diagnostic::error(
-            Code::NoFacts,
-            span,
-            "cannot read process IDs: the kernel's type information does not describe `struct pid`",
-        )
-        .help("curtask->real_parent->tgid is the PID in the initial PID namespace")
-    };
-    let Type::Array { elem, .. } = &pids.ty else { return Err(unknown()) };
-    let offset = PIDTYPE_TGID * elem.size();
-    let (pid_type, record) = match &**elem {
-        Type::Ptr { to, .. } => ((**elem).clone(), (**to).clone()),
-        _ => return Err(unknown()),
-    };
-    let kernel = c.kernel;
-    let member = |ty: &Type, name: &str| {
-        let Type::Record(record) = ty else { return None };
-        kernel.types.member(record.id, name).map(|m| (m.bit_offset / 8, m.ty))
-    };
-    let layout = || {
-        let (level, numbers) = (member(&record, "level")?, member(&record, "numbers")?);
-        let Type::Array { elem: number, .. } = numbers.1 else { return None };
-        let (nr, ns) = (member(&number, "nr")?, member(&number, "ns")?);
-        let Type::Ptr { to: outer, .. } = &ns.1 else { return None };
-        let common = member(outer, "ns")?;
-        let inum = member(&common.1, "inum")?;
-        Some((level.0, numbers.0, number.size(), nr.0, ns, common.0 + inum.0))
-    };
-    let (level, numbers, size, nr, ns, inum) = layout().ok_or_else(unknown)?;
-    let load = |ptr: Expr, offset: i64, ty: Type| {
-        let ptr = Box::new(ptr);
-        Expr { kind: ExprKind::Load { ptr, offset, space: Space::Kernel, bits: None, known: Known::Nothing }, ty, span }
-    };
-    let local = c.new_local("parent", &pid_type);
-    let parent = || Expr { kind: ExprKind::Local(local), ty: pid_type.clone(), span };
-    let mut value = Expr::int(0, Type::U32, span);
-    for n in (0..LEVELS).rev() {
-        let at = numbers + n * size;
-        let inside = c.compare(
-            BinOp::Ge,
-            load(parent(), level.into(), Type::U32),
-            Expr::int(i64::from(n), Type::U32, span),
-            span,
-        )?;
-        let inode = load(load(parent(), (at + ns.0).into(), ns.1.clone()), inum.into(), Type::U32);
-        let same = c.compare(BinOp::Eq, inode, Expr::int(namespace as i64, Type::U32, span), span)?;
-        let cond = Expr { kind: ExprKind::And(Box::new(inside), Box::new(same)), ty: Type::Bool, span };
-        let (then, otherwise) = (Box::new(load(parent(), (at + nr).into(), Type::U32)), Box::new(value));
-        value = Expr { kind: ExprKind::Ternary { cond: Box::new(cond), then, otherwise }, ty: Type::U32, span };
-    }
-    let first = match pids.kind {
-        ExprKind::Load { ptr, offset: start, .. } => load(*ptr, start + i64::from(offset), pid_type.clone()),
-        _ => return Err(unknown()),
-    };
-    let set = Stmt { kind: StmtKind::SetLocal { local, value: first }, span };
-    Ok(Expr { kind: ExprKind::Block { stmts: vec![set], value: Box::new(value) }, ty: Type::U32, span })
-}
-
-fn has_cpid(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    c.truth(call.lowered(Intrinsic::Cpid, Vec::new(), Type::U32))
+    let span = call.span;
+    let running = ast::Expr { kind: ast::ExprKind::Ident("curtask".to_owned()), span };
+    let task = call.arg(0).cloned().unwrap_or(running);
+    let Some((_, namespace)) = c.kernel.machine.pid_namespace() else { return c.prelude("parent", &[task], span) };
+    let namespace = ast::Expr { kind: ast::ExprKind::Int { value: namespace, unsigned: false }, span };
+    c.prelude("parent_within", &[task, namespace], span)
 }
 
 /// The lowest bits of a register say at which privilege level the processor was.

@@ -8,7 +8,7 @@ use crate::diag::{Diagnostic, Result};
 use crate::intrinsic::Intrinsic;
 use crate::kernel::{Image, Version};
 use crate::names;
-use crate::typed::{Expr, ExprKind, Known, Stmt, StmtKind};
+use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, StackMode, StackType, Type};
 use rtrace_grammar::ast;
 
@@ -89,7 +89,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The address of a per-CPU kernel variable on this CPU or another; 0 for a CPU that does not exist.",
         example: "interval:s:1 { printf(\"%d\\n\", *percpu_kaddr(\"process_counts\")) }",
         arity: (1, 2),
-        check: Check::Value(percpu_kaddr),
+        check: Check::Prelude,
         ..COMMON
     },
     Builtin {
@@ -284,12 +284,8 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
             (Expr { kind: ExprKind::Ctx { offset: c.options.arch.instruction_pointer() }, ty: Type::U64, span }, probed)
         }
         Image::Executable { code } => {
-            let mut e = ast::Expr { kind: ast::ExprKind::Ident("curtask".to_owned()), span };
-            for name in ["mm", "start_code"] {
-                let name = ast::Name { text: name.to_owned(), span };
-                e = ast::Expr { kind: ast::ExprKind::Field { base: Box::new(e), name, arrow: true }, span };
-            }
-            (c.expr(&e).and_then(|e| c.coerce(e, &Type::U64))?, code)
+            let start = c.prelude("code_start", &[], span)?;
+            (c.coerce(start, &Type::U64)?, code)
         }
         Image::Library => {
             let message = format!("the load address of {file} is known only in probes on it");
@@ -301,44 +297,6 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let sum = ExprKind::Arith { op: ast::BinOp::Add, left: Box::new(here), right: distance };
     let sum = Expr { kind: sum, ty: Type::U64, span };
     Ok(Expr { kind: ExprKind::Convert(Box::new(sum)), ty, span })
-}
-
-/// The base of a CPU's per-CPU variables, from the kernel's own table.
-fn percpu_kaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
-    let span = call.span;
-    let [arg] = call.args()?;
-    let name = c.literal_text(arg, "the name of a symbol")?;
-    let address = |name: &str| {
-        c.kernel.functions.symbol_address(name).map(|a| Expr::int(a as i64, Type::U64, span)).ok_or_else(|| {
-            Diagnostic::error(Code::UnknownName, arg.span, format!("the kernel has no symbol `{name}`"))
-                .note("symbol addresses are read from /proc/kallsyms, which requires privileges")
-        })
-    };
-    let (symbol, table) = (address(&name)?, address("__per_cpu_offset")?);
-    let local = c.new_local("cpu", &Type::U64);
-    let cpu = match call.arg(1) {
-        Some(a) => c.expr(a).and_then(|e| c.integer(e, "a CPU")).and_then(|e| c.coerce(e, &Type::U64))?,
-        None => c.coerce(Expr::intrinsic(Intrinsic::Cpu, Vec::new(), Type::U32, span), &Type::U64)?,
-    };
-    let set = Stmt { kind: StmtKind::SetLocal { local, value: cpu }, span };
-    let cpu = || Box::new(Expr { kind: ExprKind::Local(local), ty: Type::U64, span });
-    let arith = |op, left, right| Expr { kind: ExprKind::Arith { op, left, right }, ty: Type::U64, span };
-    let scaled = arith(ast::BinOp::Mul, cpu(), Box::new(Expr::int(8, Type::U64, span)));
-    let place = arith(ast::BinOp::Add, Box::new(scaled), Box::new(table));
-    let start =
-        ExprKind::Load { ptr: Box::new(place), offset: 0, space: Space::Kernel, bits: None, known: Known::Nothing };
-    let start = Expr { kind: start, ty: Type::U64, span };
-    let sum = arith(ast::BinOp::Add, Box::new(start), Box::new(symbol));
-    let ty = Type::kptr(Type::U64);
-    let mut value = Expr { kind: ExprKind::Convert(Box::new(sum)), ty: ty.clone(), span };
-    if call.arg(1).is_some() {
-        let right = Box::new(Expr::intrinsic(Intrinsic::Ncpus, Vec::new(), Type::U64, span));
-        let cond = ExprKind::Compare { op: ast::BinOp::Lt, signed: false, left: cpu(), right };
-        let cond = Box::new(Expr { kind: cond, ty: Type::Bool, span });
-        let otherwise = Box::new(Expr::int(0, ty.clone(), span));
-        value = Expr { kind: ExprKind::Ternary { cond, then: Box::new(value), otherwise }, ty: ty.clone(), span };
-    }
-    Ok(Expr { kind: ExprKind::Block { stmts: vec![set], value: Box::new(value) }, ty, span })
 }
 
 fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

@@ -6,8 +6,10 @@ use super::mend;
 use crate::builtins::{self, Allowed, Builtin, Check, Helper};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::expand::expand_call;
 use crate::headers;
 use crate::intrinsic::Intrinsic;
+use crate::prelude;
 use crate::probes;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, MapId};
@@ -167,6 +169,7 @@ impl Checker<'_> {
         self.allow(call)?;
         match call.builtin.check {
             Check::Value(check) => check(self, call),
+            Check::Prelude => self.prelude(call.builtin.name, call.args, call.span),
             Check::Lowered(intrinsic, check) => check(self, call, intrinsic),
             Check::Simple(intrinsic, ty) => Ok(call.lowered(intrinsic, Vec::new(), ty.clone())),
             Check::Aggregate(_) => Err(Diagnostic::error(
@@ -175,6 +178,14 @@ impl Checker<'_> {
                 format!("the result of `{}` must be assigned to a map", call.builtin.name),
             )
             .help(format!("for example: @ = {}", self.text_of(call.span)))),
+        }
+    }
+
+    /// What a macro of the prelude makes of these arguments.
+    pub(crate) fn prelude(&mut self, name: &str, args: &[ast::Expr], span: Span) -> Result<Expr> {
+        match expand_call(name, args, span, prelude::macros()?)? {
+            Some(body) => self.expr(&ast::Expr { kind: ast::ExprKind::Block(Box::new(body)), span }),
+            None => Err(Diagnostic::internal(span, format!("the prelude has no `{name}` of {} arguments", args.len()))),
         }
     }
 

@@ -153,6 +153,10 @@ impl Checker<'_> {
     }
 
     fn block_value(&mut self, block: &ast::Block) -> Result<Expr> {
+        // Mostly the body of a macro.
+        if let ([], Some(value)) = (block.stmts.as_slice(), &block.value) {
+            return self.expr(value);
+        }
         self.scoped(|c| {
             let stmts = c.stmts(&block.stmts);
             let value = match &block.value {

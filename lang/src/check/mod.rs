@@ -384,7 +384,7 @@ impl Checker<'_> {
             // An iterator runs in our own process; only of tasks it can be told whose they are.
             let current = match &target.context {
                 Context::Iter(function) if function.params.iter().all(|p| p.0 != "task") => None,
-                Context::Iter(_) => Some(self.expr(&task_process(span))),
+                Context::Iter(_) => Some(self.prelude("iterated_process", &[], span)),
                 _ => Some(Ok(Expr::intrinsic(Intrinsic::Pid, Vec::new(), Type::U32, span))),
             };
             if let Some(Ok(current)) = current {
@@ -517,18 +517,6 @@ fn only_process(current: Expr, pid: u32, body: Vec<Stmt>, span: Span) -> Vec<Stm
     let kind = ExprKind::Compare { op: ast::BinOp::Eq, signed: false, left: Box::new(current), right };
     let cond = Expr { kind, ty: Type::Bool, span };
     vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span }]
-}
-
-/// `ctx.task.tgid`
-fn task_process(span: Span) -> ast::Expr {
-    let name = |text: &str| ast::Name { text: text.to_owned(), span };
-    let field = |base, text| ast::ExprKind::Field {
-        base: Box::new(ast::Expr { kind: base, span }),
-        name: name(text),
-        arrow: false,
-    };
-    let task = field(ast::ExprKind::Ident("ctx".to_owned()), "task");
-    ast::Expr { kind: field(task, "tgid"), span }
 }
 
 /// The kind's name of a target.
