@@ -112,6 +112,15 @@ pub(super) static ROWS: &[Builtin] = &[
         ..COMMON
     },
     Builtin {
+        name: "netns",
+        signatures: &["netns", "netns(task)", "netns(sock)", "netns(skb)"],
+        doc: "The network namespace of the running process, or that of a task, a socket or a packet, as the inode number that `stat -L /proc/PID/ns/net` shows.",
+        example: "fentry:tcp_connect { @[netns(args.sk), comm] = count() }",
+        arity: (0, 1),
+        check: Check::Prelude,
+        ..COMMON
+    },
+    Builtin {
         name: "socket_cookie",
         signatures: &["socket_cookie(sock)"],
         doc: "The cookie of a socket: a number that identifies it.",
