@@ -5,6 +5,7 @@ use crate::cli::Cli;
 use crate::compile;
 use rtrace_lang::driver;
 use rtrace_lang::grammar::format::{FormatError, format};
+use rtrace_lang::probes::path_part;
 use rtrace_lang::source::SourceMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -57,7 +58,7 @@ fn one(cli: &Cli, name: Option<&str>) -> Result<(String, String), Failure> {
         Some(name) => compile::read_script(name)?,
     };
     let name = name.unwrap_or("-e");
-    match format(&text, 0) {
+    match format(&text, 0, path_part) {
         Ok(after) => Ok((text, after)),
         Err(FormatError::Syntax(_)) => {
             let mut sources = SourceMap::default();

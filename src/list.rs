@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 
 use rtrace_lang::kernel::{Functions, KernelError, Programs, Tracepoints, TypeKind, Types, UsdtProbe};
-use rtrace_lang::probes::{self, HARDWARE_EVENTS, KINDS, PerfEvent, SIGNALS, SOFTWARE_EVENTS, usdt_argument_types};
+use rtrace_lang::probes::{self, KINDS, Listing, PerfEvent, ProbeKind, SIGNALS, usdt_argument_types};
 
 use rtrace_core::glob::{Glob, is_glob};
 use rtrace_facts::btf::{Prototype, keyword};
@@ -59,6 +59,11 @@ const EVERYWHERE: [&str; 6] = ["fentry", "hardware", "kprobe", "rawtracepoint", 
 /// The probe types that it searches in programs.
 const IN_PROGRAMS: [&str; 2] = ["uprobe", "usdt"];
 
+/// Kinds by name.
+fn kinds(names: &[&str]) -> Vec<&'static ProbeKind> {
+    names.iter().filter_map(|name| probes::find(name)).collect()
+}
+
 /// Writes what matches a pattern, one attach point to a line, sorted within each kind; with `verbose`, arguments
 /// follow, indented. Returns the number of attach points. A reader that closes the pipe has seen enough:
 /// that is no error.
@@ -76,40 +81,51 @@ pub fn list(system: &System, pattern: &str, verbose: bool, out: &mut dyn Write) 
 
 /// The message for a pattern that matched nothing.
 pub fn nothing_found(system: &System, pattern: &str) -> String {
-    let near = match parse(pattern.trim()) {
+    match near(system, pattern) {
+        Some(near) => format!("nothing matches `{pattern}`; did you mean `{near}`?"),
+        None => format!("nothing matches `{pattern}`"),
+    }
+}
+
+/// The attach point or type that a pattern may have meant.
+fn near(system: &System, pattern: &str) -> Option<String> {
+    match parse(pattern.trim()) {
         Query::Probes { kinds, target } if kinds.len() == 1 && !target.iter().any(|t| is_glob(t)) => {
             let name = target.last().map_or("", String::as_str);
-            match kinds.first() {
-                Some(&"tracepoint") => system
-                    .kernel
-                    .nearest_tracepoint(target.first().map_or("", String::as_str), name)
-                    .map(|(c, n)| format!("tracepoint:{c}:{n}")),
-                Some(kind @ (&"fentry" | &"fexit")) if target.first().is_some_and(|t| t == "bpf") => {
-                    system.kernel.nearest_bpf_function(name).map(|n| format!("{kind}:bpf:{n}"))
+            let kind = kinds.first().copied()?;
+            let ProbeKind { name: word, listing, .. } = kind;
+            let first = target.first().map_or("", String::as_str);
+            match listing {
+                Listing::Tracepoints => {
+                    system.kernel.nearest_tracepoint(first, name).map(|(c, n)| format!("{word}:{c}:{n}"))
                 }
-                Some(kind @ (&"kprobe" | &"kretprobe" | &"fentry" | &"fexit")) => {
-                    system.kernel.nearest_function(name).map(|n| format!("{kind}:{n}"))
+                Listing::TypedFunctions if first == "bpf" => {
+                    system.kernel.nearest_bpf_function(name).map(|n| format!("{word}:bpf:{n}"))
                 }
-                Some(kind @ (&"uprobe" | &"uretprobe")) => {
-                    let path = target.first().map_or("", String::as_str);
-                    system.programs.nearest_user_symbol(path, name).map(|n| format!("{kind}:{path}:{n}"))
+                Listing::Functions | Listing::TypedFunctions => {
+                    system.kernel.nearest_function(name).map(|n| format!("{word}:{n}"))
                 }
-                _ => None,
+                Listing::ProgramFunctions => {
+                    system.programs.nearest_user_symbol(first, name).map(|n| format!("{word}:{first}:{n}"))
+                }
+                Listing::Kind
+                | Listing::RawTracepoints
+                | Listing::StaticProbes
+                | Listing::Words(_)
+                | Listing::Events(_)
+                | Listing::Iterators
+                | Listing::Signals => None,
             }
         }
         Query::Type { kind, name } => system.nearest_type(kind, name.trim()).map(|n| format!("{} {n}", keyword(kind))),
         _ => None,
-    };
-    match near {
-        Some(near) => format!("nothing matches `{pattern}`; did you mean `{near}`?"),
-        None => format!("nothing matches `{pattern}`"),
     }
 }
 
 /// A pattern taken apart.
 #[derive(Debug, PartialEq)]
 enum Query {
-    Probes { kinds: Vec<&'static str>, target: Vec<String> },
+    Probes { kinds: Vec<&'static ProbeKind>, target: Vec<String> },
     Type { kind: TypeKind, name: String },
     Unknown(String),
 }
@@ -123,17 +139,17 @@ fn parse(pattern: &str) -> Query {
     let mut parts = probes::split(pattern);
     let word = parts.remove(0);
     if word == "*" && !parts.is_empty() {
-        return Query::Probes { kinds: EVERYWHERE.to_vec(), target: parts };
+        return Query::Probes { kinds: kinds(&EVERYWHERE), target: parts };
     }
     if let Some(kind) = probes::find(&word) {
-        return Query::Probes { kinds: vec![kind.name], target: parts };
+        return Query::Probes { kinds: vec![kind], target: parts };
     }
     if parts.is_empty() {
-        return Query::Probes { kinds: EVERYWHERE.to_vec(), target: vec![word] };
+        return Query::Probes { kinds: kinds(&EVERYWHERE), target: vec![word] };
     }
     let glob = Glob::new(&word);
-    let mut kinds: Vec<&str> = KINDS.iter().map(|k| k.name).filter(|name| glob.matches(name.as_bytes())).collect();
-    kinds.sort_unstable();
+    let mut kinds: Vec<&ProbeKind> = KINDS.iter().copied().filter(|k| glob.matches(k.name.as_bytes())).collect();
+    kinds.sort_unstable_by_key(|k| k.name);
     if kinds.is_empty() { Query::Unknown(word) } else { Query::Probes { kinds, target: parts } }
 }
 
@@ -209,13 +225,14 @@ impl Lister<'_> {
                 }
                 Query::Type { kind, name } => self.types(kind, &name)?,
                 Query::Probes { mut kinds, target } => {
-                    let everywhere = kinds == EVERYWHERE;
+                    let everywhere = kinds.iter().map(|k| k.name).eq(EVERYWHERE);
                     if everywhere {
                         kinds = self.everywhere(&target);
                     }
                     // In all that the process has mapped, not in its program alone.
                     let anywhere: Vec<String> = std::iter::once("*".to_owned()).chain(target.iter().cloned()).collect();
-                    let in_programs = |kind: &str| everywhere && target.len() == 1 && IN_PROGRAMS.contains(&kind);
+                    let in_programs =
+                        |kind: &ProbeKind| everywhere && target.len() == 1 && IN_PROGRAMS.contains(&kind.name);
                     let several = kinds.len() > 1;
                     let mut first_error = None;
                     let before = self.count;
@@ -239,32 +256,30 @@ impl Lister<'_> {
 
     /// The kinds that a pattern without one looks through: programs only where a path names some, or with the process
     /// that is traced.
-    fn everywhere(&self, target: &[String]) -> Vec<&'static str> {
+    fn everywhere(&self, target: &[String]) -> Vec<&'static ProbeKind> {
         if target.len() > 1 && target.first().is_some_and(|t| t.contains('/')) {
-            return IN_PROGRAMS.to_vec();
+            return kinds(&IN_PROGRAMS);
         }
-        let mut kinds = EVERYWHERE.to_vec();
+        let mut found = kinds(&EVERYWHERE);
         if self.system.programs.process().is_some() {
-            kinds.extend(IN_PROGRAMS);
+            found.extend(kinds(&IN_PROGRAMS));
         }
-        kinds
+        found
     }
 
-    fn kind(&mut self, kind: &'static str, target: &[String]) -> Done {
-        match kind {
-            "kprobe" | "kretprobe" => self.functions(kind, target),
-            "fentry" | "fexit" => self.btf_functions(kind, target),
-            "tracepoint" => self.tracepoints(target),
-            "rawtracepoint" => self.raw_tracepoints(target),
-            "uprobe" | "uretprobe" => self.user_functions(kind, target),
-            "usdt" => self.static_probes(target),
-            "interval" | "profile" => self.words(kind, &["hz", "ms", "s", "us"], target),
-            "self" => self.own(target),
-            "iter" => self.iterators(target),
-            "software" => self.perf_events(kind, SOFTWARE_EVENTS, target),
-            "hardware" => self.perf_events(kind, HARDWARE_EVENTS, target),
-            // Without a target: the kind is all there is.
-            _ => self.line(kind, b""),
+    fn kind(&mut self, kind: &'static ProbeKind, target: &[String]) -> Done {
+        match kind.listing {
+            Listing::Kind => self.line(kind.name, b""),
+            Listing::Functions => self.functions(kind, target),
+            Listing::TypedFunctions => self.btf_functions(kind, target),
+            Listing::Tracepoints => self.tracepoints(target),
+            Listing::RawTracepoints => self.raw_tracepoints(target),
+            Listing::ProgramFunctions => self.user_functions(kind, target),
+            Listing::StaticProbes => self.static_probes(target),
+            Listing::Words(words) => self.words(kind.name, words, target),
+            Listing::Signals => self.own(target),
+            Listing::Iterators => self.iterators(target),
+            Listing::Events(events) => self.perf_events(kind.name, events, target),
         }
     }
 
@@ -286,7 +301,7 @@ impl Lister<'_> {
         writeln!(self.out, "    {ty}{gap}{name}").map_err(ListError::Write)
     }
 
-    fn functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+    fn functions(&mut self, kind: &'static ProbeKind, target: &[String]) -> Done {
         let (module, name) = module_and_name(target);
         let names = Glob::new(name);
         let mut lines = Lines::default();
@@ -314,7 +329,7 @@ impl Lister<'_> {
     }
 
     /// Without a module in the pattern, lines are names, which come sorted: they are written as they come.
-    fn functions_everywhere(&mut self, kind: &'static str, names: &Glob<'_>) -> Done {
+    fn functions_everywhere(&mut self, kind: &'static ProbeKind, names: &Glob<'_>) -> Done {
         let mut last: &[u8] = b"";
         for (name, _) in self.system.kernel.traceable()? {
             // Once, though several modules may have it.
@@ -326,15 +341,15 @@ impl Lister<'_> {
         Ok(())
     }
 
-    fn function(&mut self, kind: &'static str, line: &[u8]) -> Done {
-        self.line(kind, line)?;
+    fn function(&mut self, kind: &'static ProbeKind, line: &[u8]) -> Done {
+        self.line(kind.name, line)?;
         if !self.verbose {
             return Ok(());
         }
         let text = String::from_utf8_lossy(line);
         let (module, name) = text.split_once(':').map_or((None, &*text), |(m, n)| (Some(m), n));
         let Some(prototype) = self.system.kernel.prototype(name, module) else { return Ok(()) };
-        if kind == "kretprobe" {
+        if kind.returns {
             return self.return_value(&prototype);
         }
         for (i, (_, ty)) in prototype.params.iter().enumerate() {
@@ -347,7 +362,7 @@ impl Lister<'_> {
         if prototype.ret == "void" { Ok(()) } else { self.argument(&prototype.ret, "retval") }
     }
 
-    fn btf_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+    fn btf_functions(&mut self, kind: &'static ProbeKind, target: &[String]) -> Done {
         if let [of, rest @ ..] = target
             && of == "bpf"
         {
@@ -356,7 +371,7 @@ impl Lister<'_> {
         let (module, name) = module_and_name(target);
         let mut lines = Lines::default();
         if is_glob(name) || module.is_some_and(is_glob) {
-            let ret = kind == "fexit";
+            let ret = kind.returns;
             self.system.kernel.each_btf_function(module, &Glob::new(name), &mut |name, module| {
                 if std::str::from_utf8(name).is_ok_and(|name| probes::trampoline::barred(name, ret).is_some()) {
                     return;
@@ -369,7 +384,7 @@ impl Lister<'_> {
             }
         }
         for line in lines.sorted() {
-            self.line(kind, line)?;
+            self.line(kind.name, line)?;
             if self.verbose
                 && let Some((module, name)) = String::from_utf8_lossy(line).split_once(':')
                 && let Some(prototype) = self.system.kernel.prototype(name, Some(module))
@@ -377,7 +392,7 @@ impl Lister<'_> {
                 for (name, ty) in &prototype.params {
                     self.argument(ty, name)?;
                 }
-                if kind == "fexit" {
+                if kind.returns {
                     self.return_value(&prototype)?;
                 }
             }
@@ -386,7 +401,7 @@ impl Lister<'_> {
     }
 
     /// Functions of BPF programs: `NUMBER:NAME`, in the order of the numbers.
-    fn bpf_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+    fn bpf_functions(&mut self, kind: &'static ProbeKind, target: &[String]) -> Done {
         let (number, name) = module_and_name(target);
         let program = match number.map(str::parse) {
             Some(Ok(n)) => Some(n),
@@ -394,7 +409,7 @@ impl Lister<'_> {
             _ => None,
         };
         for f in self.system.kernel.bpf_functions(program, name)? {
-            self.line(kind, format!("bpf:{}:{}", f.program, f.name).as_bytes())?;
+            self.line(kind.name, format!("bpf:{}:{}", f.program, f.name).as_bytes())?;
             if self.verbose
                 && let Some(prototype) = self.system.kernel.bpf_prototype(&f)
             {
@@ -402,7 +417,7 @@ impl Lister<'_> {
                     let unnamed = if prototype.params.len() == 1 { "ctx".to_owned() } else { format!("arg{n}") };
                     self.argument(ty, if name.is_empty() { &unnamed } else { name })?;
                 }
-                if kind == "fexit" {
+                if kind.returns {
                     self.return_value(&prototype)?;
                 }
             }
@@ -458,7 +473,7 @@ impl Lister<'_> {
         Ok(())
     }
 
-    fn user_functions(&mut self, kind: &'static str, target: &[String]) -> Done {
+    fn user_functions(&mut self, kind: &'static ProbeKind, target: &[String]) -> Done {
         let (file, name) = match target {
             [] if self.system.programs.process().is_none() => return Ok(()),
             // All that the process has mapped that is traced.
@@ -500,15 +515,15 @@ impl Lister<'_> {
                 lines.entry(line).or_insert(symbol);
             }
             for (line, s) in lines {
-                self.line(kind, line.as_bytes())?;
+                self.line(kind.name, line.as_bytes())?;
                 if self.verbose
                     // Those whose debug information is out of reach are listed without.
                     && let Ok(Some(f)) = self.system.programs.user_function(&path, s.file_offset, &s.name)
                 {
-                    match kind {
-                        "uretprobe" if f.returns == "void" => {}
-                        "uretprobe" => self.argument(&f.returns, "retval")?,
-                        _ => f.params.iter().try_for_each(|p| self.argument(&p.declared, &p.name))?,
+                    match kind.returns {
+                        true if f.returns == "void" => {}
+                        true => self.argument(&f.returns, "retval")?,
+                        false => f.params.iter().try_for_each(|p| self.argument(&p.declared, &p.name))?,
                     }
                 }
             }
@@ -633,8 +648,8 @@ mod tests {
 
     #[test]
     fn patterns_are_taken_apart() {
-        let probes = |kinds: &[&'static str], target: &[&str]| Query::Probes {
-            kinds: kinds.to_vec(),
+        let probes = |names: &[&str], target: &[&str]| Query::Probes {
+            kinds: kinds(names),
             target: target.iter().map(|t| (*t).to_owned()).collect(),
         };
         assert_eq!(parse("kprobe:*skb*"), probes(&["kprobe"], &["*skb*"]));

@@ -10,7 +10,7 @@ use crate::ast::Span;
 use crate::error::{SyntaxError, SyntaxErrorKind, translate, without_echoes};
 use crate::literal::{self, Number};
 use crate::scan::{self, Place};
-use crate::token::{Code, Fault, Tok, Top};
+use crate::token::{Code, Fault, PathPart, Tok, Top};
 use crate::types::{is_c_word, is_qualifier};
 use lalrpop_util::ParseError;
 use logos::{Lexer as Logos, Logos as _};
@@ -36,14 +36,15 @@ pub type Spanned<'a> = (usize, Tok<'a>, usize);
 pub struct Context<'a> {
     text: &'a str,
     base: u32,
+    paths: PathPart,
     errors: RefCell<Vec<SyntaxError>>,
     /// The end of each token so far.
     ends: RefCell<Vec<usize>>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(text: &'a str, base: u32) -> Context<'a> {
-        Context { text, base, errors: RefCell::default(), ends: RefCell::default() }
+    pub(crate) fn new(text: &'a str, base: u32, paths: PathPart) -> Context<'a> {
+        Context { text, base, paths, errors: RefCell::default(), ends: RefCell::default() }
     }
 
     /// The span of a node. Its end as the parser knows it may be the next token's start, if what it
@@ -181,9 +182,9 @@ impl<'a, 'c> Lexer<'a, 'c> {
     pub(crate) fn new(cx: &'c Context<'a>, start: Tok<'a>) -> Lexer<'a, 'c> {
         let text = cx.text;
         let mode = if start == Tok::StartExpr {
-            Mode::Code(Code::lexer(text))
+            Mode::Code(Code::lexer_with_extras(text, cx.paths))
         } else {
-            let mut top = Top::lexer(text);
+            let mut top = Top::lexer_with_extras(text, cx.paths);
             let start = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim_ascii_start();
             top.bump(text.len().saturating_sub(start.len()));
             if start.starts_with("#!") {

@@ -21,6 +21,7 @@ use lalrpop_util::lalrpop_mod;
 
 pub use error::{SyntaxError, SyntaxErrorKind};
 use lexer::{Context, Lexer};
+pub use token::PathPart;
 use token::Tok;
 use tree::Parsed;
 pub use types::is_type_name;
@@ -38,9 +39,10 @@ lalrpop_mod!(
     grammar
 );
 
-/// Parses a script. `base` is added to every position (see [`ast::Span`]).
-pub fn parse(text: &[u8], base: u32) -> Result<ast::Program, Vec<SyntaxError>> {
-    match run(text, base, Tok::StartProgram)? {
+/// Parses a script. `base` is added to every position (see [`ast::Span`]); `paths` knows the attach points that hold
+/// paths.
+pub fn parse(text: &[u8], base: u32, paths: PathPart) -> Result<ast::Program, Vec<SyntaxError>> {
+    match run(text, base, paths, Tok::StartProgram)? {
         Parsed::Program(program) => Ok(program),
         Parsed::Expr(_) => Ok(ast::Program::default()),
     }
@@ -48,18 +50,18 @@ pub fn parse(text: &[u8], base: u32) -> Result<ast::Program, Vec<SyntaxError>> {
 
 /// Parses one expression, such as the body of a `#define`.
 pub fn parse_expr(text: &[u8], base: u32) -> Result<ast::Expr, Vec<SyntaxError>> {
-    match run(text, base, Tok::StartExpr)? {
+    match run(text, base, |_| None, Tok::StartExpr)? {
         Parsed::Expr(expr) => Ok(expr),
         Parsed::Program(_) => Err(Vec::new()),
     }
 }
 
-fn run<'a>(text: &'a [u8], base: u32, start: Tok<'a>) -> Result<Parsed, Vec<SyntaxError>> {
+fn run<'a>(text: &'a [u8], base: u32, paths: PathPart, start: Tok<'a>) -> Result<Parsed, Vec<SyntaxError>> {
     let (text, broken) = match std::str::from_utf8(text) {
         Ok(text) => (text, None),
         Err(e) => ("", Some((e.valid_up_to(), e.error_len().unwrap_or(1)))),
     };
-    let cx = Context::new(text, base);
+    let cx = Context::new(text, base, paths);
     if u32::try_from(text.len()).ok().and_then(|len| len.checked_add(base)).is_none() {
         cx.report(0, 0, SyntaxErrorKind::TooLarge);
         return Err(cx.into_errors());

@@ -17,9 +17,13 @@ pub enum Fault {
     Interpreter,
 }
 
+/// The part of an attach point, by the name of its provider, that is a path: 0 is the first after the provider. A path
+/// behind other parts is absolute.
+pub type PathPart = fn(&str) -> Option<usize>;
+
 /// Tokens outside of any clause.
 #[derive(Logos, Clone, Copy, Debug, PartialEq)]
-#[logos(skip r"[ \t\r\n\x0b\x0c]+", error = Fault)]
+#[logos(skip r"[ \t\r\n\x0b\x0c]+", error = Fault, extras = PathPart)]
 pub enum Top {
     #[regex(r"//[^\n]*", logos::skip, allow_greedy = true)]
     LineComment,
@@ -42,36 +46,74 @@ pub enum Top {
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*", priority = 20)]
     Word,
     /// `[name=]provider:part:…`, or `name=provider`. A part ends at a blank, a comma, a brace, a colon or a slash;
-    /// quotes protect all of them.
+    /// quotes protect all of them. A part that is a path may hold slashes ([`PathPart`]).
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*=[A-Za-z_][A-Za-z0-9_]*", priority = 25)]
     // Whole, or its kind, by parameters of the script: `$1`, `$1:vfs_read`, `k$1:vfs_read`.
     #[regex(r"[A-Za-z_]*\$[0-9]+[A-Za-z0-9_$]*", priority = 26)]
     #[regex(
         r#"([A-Za-z_][A-Za-z0-9_]*=)?[A-Za-z_*?\[$][A-Za-z0-9_*?!\[\]\-$]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)+"#,
+        with_path,
         priority = 30
     )]
     Attach,
-    /// The same for providers whose first part is a path: it may hold slashes.
-    #[regex(
-        r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:uprobe|uretprobe|usdt)|u|ur|U):("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"])*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
-        priority = 40
-    )]
-    // By a parameter that names such a provider, when the path shows that it is one.
+    /// The same by a parameter that names a provider, when what follows shows that it is a path.
     #[regex(
         r#"\$[0-9]+:\.{0,2}/[^ \t\r\n\x0b\x0c,{}:"]*(:("([^"\\\n]|\\[^\n])*"|[^ \t\r\n\x0b\x0c,{}:"/])*)*"#,
         priority = 45
     )]
-    // An iterator's pin file, when it is an absolute path.
-    #[regex(
-        r#"([A-Za-z_][A-Za-z0-9_]*=)?((?i:iter)|it):[^ \t\r\n\x0b\x0c,{}:"/]*:/[^ \t\r\n\x0b\x0c,{}:"]*"#,
-        priority = 50
-    )]
     PathAttach,
+}
+
+/// Takes the slashes of a path, and what follows them, into an attach point.
+fn with_path<'t>(lexer: &mut Lexer<'t, Top>) {
+    let (text, start) = (lexer.slice(), lexer.span().start);
+    let Some((provider, _)) = text.split_once(':') else { return };
+    let name = provider.rsplit('=').next().unwrap_or(provider);
+    let Some(path) = (lexer.extras)(name) else { return };
+    let target = start + provider.len() + 1;
+    let length = target_length(lexer.source().get(target..).unwrap_or_default(), path);
+    lexer.bump((provider.len() + 1 + length).saturating_sub(text.len()));
+}
+
+/// Bytes of the parts of a target of which one, by its number, may hold slashes.
+fn target_length(text: &str, path: usize) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut part, mut start) = (0, 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => match quoted(bytes.get(at..).unwrap_or_default()) {
+                Some(length) => at += length,
+                None => return at,
+            },
+            b':' => {
+                at += 1;
+                (part, start) = (part + 1, at);
+            }
+            b'/' if part != path || (path > 0 && bytes.get(start) != Some(&b'/')) => return at,
+            b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c | b',' | b'{' | b'}' => return at,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+/// Bytes of the string that the text begins with; `None` if it has no end on its line.
+fn quoted(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\n' => return None,
+            b'\\' if text.get(at + 1).is_some_and(|next| *next != b'\n') => at += 2,
+            b'\\' => return None,
+            _ => at += 1,
+        }
+    }
 }
 
 /// Tokens inside predicates, bodies and definitions.
 #[derive(Logos, Clone, Copy, Debug, PartialEq)]
-#[logos(skip r"[ \t\r\n\x0b\x0c]+", error = Fault)]
+#[logos(skip r"[ \t\r\n\x0b\x0c]+", error = Fault, extras = PathPart)]
 pub enum Code {
     #[regex(r"//[^\n]*", logos::skip, allow_greedy = true)]
     LineComment,

@@ -3,8 +3,11 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod support;
+
 use rtrace_grammar::format::{FormatError, format};
 use std::path::Path;
+use support::path_part;
 
 const SEPARATOR: &str = "// --- ";
 
@@ -20,8 +23,8 @@ fn golden() {
         let text = std::fs::read_to_string(&path).expect("a script");
         let mut found = String::new();
         for (title, script) in text.split(SEPARATOR).skip(1).filter_map(|part| part.split_once('\n')) {
-            let once = format(script, 0).unwrap_or_else(|e| panic!("{}: {title}: {e:?}", path.display()));
-            assert_eq!(format(&once, 0).as_ref(), Ok(&once), "{title}: formatted twice");
+            let once = format(script, 0, path_part).unwrap_or_else(|e| panic!("{}: {title}: {e:?}", path.display()));
+            assert_eq!(format(&once, 0, path_part).as_ref(), Ok(&once), "{title}: formatted twice");
             found.push_str(&format!("{SEPARATOR}{title}\n{once}\n"));
         }
         let golden = path.with_extension("fmt");
@@ -35,11 +38,13 @@ fn golden() {
 
 #[test]
 fn what_does_not_parse() {
-    let Err(FormatError::Syntax(errors)) = format("begin { print( }", 7) else { panic!("this is no script") };
+    let Err(FormatError::Syntax(errors)) = format("begin { print( }", 7, path_part) else {
+        panic!("this is no script")
+    };
     assert_eq!(errors[0].span.start, 7 + 15);
-    assert_eq!(format("", 0).as_deref(), Ok(""));
-    assert_eq!(format(" \n // only a comment\n\n", 0).as_deref(), Ok("// only a comment\n"));
-    assert_eq!(format("\u{feff}#!/x\r\nbegin { }\r\n", 0).as_deref(), Ok("#!/x\nbegin { }\n"));
+    assert_eq!(format("", 0, path_part).as_deref(), Ok(""));
+    assert_eq!(format(" \n // only a comment\n\n", 0, path_part).as_deref(), Ok("// only a comment\n"));
+    assert_eq!(format("\u{feff}#!/x\r\nbegin { }\r\n", 0, path_part).as_deref(), Ok("#!/x\nbegin { }\n"));
 }
 
 /// Formatting takes no longer than parsing does, whatever is long.
@@ -60,8 +65,8 @@ fn long_scripts() {
         format!("begin {{ $x = {}1{}; }}", "{".repeat(190), "}".repeat(190)),
     ] {
         let start = std::time::Instant::now();
-        let once = format(&text, 0).unwrap_or_else(|e| panic!("{}: {e:?}", &text[..60]));
-        assert_eq!(format(&once, 0).as_ref(), Ok(&once), "{}", &text[..60]);
+        let once = format(&text, 0, path_part).unwrap_or_else(|e| panic!("{}: {e:?}", &text[..60]));
+        assert_eq!(format(&once, 0, path_part).as_ref(), Ok(&once), "{}", &text[..60]);
         assert!(start.elapsed().as_secs() < 30, "{}: {:?}", &text[..60], start.elapsed());
     }
 }

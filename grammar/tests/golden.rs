@@ -3,9 +3,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod support;
+
 use rtrace_grammar::{SyntaxErrorKind, ast::Span, dump, parse};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use support::path_part;
 
 fn scripts(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/parse").join(folder);
@@ -35,7 +38,7 @@ fn check(folder: &str, ending: &str, result: impl Fn(&[u8]) -> String) {
 
 #[test]
 fn trees() {
-    check("", "ast", |script| match parse(script, 0) {
+    check("", "ast", |script| match parse(script, 0, path_part) {
         Ok(program) if script.starts_with(b"// positions") => dump::dump_with_positions(&program),
         Ok(program) => dump::dump(&program),
         Err(errors) => panic!("{errors:#?}\n{}", String::from_utf8_lossy(script)),
@@ -44,7 +47,7 @@ fn trees() {
 
 #[test]
 fn errors() {
-    check("errors", "err", |script| match parse(script, 0) {
+    check("errors", "err", |script| match parse(script, 0, path_part) {
         Ok(program) => panic!("parsed:\n{}\n{}", String::from_utf8_lossy(script), dump::dump(&program)),
         Err(errors) => errors.iter().map(|e| format!("{} {}\n", place(script, e.span), kind(&e.kind))).collect(),
     });

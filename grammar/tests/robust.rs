@@ -2,10 +2,13 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod support;
+
 use rtrace_grammar::dump::dump;
 use rtrace_grammar::lexer::{MAX_CHAIN, MAX_ERRORS, MAX_NESTING};
 use rtrace_grammar::{SyntaxErrorKind, parse, parse_expr};
 use std::time::{Duration, Instant};
+use support::path_part;
 
 /// A small generator (xorshift), so that every run sees the same texts.
 struct Random(u64);
@@ -25,7 +28,7 @@ impl Random {
 
 fn survives(text: &[u8]) {
     let start = Instant::now();
-    if let Err(errors) = parse(text, 7) {
+    if let Err(errors) = parse(text, 7, path_part) {
         assert!(!errors.is_empty() && errors.len() <= MAX_ERRORS, "{} errors", errors.len());
         for error in errors {
             assert!(error.span.start >= 7 && error.span.end as usize <= text.len() + 7, "{error:?}");
@@ -36,7 +39,7 @@ fn survives(text: &[u8]) {
 }
 
 fn too_deep(text: &str) {
-    let errors = parse(text.as_bytes(), 0).expect_err("too deep");
+    let errors = parse(text.as_bytes(), 0, path_part).expect_err("too deep");
     assert!(errors.iter().any(|e| e.kind == SyntaxErrorKind::NestedTooDeep), "{errors:?}");
 }
 
@@ -66,7 +69,7 @@ fn nesting() {
     too_deep(&format!("kprobe:f / {}", "(".repeat(MANY)));
     let fits = MAX_NESTING - 2;
     let balanced = format!("BEGIN {{ $x = {}1{} }}", "(".repeat(fits), ")".repeat(fits));
-    assert!(parse(balanced.as_bytes(), 0).is_ok());
+    assert!(parse(balanced.as_bytes(), 0, path_part).is_ok());
 }
 
 /// Long chains need no brackets to make a deep tree; dropping it must not overflow the stack.
@@ -99,7 +102,7 @@ fn chains() {
         let operators = link.matches(|c: char| !c.is_ascii_digit() && c != ' ').count();
         let fits = (MAX_CHAIN - 3) / operators;
         let text = format!("macro m() {{ {before}{}{after} }}", link.repeat(fits));
-        match parse(text.as_bytes(), 0) {
+        match parse(text.as_bytes(), 0, path_part) {
             Ok(program) => assert!(dump(&program.clone()).len() > fits),
             Err(errors) => panic!("{link}: {errors:?}"),
         }
@@ -129,7 +132,7 @@ fn long_but_flat() {
         format!("BEGIN {{ f({}1) }}", "1, ".repeat(many)),
     ] {
         let start = Instant::now();
-        if let Err(errors) = parse(text.as_bytes(), 0) {
+        if let Err(errors) = parse(text.as_bytes(), 0, path_part) {
             panic!("{}: {errors:?}", &text[..60]);
         }
         assert!(start.elapsed() < Duration::from_secs(60), "{}: {:?}", &text[..60], start.elapsed());
@@ -291,9 +294,9 @@ fn damaged_scripts() {
 
 #[test]
 fn entry_points() {
-    assert!(parse(b"", 0).is_ok_and(|p| p.items.is_empty()));
-    assert!(parse("\u{feff}#!/x\r\nBEGIN { }\r\n".as_bytes(), 0).is_ok_and(|p| p.items.len() == 1));
-    assert!(parse(b"BEGIN { }", u32::MAX - 3).is_err_and(|e| e.len() == 1));
+    assert!(parse(b"", 0, path_part).is_ok_and(|p| p.items.is_empty()));
+    assert!(parse("\u{feff}#!/x\r\nBEGIN { }\r\n".as_bytes(), 0, path_part).is_ok_and(|p| p.items.len() == 1));
+    assert!(parse(b"BEGIN { }", u32::MAX - 3, path_part).is_err_and(|e| e.len() == 1));
     assert!(parse_expr(b" 1 + 2 // c", 0).is_ok());
     assert!(parse_expr(b"(struct a *)x /* c */", 0).is_ok());
     assert!(parse_expr(b"(u32)-1", 0).is_ok());
@@ -310,7 +313,7 @@ fn speed() {
     let clause = "kprobe:vfs_* /pid == 1 && comm != \"x\"/ { @x[pid, comm] = hist(arg0 / 1000); if ($a->b.c > 5) { printf(\"%d %s\\n\", (uint64)$a, str(args.name)); } }\n";
     let text = clause.repeat(94_000 / 60);
     let start = Instant::now();
-    assert!(parse(text.as_bytes(), 0).is_ok());
+    assert!(parse(text.as_bytes(), 0, path_part).is_ok());
     println!("{} KB in {:?}", text.len() / 1000, start.elapsed());
     assert!(start.elapsed() < Duration::from_secs(30));
 }

@@ -7,6 +7,7 @@ use crate::diag::Diagnostic;
 use crate::kernel::Kernel;
 use crate::layout;
 use crate::parameters::{self, Usage};
+use crate::probes;
 use crate::resolve;
 use crate::script_types::ScriptTypes;
 use crate::source::SourceMap;
@@ -16,7 +17,8 @@ use rtrace_grammar::{SyntaxError, SyntaxErrorKind as Kind, ast};
 /// Text to tree: lexing and parsing of the file at `index` of the source map.
 pub fn parse(sources: &SourceMap, index: usize) -> Result<ast::Program, Vec<Diagnostic>> {
     let Some(file) = sources.files().get(index) else { return Ok(ast::Program::default()) };
-    rtrace_grammar::parse(file.text.as_bytes(), file.base).map_err(|errors| errors.iter().map(syntax).collect())
+    rtrace_grammar::parse(file.text.as_bytes(), file.base, probes::path_part)
+        .map_err(|errors| errors.iter().map(syntax).collect())
 }
 
 /// Tree to typed program: resolving, checking, laying out.

@@ -508,7 +508,14 @@ fn target_text(target: &Target) -> String {
         Target::Iter { btf_id, pin: Some(pin), .. } => format!(", btf {btf_id}, pinned to {pin}"),
         Target::Watchpoint { watched: Watched::Address(address), .. } => format!(", address {address:#x}"),
         Target::Watchpoint { watched: Watched::Symbol { name, offset }, .. } => format!(", symbol {name}+{offset}"),
-        _ => String::new(),
+        Target::Begin
+        | Target::End
+        | Target::Signal { .. }
+        | Target::Test { .. }
+        | Target::Bench { .. }
+        | Target::Kprobe { .. }
+        | Target::Tracepoint { .. }
+        | Target::RawTracepoint { .. } => String::new(),
     }
 }
 

@@ -115,7 +115,7 @@ fn is_simple(text: &str) -> bool {
     if !attributes.all(|a| a.starts_with("((packed))") || a.starts_with("((__packed__))")) {
         return false;
     }
-    let Ok(program) = rtrace_grammar::parse(text.as_bytes(), 0) else { return false };
+    let Ok(program) = rtrace_grammar::parse(text.as_bytes(), 0, crate::probes::path_part) else { return false };
     let mut lines = Preprocessor::default();
     let mut guarded = 0;
     program.items.iter().enumerate().all(|(i, item)| match item {

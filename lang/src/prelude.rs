@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 pub(crate) fn macros() -> Result<&'static [MacroDef]> {
     static MACROS: OnceLock<Option<Vec<MacroDef>>> = OnceLock::new();
     let macros = MACROS.get_or_init(|| {
-        let program = rtrace_grammar::parse(rtrace_stdlib::PRELUDE.as_bytes(), 0).ok()?;
+        let program = rtrace_grammar::parse(rtrace_stdlib::PRELUDE.as_bytes(), 0, |_| None).ok()?;
         let of = |item| if let Item::Macro(m) = item { Some(m) } else { None };
         program.items.into_iter().map(of).collect()
     });

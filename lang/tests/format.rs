@@ -7,6 +7,7 @@ use rtrace_grammar::dump::dump;
 use rtrace_grammar::format::format;
 use rtrace_grammar::parse;
 use rtrace_lang::codes::Code;
+use rtrace_lang::probes::path_part;
 use rtrace_lang::{builtins, manual, probes};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -57,12 +58,12 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
 
 /// Formats a script and checks the result; whether it parses at all.
 fn holds(script: &str) -> bool {
-    let Ok(tree) = parse(script.as_bytes(), 0) else { return false };
-    let once = format(script, 0).unwrap_or_else(|e| panic!("{e:?} for\n{script}"));
-    let again = parse(once.as_bytes(), 0).unwrap_or_else(|e| panic!("{e:?}\n{script}\nbecomes\n{once}"));
+    let Ok(tree) = parse(script.as_bytes(), 0, path_part) else { return false };
+    let once = format(script, 0, path_part).unwrap_or_else(|e| panic!("{e:?} for\n{script}"));
+    let again = parse(once.as_bytes(), 0, path_part).unwrap_or_else(|e| panic!("{e:?}\n{script}\nbecomes\n{once}"));
     assert_eq!(dump(&again), dump(&tree), "\n{script}\nbecomes\n{once}");
     assert_eq!(comments(&once), comments(script), "\n{script}\nbecomes\n{once}");
-    let twice = format(&once, 0).unwrap_or_else(|e| panic!("{e:?} for\n{once}"));
+    let twice = format(&once, 0, path_part).unwrap_or_else(|e| panic!("{e:?} for\n{once}"));
     assert!(twice == once, "\n{script}\nbecomes\n{once}\nand then\n{twice}");
     true
 }
@@ -109,7 +110,7 @@ fn tools() {
     walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../stdlib"), &mut files);
     for path in files.iter().filter(|path| path.extension().is_some_and(|e| e == "rt")) {
         let text = std::fs::read_to_string(path).expect("a tool");
-        let formatted = format(&text, 0).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
+        let formatted = format(&text, 0, path_part).unwrap_or_else(|e| panic!("{}: {e:?}", path.display()));
         assert!(text == formatted, "run: rtrace --fmt --write {}\n{formatted}", path.display());
     }
 }

@@ -88,23 +88,11 @@ fn targets(bundle: &Bundle) -> impl Iterator<Item = &Target> {
 }
 
 fn modules(bundle: &Bundle) -> BTreeSet<&str> {
-    let mut modules = BTreeSet::new();
-    for target in targets(bundle) {
-        if let Target::Kprobe { module: Some(module), .. } | Target::Trampoline { module: Some(module), .. } = target {
-            modules.insert(module.as_str());
-        }
-    }
-    modules
+    targets(bundle).filter_map(Target::module).collect()
 }
 
 fn paths(bundle: &Bundle) -> BTreeSet<&str> {
-    let mut paths = BTreeSet::new();
-    for target in targets(bundle) {
-        if let Target::Uprobe { path, .. } | Target::Usdt { path, .. } = target {
-            paths.insert(path.as_str());
-        }
-    }
-    paths
+    targets(bundle).filter_map(Target::file).collect()
 }
 
 fn types_of(name: &str) -> Option<u64> {

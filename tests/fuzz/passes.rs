@@ -9,6 +9,7 @@ use rtrace_lang::grammar::format::format;
 use rtrace_lang::grammar::parse;
 use rtrace_lang::imports::{self, Imported, Loader};
 use rtrace_lang::kernel::Version;
+use rtrace_lang::probes::path_part;
 use rtrace_lang::source::SourceMap;
 use rtrace_lang::testing::Recorded;
 use rtrace_lang::typed::Typed;
@@ -38,15 +39,15 @@ impl Loader for Files<'_> {
 /// Everything before code generation. Panics where the compiler breaks a promise.
 pub fn front(input: &[u8], kernel: &Recorded) -> Option<(Typed, SourceMap)> {
     let Ok(text) = std::str::from_utf8(input) else {
-        assert!(parse(input, 0).is_err(), "this is no text");
+        assert!(parse(input, 0, path_part).is_err(), "this is no text");
         return None;
     };
     let mut files = text.split('\0');
     let script = files.next().unwrap_or_default();
     let files: Vec<&str> = files.collect();
-    if let Ok(tree) = parse(script.as_bytes(), 0) {
-        let once = format(script, 0).expect("a script that parses can be formatted");
-        assert_eq!(format(&once, 0).as_ref(), Ok(&once), "formatted twice");
+    if let Ok(tree) = parse(script.as_bytes(), 0, path_part) {
+        let once = format(script, 0, path_part).expect("a script that parses can be formatted");
+        assert_eq!(format(&once, 0, path_part).as_ref(), Ok(&once), "formatted twice");
         assert!(!dump(&tree).is_empty() || tree.items.is_empty());
     }
     let mut sources = SourceMap::default();

@@ -18,6 +18,7 @@ mod lines;
 mod spacing;
 mod tokens;
 
+use crate::PathPart;
 use crate::dump::dump;
 use crate::token::Tok;
 use crate::{SyntaxError, parse};
@@ -41,12 +42,12 @@ pub enum FormatError {
 }
 
 /// Formats a script. `base` is added to the positions of errors.
-pub fn format(text: &str, base: u32) -> Result<String, FormatError> {
-    let tree = parse(text.as_bytes(), base).map_err(FormatError::Syntax)?;
-    let before = tokens::tokens(text);
+pub fn format(text: &str, base: u32, paths: PathPart) -> Result<String, FormatError> {
+    let tree = parse(text.as_bytes(), base, paths).map_err(FormatError::Syntax)?;
+    let before = tokens::tokens(text, paths);
     let formatted = Formatter::new(&before).run();
-    let same_tree = parse(formatted.as_bytes(), base).is_ok_and(|after| dump(&tree) == dump(&after));
-    if same_tree && essence(&before) == essence(&tokens::tokens(&formatted)) {
+    let same_tree = parse(formatted.as_bytes(), base, paths).is_ok_and(|after| dump(&tree) == dump(&after));
+    if same_tree && essence(&before) == essence(&tokens::tokens(&formatted, paths)) {
         Ok(formatted)
     } else {
         Err(FormatError::Unfaithful)

@@ -3,6 +3,7 @@
 //! The parser's lexer leaves out what means nothing; what lies between two of its tokens is blanks, comments, and
 //! qualifiers such as `const`, and is cut here.
 
+use crate::PathPart;
 use crate::lexer::{Context, Lexer};
 use crate::token::Tok;
 
@@ -37,8 +38,8 @@ pub(super) struct Token<'a> {
 }
 
 /// Cuts a script that parses. The last token is empty and holds the comments at the end.
-pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
-    let cx = Context::new(text, 0);
+pub(super) fn tokens(text: &str, paths: PathPart) -> Vec<Token<'_>> {
+    let cx = Context::new(text, 0, paths);
     let mut gaps = Gaps { text, at: 0, list: Vec::new() };
     for (start, tok, end) in Lexer::new(&cx, Tok::StartProgram).flatten().skip(1) {
         gaps.token(start, tok, end);

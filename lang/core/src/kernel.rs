@@ -109,7 +109,7 @@ pub enum TypeKind {
 }
 
 /// A member of a struct or union. Anonymous inner structs are looked through by
-/// [`Kernel::member`], and listed with an empty name by [`Kernel::members`].
+/// [`Types::member`], and listed with an empty name by [`Types::members`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Member {
     pub name: String,
@@ -413,7 +413,8 @@ pub trait Programs {
     fn user_offset(&self, path: &str, address: u64) -> Result<Option<u64>, KernelError>;
     /// The static probes of an executable; one name may have several places.
     fn usdt_probes(&self, path: &str) -> Result<Vec<UsdtProbe>, KernelError>;
-    /// The function of an executable that an address is in.
+    /// The function of an executable that an address is in; one without a symbol, known from unwind information, goes by
+    /// its address.
     fn user_symbol_at(&self, path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError>;
     /// The starts of the instructions just before and after an address in the middle of one; `None` for an
     /// address where one begins.

@@ -238,16 +238,13 @@ fn uaddr(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let span = call.span;
     let [arg] = call.args()?;
     let name = c.literal_text(arg, "the name of a symbol")?;
-    let (path, offset, ret) = match c.probe.target.clone() {
-        Target::Uprobe { path, offset, ret, .. } => (path, offset, ret),
-        Target::Usdt { path, offset, .. } => (path, offset, false),
-        _ => {
-            let message = format!("`uaddr` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
-            return Err(
-                Diagnostic::error(Code::NotAllowedHere, span, message).label("allowed in uprobe, uretprobe, usdt")
-            );
-        }
+    let Some((path, offset)) = c.probe.target.place().map(|(path, offset)| (path.to_owned(), offset)) else {
+        let message = format!("`uaddr` is not allowed in {}", crate::probes::a_probe(c.probe.kind));
+        let kinds: Vec<&str> = crate::probes::KINDS.iter().filter(|k| k.path == Some(0)).map(|k| k.name).collect();
+        let label = format!("allowed in {}", kinds.join(", "));
+        return Err(Diagnostic::error(Code::NotAllowedHere, span, message).label(label));
     };
+    let ret = c.probe.kind.returns;
     c.probe.specific.set(true);
     let (file, symbol) = match name.rsplit_once(':') {
         Some((file, symbol)) => {
@@ -314,10 +311,8 @@ fn func(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
 
 fn probetype(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     c.probe.specific.set(true);
-    let kind = match c.probe.kind {
-        "begin" | "end" | "self" => "special",
-        kind => kind,
-    };
+    let special = matches!(c.probe.target, Target::Begin | Target::End | Target::Signal { .. });
+    let kind = if special { "special" } else { c.probe.kind.name };
     Ok(crate::check::string(kind.as_bytes(), call.span))
 }
 

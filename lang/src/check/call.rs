@@ -263,7 +263,7 @@ impl Checker<'_> {
 
     /// The same call in an fentry probe of the same function, arguments by name.
     fn mended(&mut self, call: &Call<'_>, places: &[&str]) -> Option<String> {
-        if !places.contains(&"fentry") || self.probe.kind != "kprobe" {
+        if !places.contains(&"fentry") || *self.probe.kind != probes::KPROBE {
             return None;
         }
         let function = self.kernel.functions.function(&self.probe.function, None).ok().flatten()?;

@@ -1,6 +1,6 @@
 //! From checked bodies to programs: their names, their attach points, and how these are attached.
 
-use super::{Checker, kind_of};
+use super::Checker;
 use crate::bundle::{AttachPoint, ProbeIdSource, ProbeInfo, ProgType, Target, Together};
 use crate::kernel::{Feature, Kernel};
 use crate::probes::Resolved;
@@ -34,7 +34,7 @@ impl Draft<'_> {
         self.targets.first().is_some_and(|(t, _)| {
             t.prog_type == other.prog_type
                 && t.multi == other.multi
-                && kind_of(&t.target) == kind_of(&other.target)
+                && t.kind == other.kind
                 && !t.target.is_special()
                 && t.context.takes_arguments_as(&other.context)
         })
@@ -118,10 +118,8 @@ impl Checker<'_> {
         if first.prog_type == ProgType::Tracepoint && (!many || draft.specific || draft.kernel_frames) {
             return Together::No;
         }
-        let (of_kernel, feature) = match first.target {
-            Target::Uprobe { .. } | Target::Usdt { .. } => (false, Feature::UprobeMulti),
-            _ => (true, Feature::KprobeMulti),
-        };
+        let of_kernel = first.target.file().is_none();
+        let feature = if of_kernel { Feature::KprobeMulti } else { Feature::UprobeMulti };
         if probe_id != ProbeIdSource::Patch && self.kernel.machine.has(feature) {
             return Together::Link;
         }

@@ -42,7 +42,7 @@ use crate::diag::{Diagnostic, Result, Severity};
 use crate::intrinsic::Intrinsic;
 use crate::kernel::Kernel;
 use crate::parameters::Parameter;
-use crate::probes::{Context, Resolved};
+use crate::probes::{self, Context, ProbeKind, Resolved};
 use crate::resolve::ResolvedScript;
 use crate::source::{SourceMap, Span};
 use crate::typed::{EventId, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind};
@@ -71,7 +71,7 @@ pub(crate) struct Checked {
 /// The attach point that a body is being checked for.
 #[derive(Clone, Debug)]
 pub(crate) struct ProbeState {
-    pub kind: &'static str,
+    pub kind: &'static ProbeKind,
     pub prog_type: ProgType,
     pub context: Context,
     pub target: Target,
@@ -230,7 +230,7 @@ pub(crate) fn check(
 impl<'a> Checker<'a> {
     fn new(script: &'a ResolvedScript, options: &'a Options, sources: &'a SourceMap, kernel: Kernel<'a>) -> Self {
         let nothing = ProbeState {
-            kind: "begin",
+            kind: &probes::BEGIN,
             prog_type: ProgType::RawTracepoint,
             context: Context::Nothing,
             target: Target::Begin,
@@ -338,7 +338,7 @@ impl Checker<'_> {
 
     fn body<'c>(&mut self, clause: &'c crate::resolve::ResolvedClause, target: &'c Resolved, span: Span) -> Draft<'c> {
         self.probe = ProbeState {
-            kind: if target.prog_type == ProgType::Fexit { "fexit" } else { kind_of(&target.target) },
+            kind: target.kind,
             prog_type: target.prog_type,
             context: target.context.clone(),
             target: target.target.clone(),
@@ -517,29 +517,4 @@ fn only_process(current: Expr, pid: u32, body: Vec<Stmt>, span: Span) -> Vec<Stm
     let kind = ExprKind::Compare { op: ast::BinOp::Eq, signed: false, left: Box::new(current), right };
     let cond = Expr { kind, ty: Type::Bool, span };
     vec![Stmt { kind: StmtKind::If { cond, then: body, otherwise: Vec::new() }, span }]
-}
-
-/// The kind's name of a target.
-pub(crate) fn kind_of(target: &Target) -> &'static str {
-    match target {
-        Target::Begin => "begin",
-        Target::End => "end",
-        Target::Signal { .. } => "self",
-        Target::Test { .. } => "test",
-        Target::Bench { .. } => "bench",
-        Target::Kprobe { ret: false, .. } => "kprobe",
-        Target::Kprobe { .. } => "kretprobe",
-        Target::Trampoline { .. } | Target::BpfFunction { .. } => "fentry",
-        Target::Tracepoint { .. } => "tracepoint",
-        Target::RawTracepoint { .. } => "rawtracepoint",
-        Target::Uprobe { ret: false, .. } => "uprobe",
-        Target::Uprobe { .. } => "uretprobe",
-        Target::Usdt { .. } => "usdt",
-        Target::Interval { .. } => "interval",
-        Target::Profile { .. } => "profile",
-        Target::PerfEvent { perf_type: 1, .. } => "software",
-        Target::PerfEvent { .. } => "hardware",
-        Target::Watchpoint { .. } => "watchpoint",
-        Target::Iter { .. } => "iter",
-    }
 }

@@ -8,6 +8,7 @@ use super::convert::{kept, signed_as, unify};
 use super::expr::effect;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
+use crate::probes;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
@@ -152,7 +153,7 @@ impl Checker<'_> {
             ast::StmtKind::Return(value) if !self.inside.is_empty() => self.give(value.as_ref(), span),
             ast::StmtKind::Return(None) => one(StmtKind::Return(None)),
             // A test says with it how it went.
-            ast::StmtKind::Return(Some(value)) if self.probe.kind == "test" => {
+            ast::StmtKind::Return(Some(value)) if *self.probe.kind == probes::TEST => {
                 let e = self.expr(value)?;
                 let e = self.integer(e, "the result of a test")?;
                 one(StmtKind::Return(Some(self.coerce(e, &Type::I64)?)))

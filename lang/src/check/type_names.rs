@@ -1,7 +1,6 @@
 //! Types as written: `uint64`, `struct sock *`, `int8[16]`, `typeof(x)`.
 
 use super::Checker;
-use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::TypeKind;
@@ -68,7 +67,7 @@ impl Checker<'_> {
 
     /// The program that the probe is in: in another one, names mean other things.
     fn program(&self) -> Option<&str> {
-        let (Target::Uprobe { path, .. } | Target::Usdt { path, .. }) = &self.probe.target else { return None };
+        let path = self.probe.target.file()?;
         self.probe.specific.set(true);
         Some(path)
     }

@@ -3,7 +3,6 @@
 use super::Checker;
 use super::args::in_context;
 use super::expr::sized;
-use crate::bundle::Target;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{Image, UsdtProbe};
@@ -62,7 +61,7 @@ impl Checker<'_> {
             }
             Operand::Memory(address) => load(self.address(&address, span), address.displacement, narrow),
             Operand::Symbol { name, plus } => {
-                let Target::Usdt { path, .. } = self.probe.target.clone() else {
+                let Some(path) = self.probe.target.file().map(str::to_owned) else {
                     return Err(unreadable("the file cannot be determined".to_owned()));
                 };
                 let found = self.kernel.programs.user_object(&path, &name).map_err(|e| no_facts(e, span))?;

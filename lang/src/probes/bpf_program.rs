@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 /// `parts` follow `fentry:bpf` or `fexit:bpf`: `[NUMBER:]FUNCTION`, where the number may be `*`.
 pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
-    let ret = spec.kind == "fexit";
+    let ret = spec.kind.returns;
     let prog_type = if ret { ProgType::Fexit } else { ProgType::Fentry };
     let (number, name) = match parts {
         [name] => ("*", name.as_str()),
@@ -48,8 +48,9 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: Kernel<'_>) -> Resu
     Ok(found
         .into_iter()
         .map(|f| Resolved {
+            kind: spec.kind,
             prog_type,
-            name: format!("{}:bpf:{}:{}", spec.kind, f.program, f.function.name),
+            name: format!("{}:bpf:{}:{}", spec.kind.name, f.program, f.function.name),
             function: f.function.name.clone(),
             target: Target::BpfFunction {
                 program: f.program,
@@ -64,7 +65,7 @@ pub(super) fn resolve(spec: &Spec, parts: &[String], kernel: Kernel<'_>) -> Resu
 
 /// The error for a program or function that was not found.
 fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: Kernel<'_>) -> Box<Diagnostic> {
-    let all = format!("rtrace -l '{}:bpf:*' lists what can be traced", spec.kind);
+    let all = format!("rtrace -l '{}:bpf:*' lists what can be traced", spec.kind.name);
     let has_types = |n| kernel.functions.bpf_functions(Some(n), "*").is_ok_and(|all| !all.is_empty());
     let untyped = |which: &str| {
         spec.missing(format!("BPF program {which} has no type information"))
@@ -81,7 +82,7 @@ fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: Kernel<'_>) ->
         None => {
             let error = spec.missing(format!("no BPF program, and no function of one, is named `{name}`"));
             match kernel.functions.nearest_bpf_function(name) {
-                Some(near) => return error.help(format!("did you mean `{}:bpf:{near}`?", spec.kind)),
+                Some(near) => return error.help(format!("did you mean `{}:bpf:{near}`?", spec.kind.name)),
                 None => error,
             }
         }

@@ -1,6 +1,6 @@
 //! `iter`: the kernel's own loops over its objects, a program run for each.
 
-use super::{Context, ProbeKind, Resolved, Spec};
+use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::{Kernel, Version};
@@ -13,6 +13,9 @@ pub static ITER: ProbeKind = ProbeKind {
     doc: "Runs once for each kernel object of a kind. With PIN, the program stays loaded and runs whenever that file is read.",
     example: "iter:task { printf(\"%d %s\\n\", ctx.task.pid, ctx.task.comm) }",
     prog_type: ProgType::Iter,
+    returns: false,
+    path: Some(1),
+    listing: Listing::Iterators,
     resolve,
 };
 
@@ -68,9 +71,10 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     };
     let pin = pin.map(|p| if p.starts_with('/') { p.clone() } else { format!("{BPF_FILES}/{p}") });
     Ok(vec![Resolved {
+        kind: spec.kind,
         prog_type: ProgType::Iter,
         target: Target::Iter { kind: kind.clone(), btf_id: function.btf_id, pin },
-        name: format!("{}:{}", spec.kind, spec.parts.join(":")),
+        name: format!("{}:{}", spec.kind.name, spec.parts.join(":")),
         function: String::new(),
         context: Context::Iter(Rc::new(function)),
         multi: false,

@@ -3,7 +3,7 @@
 //! Whether a single function exists is left to the kernel, which answers when it is attached: reading
 //! the list of all functions would cost more than everything else. Patterns read that list.
 
-use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::{FunctionName, Kernel};
@@ -15,6 +15,9 @@ pub static KPROBE: ProbeKind = ProbeKind {
     doc: "Entry of a kernel function, or an instruction in it.",
     example: "kprobe:vfs_read { @[comm] = count() }",
     prog_type: ProgType::Kprobe,
+    returns: false,
+    path: None,
+    listing: Listing::Functions,
     resolve,
 };
 
@@ -25,11 +28,14 @@ pub static KRETPROBE: ProbeKind = ProbeKind {
     doc: "Return of a kernel function.",
     example: "kretprobe:vfs_read { @ = hist(retval) }",
     prog_type: ProgType::Kprobe,
+    returns: true,
+    path: None,
+    listing: Listing::Functions,
     resolve,
 };
 
 fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
-    let ret = spec.kind == "kretprobe";
+    let ret = spec.kind.returns;
     let (module, function) = match spec.parts.as_slice() {
         [f] => (None, f.as_str()),
         [m, f] => (Some(m.as_str()), f.as_str()),
@@ -73,8 +79,9 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
                 Context::KernelEntry { function: f.name.clone(), module: f.module.clone() }
             };
             Resolved {
+                kind: spec.kind,
                 prog_type: ProgType::Kprobe,
-                name: format!("{}:{place}{plus}", spec.kind),
+                name: format!("{}:{place}{plus}", spec.kind.name),
                 function: f.name.clone(),
                 target: Target::Kprobe { function: f.name, module: f.module, offset, ret, shared: false },
                 context,

@@ -30,8 +30,11 @@ mod usdt;
 pub(crate) mod usdt_argument;
 mod watchpoint;
 
+pub use kprobe::KPROBE;
 pub use own::SIGNALS;
 pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
+pub use special::BEGIN;
+pub use trial::TEST;
 pub use usdt_argument::types as usdt_argument_types;
 
 /// One kind of probe.
@@ -43,9 +46,36 @@ pub struct ProbeKind {
     pub form: &'static str,
     pub doc: &'static str,
     pub example: &'static str,
+    /// Whether it fires at the return of a function.
+    pub returns: bool,
+    /// The part of the target that is a path, counted from 0: it may hold slashes, which end other parts.
+    pub path: Option<usize>,
+    /// How `rtrace -l` finds its targets.
+    pub listing: Listing,
     /// The usual program type, for "where is this function allowed".
     pub prog_type: ProgType,
     pub resolve: fn(&Spec, Kernel<'_>) -> Result<Vec<Resolved>>,
+}
+
+/// How the targets of a kind are listed.
+#[derive(Clone, Copy, Debug)]
+pub enum Listing {
+    /// There is nothing to list but the kind itself.
+    Kind,
+    /// Functions of the kernel that can be traced.
+    Functions,
+    /// Those whose prototypes BTF has, and functions of BPF programs.
+    TypedFunctions,
+    Tracepoints,
+    RawTracepoints,
+    /// Functions of programs and libraries.
+    ProgramFunctions,
+    StaticProbes,
+    /// Words that a number of the user's follows.
+    Words(&'static [&'static str]),
+    Events(&'static [PerfEvent]),
+    Iterators,
+    Signals,
 }
 
 /// All kinds, in the order of the manual.
@@ -75,7 +105,7 @@ pub static KINDS: &[&ProbeKind] = &[
 /// An attach point taken apart at its colons.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    pub kind: &'static str,
+    pub kind: &'static ProbeKind,
     /// The form of the target after the kind.
     pub parts: Vec<String>,
     pub span: Span,
@@ -96,6 +126,7 @@ pub struct Spec {
 /// One target that an attach point stands for.
 #[derive(Clone, Debug)]
 pub struct Resolved {
+    pub kind: &'static ProbeKind,
     pub prog_type: ProgType,
     pub target: Target,
     /// The value of the builtin `probe`.
@@ -145,6 +176,24 @@ pub enum Context {
     RawTracepoint(Option<Rc<Function>>),
 }
 
+/// The part of an attach point of this kind that is a path; the lexer asks.
+pub fn path_part(kind: &str) -> Option<usize> {
+    find(kind)?.path
+}
+
+impl PartialEq for ProbeKind {
+    /// There is one row of each kind.
+    fn eq(&self, other: &ProbeKind) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl std::fmt::Debug for ProbeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
 /// Finds a kind by name or alias, whatever the case.
 pub fn find(name: &str) -> Option<&'static ProbeKind> {
     let is = |kind: &str| kind.eq_ignore_ascii_case(name);
@@ -160,7 +209,8 @@ pub fn names_with(types: &[ProgType]) -> Vec<&'static str> {
 }
 
 /// A kind in a sentence: `a kprobe`, `an interval probe`.
-pub fn a_probe(kind: &str) -> String {
+pub fn a_probe(kind: &ProbeKind) -> String {
+    let kind = kind.name;
     // `fentry` and `fexit` are spoken with the letter's name.
     let article = if kind.starts_with(['i', 'e', 'f']) { "an" } else { "a" };
     let noun = if kind.ends_with("probe") || kind.ends_with("tracepoint") { "" } else { " probe" };
@@ -190,8 +240,7 @@ pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: Kernel<'_>
     let max_probes = options.max_probes;
     let (unsafe_, dwarf) = (options.unsafe_, options.dwarf);
     let (demangle, warnings) = (options.run.cpp_demangle, RefCell::default());
-    let spec =
-        Spec { kind: kind.name, parts, span, max_probes, arch: options.arch, unsafe_, dwarf, demangle, warnings };
+    let spec = Spec { kind, parts, span, max_probes, arch: options.arch, unsafe_, dwarf, demangle, warnings };
     let found = (kind.resolve)(&spec, kernel)?;
     options.warnings.append(&mut spec.warnings.into_inner());
     if found.len() > max_probes as usize {
@@ -244,8 +293,8 @@ impl Spec {
 
     /// The error for a target of the wrong form.
     fn malformed(&self) -> Box<Diagnostic> {
-        let (form, example) = find(self.kind).map_or(("", ""), |k| (k.form, k.example));
-        Diagnostic::error(Code::BadTarget, self.span, format!("malformed attach point of `{}`", self.kind))
+        let ProbeKind { name, form, example, .. } = self.kind;
+        Diagnostic::error(Code::BadTarget, self.span, format!("malformed attach point of `{name}`"))
             .help(format!("expected {form}, for example: {example}"))
     }
 

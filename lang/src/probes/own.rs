@@ -1,6 +1,6 @@
 //! `self`: what happens to rtrace's own process.
 
-use super::{Context, ProbeKind, Resolved, Spec};
+use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -13,6 +13,9 @@ pub static SELF: ProbeKind = ProbeKind {
     doc: "Runs when the rtrace process receives the signal.",
     example: "self:signal:SIGUSR1 { print(@) } kprobe:vfs_read { @[comm] = count() }",
     prog_type: ProgType::RawTracepoint,
+    returns: false,
+    path: None,
+    listing: Listing::Signals,
     resolve,
 };
 
@@ -34,6 +37,7 @@ fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
         });
     };
     Ok(vec![Resolved {
+        kind: spec.kind,
         prog_type: ProgType::RawTracepoint,
         target: Target::Signal { number: *number },
         name: format!("self:signal:{name}"),

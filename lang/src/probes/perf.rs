@@ -1,10 +1,9 @@
 //! `software` and `hardware`: events counted by the kernel or the processor, a program run each time the
 //! count grows by the period. Numbers are those of `linux/perf_event.h`.
 
-use super::{Context, ProbeKind, Resolved, Spec};
+use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
-use crate::kernel::Kernel;
 
 pub static SOFTWARE: ProbeKind = ProbeKind {
     name: "software",
@@ -13,7 +12,10 @@ pub static SOFTWARE: ProbeKind = ProbeKind {
     doc: "Every COUNT-th occurrence of a software event of the kernel.",
     example: "software:page-faults:100 { @[comm] = count() }",
     prog_type: ProgType::PerfEvent,
-    resolve,
+    returns: false,
+    path: None,
+    listing: Listing::Events(SOFTWARE_EVENTS),
+    resolve: |spec, _| resolve(spec, 1, SOFTWARE_EVENTS),
 };
 
 pub static HARDWARE: ProbeKind = ProbeKind {
@@ -23,7 +25,10 @@ pub static HARDWARE: ProbeKind = ProbeKind {
     doc: "Every COUNT-th event of a hardware counter of the CPU.",
     example: "hardware:cache-misses:1000000 { @[comm] = count() }",
     prog_type: ProgType::PerfEvent,
-    resolve,
+    returns: false,
+    path: None,
+    listing: Listing::Events(HARDWARE_EVENTS),
+    resolve: |spec, _| resolve(spec, 0, HARDWARE_EVENTS),
 };
 
 /// A perf event: name, alias, number, default period.
@@ -58,8 +63,7 @@ pub static HARDWARE_EVENTS: &[PerfEvent] = &[
     ("ref-cycles", "", 9, 1_000_000),
 ];
 
-fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
-    let (perf_type, events) = if spec.kind == "software" { (1, SOFTWARE_EVENTS) } else { (0, HARDWARE_EVENTS) };
+fn resolve(spec: &Spec, perf_type: u32, events: &[PerfEvent]) -> Result<Vec<Resolved>> {
     let (name, count) = match spec.parts.as_slice() {
         [n] => (n, None),
         [n, c] if c.is_empty() => (n, None),
@@ -68,18 +72,19 @@ fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     };
     let Some(&(_, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name)) else {
         let names: Vec<&str> = events.iter().map(|e| e.0).collect();
-        let error = spec.missing(format!("unknown {} event `{name}`", spec.kind));
+        let error = spec.missing(format!("unknown {} event `{name}`", spec.kind.name));
         let near = names.iter().map(|n| (strsim::damerau_levenshtein(n, name), n)).min().filter(|(d, _)| *d <= 3);
         return Err(match near {
-            Some((_, n)) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
+            Some((_, n)) => error.help(format!("did you mean `{}:{n}`?", spec.kind.name)),
             None => error.note(format!("events: {}", names.join(", "))),
         });
     };
     let period = count.unwrap_or(default);
     Ok(vec![Resolved {
+        kind: spec.kind,
         prog_type: ProgType::PerfEvent,
         target: Target::PerfEvent { perf_type, config, period },
-        name: format!("{}:{name}:{period}", spec.kind),
+        name: format!("{}:{name}:{period}", spec.kind.name),
         function: String::new(),
         context: Context::Nothing,
         multi: false,

@@ -1,7 +1,7 @@
 //! `rawtracepoint`: a tracepoint's own arguments, before they are formatted. With type information the
 //! program is a `tp_btf` one, whose pointers the kernel trusts; without, arguments are `argN`.
 
-use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::glob;
@@ -15,6 +15,9 @@ pub static RAWTRACEPOINT: ProbeKind = ProbeKind {
     doc: "A tracepoint with the arguments that the kernel code passes to it.",
     example: "rawtracepoint:sched_switch { @[args.next->comm] = count() }",
     prog_type: ProgType::BtfTracepoint,
+    returns: false,
+    path: None,
+    listing: Listing::RawTracepoints,
     resolve,
 };
 
@@ -49,6 +52,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             continue;
         }
         found.push(Resolved {
+            kind: spec.kind,
             prog_type,
             name: format!("rawtracepoint:{of}:{name}"),
             function: String::new(),

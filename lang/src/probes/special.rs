@@ -1,10 +1,9 @@
 //! `begin` and `end`: run once, in rtrace's own process, before the other probes are attached and
 //! after they are gone.
 
-use super::{Context, ProbeKind, Resolved, Spec};
+use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
-use crate::kernel::Kernel;
 
 pub static BEGIN: ProbeKind = ProbeKind {
     name: "begin",
@@ -13,7 +12,10 @@ pub static BEGIN: ProbeKind = ProbeKind {
     doc: "Runs once before any other probe is attached.",
     example: "begin { printf(\"tracing\\n\"); exit() }",
     prog_type: ProgType::RawTracepoint,
-    resolve,
+    returns: false,
+    path: None,
+    listing: Listing::Kind,
+    resolve: |spec, _| resolve(spec, Target::Begin),
 };
 
 pub static END: ProbeKind = ProbeKind {
@@ -23,18 +25,21 @@ pub static END: ProbeKind = ProbeKind {
     doc: "Runs once after all other probes are detached, before the maps are printed.",
     example: "begin { exit() } end { printf(\"done\\n\") }",
     prog_type: ProgType::RawTracepoint,
-    resolve,
+    returns: false,
+    path: None,
+    listing: Listing::Kind,
+    resolve: |spec, _| resolve(spec, Target::End),
 };
 
-fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
+fn resolve(spec: &Spec, target: Target) -> Result<Vec<Resolved>> {
     if !spec.parts.is_empty() {
         return Err(spec.malformed());
     }
-    let (target, name) = if spec.kind == "begin" { (Target::Begin, "begin") } else { (Target::End, "end") };
     Ok(vec![Resolved {
+        kind: spec.kind,
         prog_type: ProgType::RawTracepoint,
         target,
-        name: name.into(),
+        name: spec.kind.name.into(),
         function: String::new(),
         context: Context::Nothing,
         multi: false,

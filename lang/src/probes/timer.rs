@@ -1,9 +1,8 @@
 //! `interval` (one CPU) and `profile` (every CPU): timers.
 
-use super::{Context, ProbeKind, Resolved, Spec};
+use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Sampling, Target};
 use crate::diag::Result;
-use crate::kernel::Kernel;
 
 pub static INTERVAL: ProbeKind = ProbeKind {
     name: "interval",
@@ -12,7 +11,10 @@ pub static INTERVAL: ProbeKind = ProbeKind {
     doc: "A timer that fires on one CPU.",
     example: "interval:s:1 { print(@); clear(@) } kprobe:vfs_read { @ = count() }",
     prog_type: ProgType::PerfEvent,
-    resolve,
+    returns: false,
+    path: None,
+    listing: Listing::Words(&["hz", "ms", "s", "us"]),
+    resolve: |spec, _| resolve(spec, interval),
 };
 
 pub static PROFILE: ProbeKind = ProbeKind {
@@ -22,10 +24,22 @@ pub static PROFILE: ProbeKind = ProbeKind {
     doc: "A timer that fires on every CPU, also inside the kernel.",
     example: "profile:hz:99 { @[kstack] = count() }",
     prog_type: ProgType::PerfEvent,
-    resolve,
+    returns: false,
+    path: None,
+    listing: Listing::Words(&["hz", "ms", "s", "us"]),
+    resolve: |spec, _| resolve(spec, |sampling| Target::Profile { sampling }),
 };
 
-fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
+/// A timer on one CPU, of a period.
+fn interval(sampling: Sampling) -> Target {
+    let nanoseconds = match sampling {
+        Sampling::Nanoseconds(n) => n,
+        Sampling::Hertz(hz) => (1_000_000_000 / hz).max(1),
+    };
+    Target::Interval { nanoseconds }
+}
+
+fn resolve(spec: &Spec, target: fn(Sampling) -> Target) -> Result<Vec<Resolved>> {
     let sampling = match spec.parts.as_slice() {
         [duration] => period(duration),
         [unit, count] => super::count(count).and_then(|n| match unit.as_str() {
@@ -37,17 +51,13 @@ fn resolve(spec: &Spec, _: Kernel<'_>) -> Result<Vec<Resolved>> {
     let sampling = sampling.ok_or_else(|| spec.malformed())?;
     // As the reference calls them: a duration in microseconds, a unit and a count as they are written.
     let name = match (&sampling, spec.parts.len()) {
-        (Sampling::Nanoseconds(n), 1) if n % 1000 == 0 => format!("{}:us:{}", spec.kind, n / 1000),
-        _ => format!("{}:{}", spec.kind, spec.parts.join(":")),
-    };
-    let target = match (spec.kind, sampling) {
-        ("profile", sampling) => Target::Profile { sampling },
-        (_, Sampling::Nanoseconds(nanoseconds)) => Target::Interval { nanoseconds },
-        (_, Sampling::Hertz(hz)) => Target::Interval { nanoseconds: (1_000_000_000 / hz).max(1) },
+        (Sampling::Nanoseconds(n), 1) if n % 1000 == 0 => format!("{}:us:{}", spec.kind.name, n / 1000),
+        _ => format!("{}:{}", spec.kind.name, spec.parts.join(":")),
     };
     Ok(vec![Resolved {
+        kind: spec.kind,
         prog_type: ProgType::PerfEvent,
-        target,
+        target: target(sampling),
         name,
         function: String::new(),
         context: Context::Nothing,

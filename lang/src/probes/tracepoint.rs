@@ -1,6 +1,6 @@
 //! `tracepoint`: static kernel tracepoints with the fields of their `format` file.
 
-use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::Kernel;
@@ -13,6 +13,9 @@ pub static TRACEPOINT: ProbeKind = ProbeKind {
     doc: "A static tracepoint of the kernel; its fields are `args.NAME`.",
     example: "tracepoint:sched:sched_switch { @[args.next_comm] = count() }",
     prog_type: ProgType::Tracepoint,
+    returns: false,
+    path: None,
+    listing: Listing::Tracepoints,
     resolve,
 };
 
@@ -32,6 +35,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             continue;
         };
         found.push(Resolved {
+            kind: spec.kind,
             prog_type: ProgType::Tracepoint,
             name: format!("tracepoint:{category}:{name}"),
             function: String::new(),

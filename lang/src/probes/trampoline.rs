@@ -1,7 +1,7 @@
 //! `fentry` and `fexit` (`kfunc` and `kretfunc` in earlier releases): entry and return of a kernel
 //! function with typed arguments, through BPF trampolines.
 
-use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
 use crate::arch::Arch;
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
@@ -17,6 +17,9 @@ pub static FENTRY: ProbeKind = ProbeKind {
     doc: "Entry of a kernel function or of a BPF program's function, with typed arguments by name.",
     example: "fentry:vfs_read { @[comm] = sum(args.count) }",
     prog_type: ProgType::Fentry,
+    returns: false,
+    path: None,
+    listing: Listing::TypedFunctions,
     resolve,
 };
 
@@ -27,11 +30,14 @@ pub static FEXIT: ProbeKind = ProbeKind {
     doc: "Return of a kernel function or of a BPF program's function, with its arguments and return value.",
     example: "fexit:vfs_read { @[retval] = count() }",
     prog_type: ProgType::Fexit,
+    returns: true,
+    path: None,
+    listing: Listing::TypedFunctions,
     resolve,
 };
 
 fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
-    let ret = spec.kind == "fexit";
+    let ret = spec.kind.returns;
     let prog_type = if ret { ProgType::Fexit } else { ProgType::Fentry };
     let (module, function) = match spec.parts.as_slice() {
         [f] if f != "bpf" => (None, f.as_str()),
@@ -69,7 +75,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
         match kernel.functions.function(function, module).map_err(|e| spec.unknowable(e))? {
             Some(f) => match uncarried(&f, ret, kernel.machine.version()) {
                 Some(why) => {
-                    let message = format!("{} cannot trace `{function}`: it {why}", spec.kind);
+                    let message = format!("{} cannot trace `{function}`: it {why}", spec.kind.name);
                     let other = match ret {
                         true if NEVER_RETURN.contains(&function) => "fentry",
                         true => "kretprobe",
@@ -90,16 +96,16 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
                     };
                     return Err(spec
                         .missing(message)
-                        .note(format!("{} needs the types of the function's arguments", spec.kind))
+                        .note(format!("{} needs the types of the function's arguments", spec.kind.name))
                         .help(format!("use {other}:{function}")));
                 }
                 if let Some(module) = module.filter(|m| *m != "vmlinux" && !kernel.functions.has_module(m)) {
                     return Err(spec.missing(format!("module `{module}` is not loaded")));
                 }
                 let error =
-                    spec.missing(format!("the kernel has no function `{function}` that {} can trace", spec.kind));
+                    spec.missing(format!("the kernel has no function `{function}` that {} can trace", spec.kind.name));
                 return Err(match kernel.functions.nearest_function(function) {
-                    Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind)),
+                    Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind.name)),
                     None => error.help(super::listing("fentry", function)),
                 });
             }
@@ -110,8 +116,9 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
         .map(|f| {
             let place = format!("{}:{}", f.module.as_deref().unwrap_or("vmlinux"), f.name);
             Resolved {
+                kind: spec.kind,
                 prog_type,
-                name: format!("{}:{place}", spec.kind),
+                name: format!("{}:{place}", spec.kind.name),
                 function: f.name.clone(),
                 target: Target::Trampoline { function: f.name.clone(), module: f.module.clone(), btf_id: f.btf_id },
                 context: Context::Trampoline { function: Rc::new(f), ret },

@@ -1,7 +1,7 @@
 //! `uprobe` and `uretprobe`: functions, lines and instructions of programs and libraries.
 
 use super::kprobe::number;
-use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -16,6 +16,9 @@ pub static UPROBE: ProbeKind = ProbeKind {
         and functions that are inlined, need debug information.",
     example: "uprobe:/bin/bash:readline { printf(\"%d\\n\", pid) }",
     prog_type: ProgType::Kprobe,
+    returns: false,
+    path: Some(0),
+    listing: Listing::ProgramFunctions,
     resolve,
 };
 
@@ -26,6 +29,9 @@ pub static URETPROBE: ProbeKind = ProbeKind {
     doc: "Return of a function of a program or library.",
     example: "uretprobe:/bin/bash:readline { printf(\"%s\\n\", str(retval)) }",
     prog_type: ProgType::Kprobe,
+    returns: true,
+    path: Some(0),
+    listing: Listing::ProgramFunctions,
     resolve,
 };
 
@@ -40,7 +46,7 @@ enum Place<'s> {
 }
 
 fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
-    let ret = spec.kind == "uretprobe";
+    let ret = spec.kind.returns;
     let (program, place) = parse(spec, kernel)?;
     if ret && !matches!(place, Place::Function { plus: 0, .. }) {
         return Err(spec.malformed().note("a return probe takes a function, not an offset, an address or a line"));
@@ -93,8 +99,9 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             }
             let source = if spec.demangle { kernel.programs.source_name(&s.name) } else { None };
             found.push(Resolved {
+                kind: spec.kind,
                 prog_type: ProgType::Kprobe,
-                name: format!("{}:{shown}", spec.kind),
+                name: format!("{}:{shown}", spec.kind.name),
                 function: source.unwrap_or_else(|| s.name.clone()),
                 target: Target::Uprobe { path: path.clone(), symbol: s.name, offset: s.file_offset, ret },
                 context: if ret { Context::UserReturn } else { Context::UserEntry { go } },
@@ -224,7 +231,13 @@ fn at_address(spec: &Spec, kernel: Kernel<'_>, path: &str, address: u64) -> Resu
 }
 
 /// Refuses what is not the beginning of an instruction: the probe would change the instruction around it.
-fn on_instruction(spec: &Spec, kernel: Kernel<'_>, path: &str, function: &UserSymbol, address: u64) -> Result<()> {
+pub(super) fn on_instruction(
+    spec: &Spec,
+    kernel: Kernel<'_>,
+    path: &str,
+    function: &UserSymbol,
+    address: u64,
+) -> Result<()> {
     if spec.unsafe_ || address == function.address {
         return Ok(());
     }
@@ -277,7 +290,7 @@ fn missing(spec: &Spec, kernel: Kernel<'_>, path: &str, place: &Place<'_>) -> Bo
     };
     let error = spec.missing(format!("{path} has no function `{name}`"));
     if let Some(near) = kernel.programs.nearest_user_symbol(path, name) {
-        return error.help(format!("did you mean `{}:{path}:{near}`?", spec.kind));
+        return error.help(format!("did you mean `{}:{path}:{near}`?", spec.kind.name));
     }
     if kernel.programs.is_stripped(path) {
         return error

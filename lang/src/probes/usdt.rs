@@ -3,7 +3,7 @@
 //! One name may stand for several places, each with its arguments elsewhere. Each place is a target of its own, so
 //! that a clause that asks for arguments is compiled for each.
 
-use super::{Context, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::glob;
@@ -18,6 +18,9 @@ pub static USDT: ProbeKind = ProbeKind {
         all running programs, with `-p` for all files that the process has mapped.",
     example: "usdt:/usr/bin/python3:python:gc__start { printf(\"%d collects generation %d\\n\", pid, arg0) }",
     prog_type: ProgType::Kprobe,
+    returns: false,
+    path: Some(0),
+    listing: Listing::StaticProbes,
     resolve,
 };
 
@@ -58,7 +61,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             let plain = probe.name.trim_matches('"');
             let named = name_pattern.matches(probe.name.as_bytes()) || name_pattern.matches(plain.as_bytes());
             if named && provider_pattern.matches(probe.provider.as_bytes()) {
-                found.push(target(&path, probe));
+                found.push(target(spec, &path, probe));
             } else if single {
                 others.push(probe);
             }
@@ -72,8 +75,9 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     Ok(found)
 }
 
-fn target(path: &str, probe: UsdtProbe) -> Resolved {
+fn target(spec: &Spec, path: &str, probe: UsdtProbe) -> Resolved {
     Resolved {
+        kind: spec.kind,
         prog_type: ProgType::Kprobe,
         target: Target::Usdt { path: path.to_owned(), offset: probe.file_offset, semaphore: probe.semaphore },
         name: format!("usdt:{path}:{}:{}", probe.provider, probe.name),

@@ -1,6 +1,6 @@
 //! `watchpoint`: the debug registers of the processor, a program run whenever memory is written, read or executed.
 
-use super::{Context, ProbeKind, Resolved, Spec};
+use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::arch::Arch;
 use crate::bundle::{Access, ProgType, Target, Watched};
 use crate::codes::Code;
@@ -15,6 +15,9 @@ pub static WATCHPOINT: ProbeKind = ProbeKind {
         -c, or in the kernel.",
     example: "watchpoint:jiffies:8:w { @[kstack] = count() }",
     prog_type: ProgType::PerfEvent,
+    returns: false,
+    path: None,
+    listing: Listing::Kind,
     resolve,
 };
 
@@ -49,9 +52,10 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             .help(format!("watch the aligned word, watchpoint:{word}:{length}:{mode}, or fewer bytes")));
     }
     Ok(vec![Resolved {
+        kind: spec.kind,
         prog_type: ProgType::PerfEvent,
         target: Target::Watchpoint { watched, length, access },
-        name: format!("{}:{}", spec.kind, spec.parts.join(":")),
+        name: format!("{}:{}", spec.kind.name, spec.parts.join(":")),
         function: String::new(),
         context: Context::Nothing,
         multi: false,
@@ -106,7 +110,7 @@ fn symbol(spec: &Spec, text: &str, kernel: Kernel<'_>) -> Result<(Watched, Optio
             .missing(format!("the kernel has no symbol `{name}`"))
             .note("symbol addresses are read from /proc/kallsyms, which requires privileges");
         return Err(match kernel.functions.nearest_symbol(name) {
-            Some(near) => error.help(format!("did you mean `{}:{near}`?", spec.kind)),
+            Some(near) => error.help(format!("did you mean `{}:{near}`?", spec.kind.name)),
             None => error,
         });
     };

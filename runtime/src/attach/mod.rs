@@ -426,7 +426,7 @@ fn copy_per_point(def: &ProgramDef) -> bool {
 fn multi_of(def: &ProgramDef) -> Option<Multi> {
     match (def.together, &def.attach.first()?.target) {
         (Together::No, _) => None,
-        (Together::Link, Target::Uprobe { .. } | Target::Usdt { .. }) => Some(Multi::Uprobe),
+        (Together::Link, target) if target.file().is_some() => Some(Multi::Uprobe),
         (Together::Link, _) => Some(Multi::Kprobe),
         (Together::Event, _) => Some(Multi::Event),
     }
@@ -504,7 +504,17 @@ fn runs_newest_first(target: &Target, multi: Option<Multi>) -> bool {
         Target::PerfEvent { perf_type: perf::SOFTWARE, config, .. } => !perf::CLOCKS.contains(config),
         // Reached through the functions of the system calls.
         Target::Tracepoint { .. } => multi.is_some(),
-        _ => false,
+        Target::Begin
+        | Target::End
+        | Target::Signal { .. }
+        | Target::Test { .. }
+        | Target::Bench { .. }
+        | Target::RawTracepoint { .. }
+        | Target::Interval { .. }
+        | Target::Profile { .. }
+        | Target::PerfEvent { .. }
+        | Target::Iter { .. }
+        | Target::Watchpoint { .. } => false,
     }
 }
 
@@ -700,10 +710,7 @@ fn attach_singly(
 
 /// The reason why a target cannot exist.
 fn absent(target: &Target) -> Option<Reason> {
-    let (Target::Kprobe { module: Some(module), .. } | Target::Trampoline { module: Some(module), .. }) = target else {
-        return None;
-    };
-    modules::absent(module)
+    target.module().and_then(modules::absent)
 }
 
 fn attach_one(

@@ -6,7 +6,7 @@ mod known;
 
 use crate::load::Maps;
 use known::Known;
-use rtrace_core::bundle::{Bundle, Target, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
+use rtrace_core::bundle::{Bundle, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
 use rtrace_symbols::needs::needs;
 use rtrace_symbols::{foreign, unwind_table, user};
 use rtrace_sys as sys;
@@ -129,10 +129,7 @@ impl<'m> Tables<'m> {
             let process = process.to_string();
             mapped_by(&process).iter().for_each(|m| self.mapped(&process, m));
         }
-        let targets = bundle.programs.iter().flat_map(|p| &p.attach).filter_map(|a| match &a.target {
-            Target::Uprobe { path, .. } => Some(path.as_str()),
-            _ => None,
-        });
+        let targets = bundle.programs.iter().flat_map(|p| &p.attach).filter_map(|a| a.target.file());
         let mut paths: Vec<PathBuf> = targets.map(PathBuf::from).collect();
         paths.sort();
         paths.dedup();

@@ -95,6 +95,56 @@ pub enum Target {
 }
 
 impl Target {
+    /// The file that it is in and the offset in that file, of targets in programs.
+    pub fn place(&self) -> Option<(&str, u64)> {
+        match self {
+            Target::Uprobe { path, offset, .. } | Target::Usdt { path, offset, .. } => Some((path, *offset)),
+            Target::Begin
+            | Target::End
+            | Target::Signal { .. }
+            | Target::Test { .. }
+            | Target::Bench { .. }
+            | Target::Kprobe { .. }
+            | Target::Trampoline { .. }
+            | Target::BpfFunction { .. }
+            | Target::Tracepoint { .. }
+            | Target::RawTracepoint { .. }
+            | Target::Interval { .. }
+            | Target::Profile { .. }
+            | Target::PerfEvent { .. }
+            | Target::Iter { .. }
+            | Target::Watchpoint { .. } => None,
+        }
+    }
+
+    /// The program or library that it is in.
+    pub fn file(&self) -> Option<&str> {
+        self.place().map(|(path, _)| path)
+    }
+
+    /// The module of the kernel that it names.
+    pub fn module(&self) -> Option<&str> {
+        match self {
+            Target::Kprobe { module, .. }
+            | Target::Trampoline { module, .. }
+            | Target::RawTracepoint { module, .. } => module.as_deref(),
+            Target::Begin
+            | Target::End
+            | Target::Signal { .. }
+            | Target::Test { .. }
+            | Target::Bench { .. }
+            | Target::BpfFunction { .. }
+            | Target::Tracepoint { .. }
+            | Target::Uprobe { .. }
+            | Target::Usdt { .. }
+            | Target::Interval { .. }
+            | Target::Profile { .. }
+            | Target::PerfEvent { .. }
+            | Target::Iter { .. }
+            | Target::Watchpoint { .. } => None,
+        }
+    }
+
     /// Run by the runtime itself, in its own process: there is nothing to attach to.
     pub fn is_special(&self) -> bool {
         use Target::{Begin, Bench, End, Signal, Test};

@@ -122,7 +122,7 @@ impl Facts {
         self.object(object).is_ok_and(|o| o.index.knows_signs())
     }
 
-    /// See [`rtrace_core::kernel::Kernel::member`].
+    /// See [`rtrace_core::kernel::Types::member`].
     pub fn member(&self, id: TypeId, name: &str) -> Option<Member> {
         self.member_at(self.defined(At::from_handle(id)), name, 0, 0)
     }
@@ -201,7 +201,7 @@ impl Facts {
         false
     }
 
-    /// See [`rtrace_core::kernel::Kernel::members`].
+    /// See [`rtrace_core::kernel::Types::members`].
     pub fn members(&self, id: TypeId) -> Vec<Member> {
         let Some((at, raw)) = self.get(self.defined(At::from_handle(id))) else { return Vec::new() };
         match &*raw {
@@ -210,7 +210,7 @@ impl Facts {
         }
     }
 
-    /// See [`rtrace_core::kernel::Kernel::enum_values`]; also by a typedef's name.
+    /// See [`rtrace_core::kernel::Types::enum_values`]; also by a typedef's name.
     pub fn enum_values(&self, name: &str) -> Vec<(String, i64)> {
         let found = match first_of_unnamed(name) {
             Some(first) => self.enum_with(first).map(|(at, _)| at),

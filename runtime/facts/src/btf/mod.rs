@@ -243,7 +243,7 @@ impl Facts {
         Some((at, ty))
     }
 
-    /// See [`rtrace_core::kernel::Kernel::find_type`].
+    /// See [`rtrace_core::kernel::Types::find_type`].
     pub fn find_type(&self, kind: TypeKind, name: &str) -> Result<Option<Type>, KernelError> {
         Ok(self.find(name, kinds(kind))?.map(|at| self.convert(at)))
     }
