@@ -626,9 +626,9 @@ impl Programs for Recorded {
     }
 
     fn user_address(&self, path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
-        let program = self.programs.iter().find(|(p, _)| p == path);
-        let found = program.and_then(|(_, s)| s.iter().find(|s| s.file_offset == offset));
-        Ok(found.map(|s| s.address))
+        let symbols = self.user_symbols(path, "*")?;
+        let inside = |s: &UserSymbol| (s.file_offset..s.file_offset + s.size.max(1)).contains(&offset);
+        Ok(symbols.into_iter().find(inside).map(|s| s.address + (offset - s.file_offset)))
     }
 
     fn nearest_user_symbol(&self, path: &str, name: &str) -> Option<String> {

@@ -19,6 +19,7 @@ mod kprobe;
 mod own;
 mod perf;
 mod raw_tracepoint;
+mod raw_uprobe;
 mod special;
 mod timer;
 mod tracepoint;
@@ -93,6 +94,7 @@ pub static KINDS: &[&ProbeKind] = &[
     &raw_tracepoint::RAWTRACEPOINT,
     &uprobe::UPROBE,
     &uprobe::URETPROBE,
+    &raw_uprobe::RAWUPROBE,
     &usdt::USDT,
     &timer::INTERVAL,
     &timer::PROFILE,

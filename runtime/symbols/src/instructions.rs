@@ -5,7 +5,7 @@ use rtrace_core::kernel::{KernelError, UserSymbol};
 
 use crate::user::with_elf;
 
-/// See [`rtrace_core::kernel::Kernel::instructions`]: decodes from the beginning of the function.
+/// See [`rtrace_core::kernel::Programs::instructions`]: decodes from the beginning of the function.
 pub fn around(path: &str, function: &UserSymbol, address: u64) -> Result<Option<(u64, u64)>, KernelError> {
     with_elf(path, |elf| {
         let code = code(elf, function)?;
@@ -17,7 +17,7 @@ pub fn around(path: &str, function: &UserSymbol, address: u64) -> Result<Option<
     })
 }
 
-/// See [`rtrace_core::kernel::Kernel::returns`].
+/// See [`rtrace_core::kernel::Programs::returns`].
 pub fn returns(path: &str, function: &UserSymbol) -> Result<Vec<u64>, KernelError> {
     with_elf(path, |elf| {
         let code = code(elf, function).unwrap_or_default();

@@ -33,16 +33,7 @@ const NOTHING: Rule = Rule { cfa: CFA_NONE, ra: RA_CFA, bp: BP_SAME, slot: 0, cf
 pub fn rows(elf: &Elf<'_>) -> Vec<(u32, Rule)> {
     let mut found = Vec::new();
     if elf.architecture() == object::Architecture::X86_64 {
-        let mut bases = BaseAddresses::default();
-        for (name, set) in [
-            (".text", BaseAddresses::set_text as fn(BaseAddresses, u64) -> BaseAddresses),
-            (".got", BaseAddresses::set_got),
-            (".eh_frame", BaseAddresses::set_eh_frame),
-        ] {
-            if let Some(section) = elf.section_by_name(name) {
-                bases = set(bases, section.address());
-            }
-        }
+        let bases = bases(elf);
         let code = code(elf);
         let data = |name| foreign::section(elf, name);
         if let Some(frames) = data(".eh_frame") {
@@ -55,6 +46,29 @@ pub fn rows(elf: &Elf<'_>) -> Vec<(u32, Rule)> {
         }
     }
     arrange(found)
+}
+
+/// The addresses that entries may be relative to.
+fn bases(elf: &Elf<'_>) -> BaseAddresses {
+    let mut bases = BaseAddresses::default();
+    for (name, set) in [
+        (".text", BaseAddresses::set_text as fn(BaseAddresses, u64) -> BaseAddresses),
+        (".got", BaseAddresses::set_got),
+        (".eh_frame", BaseAddresses::set_eh_frame),
+    ] {
+        if let Some(section) = elf.section_by_name(name) {
+            bases = set(bases, section.address());
+        }
+    }
+    bases
+}
+
+/// Start and size of the function around an address, which stripped files tell by their unwind information.
+pub fn function_around(elf: &Elf<'_>, address: u64) -> Option<(u64, u64)> {
+    let data = foreign::section(elf, ".eh_frame")?;
+    let frames = EhFrame::new(&data, LittleEndian);
+    let found = frames.fde_for_address(&bases(elf), address, EhFrame::cie_from_offset).ok()?;
+    Some((found.initial_address(), found.len()))
 }
 
 /// The bytes of a table as its map has them: the head, then the rows.

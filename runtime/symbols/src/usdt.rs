@@ -14,7 +14,7 @@ use crate::user::{file_offset, with_elf};
 const TYPE: u32 = 3;
 const OWNER: &[u8] = b"stapsdt\0";
 
-/// See [`rtrace_core::kernel::Kernel::usdt_probes`]. In the order of the file.
+/// See [`rtrace_core::kernel::Programs::usdt_probes`]. In the order of the file.
 pub fn probes(path: &str) -> Result<Vec<UsdtProbe>, KernelError> {
     with_elf(path, |elf| {
         let Some(section) = elf.section_by_name(".note.stapsdt") else { return Vec::new() };

@@ -10,9 +10,9 @@ use object::elf::STT_GNU_IFUNC;
 use object::{Object, ObjectKind, ObjectSegment, ObjectSymbol, ReadRef, SegmentFlags, SymbolFlags, SymbolKind};
 use rtrace_core::kernel::{Image, KernelError, UserObject, UserSymbol};
 
-use super::{debug_file, indirect, mini};
 use crate::dwarf::Beginning;
 use crate::foreign::{self, Elf};
+use crate::{debug_file, indirect, mini, unwind_table};
 use rtrace_core::glob::{self, Glob};
 
 const LIBRARY_FOLDERS: [&str; 10] = [
@@ -41,7 +41,7 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// See [`rtrace_core::kernel::Kernel::executables`].
+/// See [`rtrace_core::kernel::Programs::executables`].
 pub fn executables(pattern: &str) -> Vec<String> {
     if pattern.contains('/') {
         if !glob::is_glob(pattern) {
@@ -231,7 +231,7 @@ fn matches_source(names: &Glob<'_>, pattern: &str, name: &str) -> bool {
     crate::user_names::forms(name).iter().any(|form| form == pattern || names.matches(form.as_bytes()))
 }
 
-/// See [`rtrace_core::kernel::Kernel::user_symbols`]. Sorted by name, one for each name and address. What is a name in
+/// See [`rtrace_core::kernel::Programs::user_symbols`]. Sorted by name, one for each name and address. What is a name in
 /// the file is no pattern, whatever its characters (Go's `main.Map[go.shape.int]`); other forms of names are tried
 /// only if none matches as it is in the file.
 pub fn symbols(path: &str, pattern: &str) -> Result<Vec<UserSymbol>, KernelError> {
@@ -277,7 +277,7 @@ fn symbols_where(path: &str, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<UserSy
     })
 }
 
-/// See [`rtrace_core::kernel::Kernel::user_symbol_at`]: the innermost where they overlap.
+/// See [`rtrace_core::kernel::Programs::user_symbol_at`]: the innermost where they overlap.
 pub fn symbol_at(path: &str, address: u64) -> Result<Option<UserSymbol>, KernelError> {
     with_elf(path, |elf| {
         let mut best: Option<UserSymbol> = None;
@@ -288,11 +288,15 @@ pub fn symbol_at(path: &str, address: u64) -> Result<Option<UserSymbol>, KernelE
                 best = Some(UserSymbol { name: unversioned(name).to_owned(), ..symbol });
             }
         });
-        best
+        best.or_else(|| {
+            let (start, size) = unwind_table::function_around(elf, address)?;
+            let file_offset = file_offset(elf, start)?;
+            Some(UserSymbol { name: format!("{start:#x}"), address: start, size, file_offset, chooses: false })
+        })
     })
 }
 
-/// See [`rtrace_core::kernel::Kernel::is_stripped`].
+/// See [`rtrace_core::kernel::Programs::is_stripped`].
 pub fn is_stripped(path: &str) -> bool {
     with_elf(path, |elf| {
         let has_others =
@@ -318,12 +322,12 @@ pub(super) fn is_name(name: &str, symbol: &str) -> bool {
     name == symbol || crate::user_names::forms(symbol).iter().any(|form| form == name)
 }
 
-/// See [`rtrace_core::kernel::Kernel::user_offset`].
+/// See [`rtrace_core::kernel::Programs::user_offset`].
 pub fn offset(path: &str, address: u64) -> Result<Option<u64>, KernelError> {
     with_elf(path, |elf| file_offset(elf, address))
 }
 
-/// See [`rtrace_core::kernel::Kernel::user_object`]; names are taken with or without their version.
+/// See [`rtrace_core::kernel::Programs::user_object`]; names are taken with or without their version.
 pub fn object(path: &str, name: &str) -> Result<Option<UserObject>, KernelError> {
     with_elf(path, |elf| {
         let symbol = elf.symbols().chain(elf.dynamic_symbols()).find(|s| {
@@ -348,7 +352,7 @@ fn first_code(elf: &Elf<'_>) -> Option<u64> {
     elf.segments().filter(is_code).map(|s| s.address()).min()
 }
 
-/// See [`rtrace_core::kernel::Kernel::user_address`].
+/// See [`rtrace_core::kernel::Programs::user_address`].
 pub fn address(path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
     with_elf(path, |elf| file_address(elf, offset))
 }
