@@ -12,7 +12,7 @@ use rtrace_lang::typed::{Expr, LocalId, Stmt, StmtKind};
 const INLINE_LIMIT: i64 = 1024;
 /// The same where it is known: verifiers give up after 8192 jumps.
 const CONSTANT_LIMIT: i64 = 4096;
-/// Where the verifier checks every iteration, the limit of pending branches: it gives up at
+/// The limit of pending branches if the verifier checks every iteration: it gives up at
 /// 8192, and takes minutes to get there. What is known to be more than it ever takes is refused.
 const BRANCHES: u64 = 6000;
 const MOST_BRANCHES: u64 = 19_000;

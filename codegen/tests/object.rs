@@ -9,7 +9,7 @@ use aya_obj::Object;
 use rtrace_codegen::Options;
 use rtrace_lang::bundle::{Bundle, PLACED_SCRATCH_SYMBOL, PROBES_SYMBOL, SCRATCH_SYMBOL, Together};
 use rtrace_lang::kernel::Version;
-use std::path::Path;
+use rtrace_test_support::golden;
 
 fn parse(bundle: &Bundle) -> Object {
     Object::parse(&bundle.object).expect("an object that aya reads")
@@ -87,15 +87,10 @@ fn the_same_script_gives_the_same_bytes() {
 /// Whatever the checker accepts must compile: its own tests' scripts do.
 #[test]
 fn scripts_that_check_compile() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/typed");
     let mut failed = Vec::new();
-    for entry in std::fs::read_dir(root).expect("the checker's scripts") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_none_or(|e| e != "rt") {
-            continue;
-        }
+    for path in golden::scripts("typed") {
         let text = std::fs::read_to_string(&path).expect("a readable file");
-        for (title, script) in support::sections(&text, "// --- ") {
+        for (title, script) in golden::sections(&text) {
             match support::try_compile(script) {
                 Ok(output) => {
                     parse(&output.bundle);

@@ -7,7 +7,7 @@ use rtrace_codegen::Options;
 use rtrace_lang::codes::Code;
 use rtrace_lang::{builtins, probes};
 
-/// What a row is called, and its script.
+/// The name of a row, and its script.
 fn examples() -> Vec<(String, &'static str)> {
     let builtins = builtins::all().map(|row| (format!("builtin {}", row.name), row.example));
     let kinds = probes::KINDS.iter().map(|kind| (format!("probe {}", kind.name), kind.example));

@@ -6,34 +6,18 @@
 mod support;
 
 use rtrace_grammar::format::{FormatError, format};
-use std::path::Path;
+use rtrace_test_support::golden::check_sections;
 use support::path_part;
-
-const SEPARATOR: &str = "// --- ";
 
 #[test]
 fn golden() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fmt");
-    let entries = std::fs::read_dir(root).expect("the folder of golden files");
-    let mut paths: Vec<_> = entries.map(|e| e.expect("an entry").path()).collect();
-    paths.retain(|p| p.extension().is_some_and(|e| e == "rt"));
-    paths.sort();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let text = std::fs::read_to_string(&path).expect("a script");
-        let mut found = String::new();
-        for (title, script) in text.split(SEPARATOR).skip(1).filter_map(|part| part.split_once('\n')) {
-            let once = format(script, 0, path_part).unwrap_or_else(|e| panic!("{}: {title}: {e:?}", path.display()));
-            assert_eq!(format(&once, 0, path_part).as_ref(), Ok(&once), "{title}: formatted twice");
-            found.push_str(&format!("{SEPARATOR}{title}\n{once}\n"));
-        }
-        let golden = path.with_extension("fmt");
-        if std::env::var_os("BLESS").is_some() {
-            std::fs::write(&golden, &found).expect("a writable golden file");
-        }
-        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
-        assert!(found == expected, "{} differs (BLESS=1 rewrites it):\n{found}", golden.display());
-    }
+    check_sections("fmt", "fmt", |script| {
+        // Where a backslash ends the last line, its newline counts.
+        let script = format!("{script}\n");
+        let once = format(&script, 0, path_part).map_err(|e| format!("{e:?}"))?;
+        assert_eq!(format(&once, 0, path_part).as_ref(), Ok(&once), "formatted twice");
+        Ok(once)
+    });
 }
 
 #[test]

@@ -10,22 +10,6 @@ use rtrace_grammar::{SyntaxErrorKind, parse, parse_expr};
 use std::time::{Duration, Instant};
 use support::path_part;
 
-/// A small generator (xorshift), so that every run sees the same texts.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-}
-
 fn survives(text: &[u8]) {
     let start = Instant::now();
     if let Err(errors) = parse(text, 7, path_part) {
@@ -141,9 +125,9 @@ fn long_but_flat() {
 
 #[test]
 fn random_bytes() {
-    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut random = fastrand::Rng::with_seed(0x1234_5678_9abc_def1);
     const MEGABYTE: usize = 1_000_000;
-    let bytes: Vec<u8> = (0..MEGABYTE).map(|_| random.next() as u8).collect();
+    let bytes: Vec<u8> = (0..MEGABYTE).map(|_| random.u8(..)).collect();
     survives(&bytes);
     let ascii: Vec<u8> = bytes.iter().map(|b| b & 0x7f).collect();
     survives(&ascii);
@@ -253,10 +237,10 @@ fn random_words() {
         "f(1)",
         "$x = 1;",
     ];
-    let mut random = Random(42);
+    let mut random = fastrand::Rng::with_seed(42);
     for _ in 0..400 {
-        let count = 20 + random.below(600);
-        let text: Vec<&str> = (0..count).map(|_| WORDS[random.below(WORDS.len())]).collect();
+        let count = 20 + random.usize(..600);
+        let text: Vec<&str> = (0..count).map(|_| WORDS[random.usize(..WORDS.len())]).collect();
         survives(text.join(" ").as_bytes());
         let _ = parse_expr(text.join(" ").as_bytes(), 0);
     }
@@ -266,7 +250,7 @@ fn random_words() {
 #[test]
 fn damaged_scripts() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/parse");
-    let mut random = Random(7);
+    let mut random = fastrand::Rng::with_seed(7);
     for entry in std::fs::read_dir(root).expect("the golden scripts") {
         let path = entry.expect("an entry").path();
         if path.extension().is_none_or(|e| e != "rt") {
@@ -278,10 +262,10 @@ fn damaged_scripts() {
         }
         for _ in 0..100 {
             let mut damaged = script.clone();
-            for _ in 0..1 + random.below(4) {
-                let at = random.below(damaged.len() + 1);
-                let byte = b"(){}[];,/\"\\*$@.x1\n #"[random.below(20)];
-                if random.below(2) == 0 || at == damaged.len() {
+            for _ in 0..1 + random.usize(..4) {
+                let at = random.usize(..damaged.len() + 1);
+                let byte = b"(){}[];,/\"\\*$@.x1\n #"[random.usize(..20)];
+                if random.usize(..2) == 0 || at == damaged.len() {
                     damaged.insert(at, byte);
                 } else {
                     damaged.remove(at);

@@ -27,8 +27,6 @@ pub mod probe_filter;
 pub mod probes;
 mod resolve;
 mod script_types;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
 pub mod typed;
 
 pub use rtrace_core::{arch, bundle, codes, diag, hist, kernel, origin, source, types};

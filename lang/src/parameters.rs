@@ -136,7 +136,7 @@ mod tests {
     use crate::driver;
     use crate::kernel::Version;
     use crate::source::SourceMap;
-    use crate::testing::Recorded;
+    use rtrace_test_support::Recorded;
 
     /// The help of a script.
     fn of(text: &str) -> String {

@@ -115,22 +115,10 @@ fn tools() {
     }
 }
 
-/// A small generator (xorshift), so that every run sees the same texts.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit as u64) as usize
-    }
-}
-
 /// Comments, ends of lines and blanks anywhere between two tokens.
 #[test]
 fn comments_everywhere() {
-    let mut random = Random(0x666d_7473);
+    let mut random = fastrand::Rng::with_seed(0x666d_7473);
     let mut parsed = 0;
     for script in scripts().iter().filter(|script| script.len() < 4000) {
         let places = boundaries(script);
@@ -138,12 +126,12 @@ fn comments_everywhere() {
             let mut text = String::new();
             let mut from = 0;
             for (number, place) in places.iter().enumerate() {
-                if random.below(1 + places.len() / 6) > 1 {
+                if random.usize(..1 + places.len() / 6) > 1 {
                     continue;
                 }
                 text.push_str(&script[from..*place]);
                 from = *place;
-                match random.below(8) {
+                match random.usize(..8) {
                     0 => text.push_str(&format!("/* {number} */")),
                     1 => text.push_str(&format!(" /* {number} */ ")),
                     2 => text.push_str(&format!("\n/* {number} */ ")),

@@ -5,31 +5,11 @@
 
 mod support;
 
-use rtrace_lang::testing::Recorded;
 use rtrace_lang::{builtins, dump, probes};
+use rtrace_test_support::Recorded;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{analyse, kernel};
-
-/// A small generator (xorshift), so that every run sees the same texts.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn of<'t>(&mut self, list: &'t [String]) -> &'t str {
-        &list[self.below(list.len())]
-    }
-}
 
 /// Whether the script compiles; anything but a panic or a hang is right.
 fn survives(script: &str, kernel: &Recorded) -> bool {
@@ -116,16 +96,16 @@ fn grafted() {
     words.sort();
     words.dedup();
     words.extend(ODD.iter().map(|s| (*s).to_owned()));
-    let mut random = Random(0x7261_6365);
+    let mut random = fastrand::Rng::with_seed(0x7261_6365);
     let (mut compiled, rounds) = (0, 1_500);
     for _ in 0..rounds {
-        let mut script = corpus[random.below(corpus.len())].clone();
-        for _ in 0..=random.below(3) {
-            let at = random.below(script.len());
-            if random.below(4) == 0 {
+        let mut script = corpus[random.usize(..corpus.len())].clone();
+        for _ in 0..=random.usize(..3) {
+            let at = random.usize(..script.len());
+            if random.usize(..4) == 0 {
                 script.remove(at);
-            } else if script[at].chars().any(char::is_alphanumeric) || random.below(8) == 0 {
-                random.of(&words).clone_into(&mut script[at]);
+            } else if script[at].chars().any(char::is_alphanumeric) || random.usize(..8) == 0 {
+                words[random.usize(..words.len())].clone_into(&mut script[at]);
             }
             if script.is_empty() {
                 break;
@@ -247,11 +227,11 @@ fn soup() {
         "kprobe:vfs_*",
         "fexit:vfs_read",
     ];
-    let mut random = Random(0x736f_7570);
+    let mut random = fastrand::Rng::with_seed(0x736f_7570);
     for _ in 0..10_000 {
-        let mut script = format!("{} {{ ", kinds[random.below(kinds.len())]);
-        for _ in 0..random.below(12) {
-            script.push_str(random.of(&words));
+        let mut script = format!("{} {{ ", kinds[random.usize(..kinds.len())]);
+        for _ in 0..random.usize(..12) {
+            script.push_str(&words[random.usize(..words.len())]);
             script.push(' ');
         }
         survives(&(script + "}"), &kernel);

@@ -6,6 +6,7 @@ mod support;
 
 use rtrace_lang::codes::Code;
 use rtrace_lang::{builtins, probes};
+use rtrace_test_support::golden;
 use support::{analyse, analyse_aloud, kernel};
 
 /// Every builtin's example compiles, uses it, and the row is complete.
@@ -106,11 +107,7 @@ fn codes_hold() {
 /// `docs/functions.md` is what the tables say.
 #[test]
 fn the_manual_is_up_to_date() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/functions.md");
-    let page = rtrace_lang::manual::page();
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&path, &page).expect("a writable page");
-    }
-    let found = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(found == page, "docs/functions.md is old: BLESS=1 cargo test -p rtrace-lang rewrites it");
+    let page = golden::path("../docs/functions.md");
+    let differs = golden::difference(&page, &rtrace_lang::manual::page()).is_some();
+    assert!(!differs, "docs/functions.md is old: BLESS=1 cargo test -p rtrace-lang rewrites it");
 }

@@ -8,20 +8,12 @@ use rtrace_lang::grammar::dump::dump;
 use rtrace_lang::grammar::format::format;
 use rtrace_lang::grammar::parse;
 use rtrace_lang::imports::{self, Imported, Loader};
-use rtrace_lang::kernel::Version;
 use rtrace_lang::probes::path_part;
 use rtrace_lang::source::SourceMap;
-use rtrace_lang::testing::Recorded;
 use rtrace_lang::typed::Typed;
 use rtrace_lang::{driver, dump as typed_dump};
-
-const TYPES: &str = include_str!("../facts/6.12/types.txt");
-const FORMATS: &str = include_str!("../facts/6.12/formats.txt");
-
-/// The recorded kernel.
-pub fn kernel() -> Recorded {
-    Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts")
-}
+use rtrace_test_support::Recorded;
+pub use rtrace_test_support::kernel;
 
 struct Files<'a>(Vec<&'a str>);
 

@@ -14,10 +14,8 @@ use rtrace_lang::diag::render;
 use rtrace_lang::driver;
 use rtrace_lang::kernel::Version;
 use rtrace_lang::source::SourceMap;
-use rtrace_lang::testing::Recorded;
-
-const TYPES: &str = include_str!("../../../tests/facts/6.12/types.txt");
-const FORMATS: &str = include_str!("../../../tests/facts/6.12/formats.txt");
+pub use rtrace_test_support::kernel;
+use rtrace_test_support::{Recorded, kernel_at};
 
 /// Compiles a script, or fails the test with the messages.
 pub fn compile(script: &str) -> Output {
@@ -31,18 +29,12 @@ pub fn try_compile(script: &str) -> Result<Output, String> {
 
 /// Compiles a script for a kernel of this version whose types are those of the recorded one.
 pub fn compile_on(version: Version, script: &str) -> Output {
-    let kernel = Recorded::parse(version, TYPES, FORMATS).expect("the recorded facts");
-    compile_with(&kernel, script, &Options::default()).unwrap_or_else(|text| panic!("{script}\n{text}"))
+    compile_with(&kernel_at(version), script, &Options::default()).unwrap_or_else(|text| panic!("{script}\n{text}"))
 }
 
 /// The features of a current kernel.
 pub fn modern() -> Options {
     Options { atomics: true, for_each: true, bpf_loop: true, ..Options::default() }
-}
-
-/// The recorded kernel.
-pub fn kernel() -> Recorded {
-    Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts")
 }
 
 /// The same for a kernel that has only what the options say.
@@ -59,14 +51,6 @@ fn compile_with(kernel: &Recorded, script: &str, how: &Options) -> Result<Output
     let typed = driver::analyse(ast, &mut options, &sources, kernel.facts()).map_err(text)?;
     let how = Options { bpf: true, ..how.clone() };
     rtrace_codegen::compile(&typed, &sources, &how).map_err(text)
-}
-
-/// The scripts of a file with their titles.
-pub fn sections<'t>(text: &'t str, separator: &str) -> Vec<(&'t str, &'t str)> {
-    let (_, first) = text.split_once(separator).unwrap_or_default();
-    let separator = format!("\n{separator}");
-    let parts: Vec<&str> = first.split(&separator[..]).collect();
-    parts.into_iter().filter_map(|p| p.split_once('\n')).map(|(t, s)| (t, s.trim_matches('\n'))).collect()
 }
 
 /// A script of so many probes, of kinds that users mix: arguments, maps, predicates, strings, output.

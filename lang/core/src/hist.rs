@@ -117,13 +117,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_as_near_as_promised() {
-        let mut state = 7u64;
-        let mut samples: Vec<i64> = (0..5000)
-            .map(|_| {
-                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-                (state >> (20 + state % 40)) as i64
-            })
-            .collect();
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut samples: Vec<i64> = (0..5000).map(|_| (random.u64(..) >> random.u32(20..60)) as i64).collect();
         samples.sort_unstable();
         for bits in [0, 3, 5] {
             let mut counts = vec![0u64; log2_buckets(bits) as usize];

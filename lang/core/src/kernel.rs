@@ -362,7 +362,7 @@ pub trait Functions {
     fn functions_are_given(&self) -> bool;
     /// Whether several functions of the kernel itself have this name.
     fn shares_name(&self, function: &str) -> bool;
-    /// Where the functions of the kernel itself are that have this name, the first first; none where it is one alone, as
+    /// The addresses of the kernel's own functions with this name, lowest first; none if there is only one, as
     /// far as that is known without reading the list of functions.
     fn namesakes(&self, function: &str) -> Vec<u64>;
     /// Functions with BTF that fentry can be placed on.

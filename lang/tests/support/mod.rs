@@ -11,16 +11,9 @@ use rtrace_lang::diag::{Diagnostic, render};
 use rtrace_lang::driver;
 use rtrace_lang::kernel::Version;
 use rtrace_lang::source::SourceMap;
-use rtrace_lang::testing::Recorded;
 use rtrace_lang::typed::Typed;
-
-const TYPES: &str = include_str!("../../../tests/facts/6.12/types.txt");
-const FORMATS: &str = include_str!("../../../tests/facts/6.12/formats.txt");
-
-/// The recorded kernel.
-pub fn kernel() -> Recorded {
-    Recorded::parse(Version(6, 12), TYPES, FORMATS).expect("the recorded facts")
-}
+use rtrace_test_support::Recorded;
+pub use rtrace_test_support::kernel;
 
 /// The errors, with the sources to show them in.
 #[derive(Debug)]

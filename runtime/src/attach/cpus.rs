@@ -112,8 +112,8 @@ impl Watch {
     }
 }
 
-/// What changes when devices come or go, processors among them, even if all is as before when it is looked at: when a
-/// machine wakes up, all its processors were away.
+/// A counter that changes when devices, including processors, come or go, even if all are back when it is read: a machine
+/// that wakes up has taken all its processors offline and online.
 fn changes() -> String {
     std::fs::read_to_string("/sys/kernel/uevent_seqnum").unwrap_or_default()
 }

@@ -100,7 +100,8 @@ pub(super) fn attach<'p>(
 
 struct Opened {
     links: Vec<Link>,
-    /// What is attached somewhere. A function that cannot be traced has nothing to say where another one shares its name.
+    /// Whether each point is attached somewhere. A function that cannot be traced is not reported if another one shares its
+    /// name.
     done: Vec<bool>,
 }
 

@@ -19,7 +19,7 @@ pub static FORMS: [&Form; 3] = [&text::FORM, &json::FORM, &folded::FORM];
 pub struct Form {
     /// Its name on the command line.
     pub name: &'static str,
-    /// What it is, for the help text.
+    /// The description in the help text.
     pub doc: &'static str,
     /// Whether control characters are escaped where output goes to a terminal; a form may have escapes of its own.
     pub(super) escapes: bool,
@@ -62,9 +62,9 @@ pub(super) trait Output {
     fn value(&mut self, page: &mut Page<'_>, value: &Value<'_>);
     /// A map.
     fn map(&mut self, page: &mut Page<'_>, map: &Map<'_>);
-    /// What the script or the kernel says about a call.
+    /// A message of the script or the kernel about a call.
     fn message(&mut self, page: &mut Page<'_>, message: &Message<'_>);
-    /// What there is to know of the run.
+    /// A report about the run.
     fn report(&mut self, page: &mut Page<'_>, report: &Report<'_>);
     /// The script has ended; what its maps hold follows.
     fn end(&mut self, page: &mut Page<'_>);
@@ -130,7 +130,7 @@ impl Text<'_> {
 pub(super) struct Value<'a> {
     pub ty: &'a Type,
     pub data: Datum<'a>,
-    /// What numbers are divided by.
+    /// The divisor of numbers.
     pub div: u64,
     /// The call, whose values may be shown in rows; none for a map's entry.
     pub call: Option<(u32, u32)>,
@@ -158,7 +158,7 @@ pub(super) enum Of<'a> {
     Helper { name: &'a str, code: i64 },
 }
 
-/// What a run tells about itself.
+/// A report of a run about itself.
 pub enum Report<'a> {
     /// That many probes are attached.
     Attached(usize),
@@ -166,7 +166,7 @@ pub enum Report<'a> {
     Pinned(&'a str),
     /// That many events found no room since the last time.
     LostEvents(u64),
-    /// What was lost in all.
+    /// All losses.
     Losses(&'a [Loss]),
     /// That many tests are to be run.
     Tests(usize),
@@ -175,7 +175,7 @@ pub enum Report<'a> {
         name: &'a str,
         passed: bool,
         took: Duration,
-        /// What it printed.
+        /// Its output.
         output: &'a [u8],
     },
     /// That many tests were run; those that have failed.

@@ -115,8 +115,8 @@ pub enum Buffering {
 /// The buffer is written when it holds this much.
 const BUFFER: usize = 64 << 10;
 
-/// What a run shows: takes events, maps and reports, does what calls ask for, and writes it all in one form. Output and
-/// messages go to different places, in the order in which they came.
+/// The output of a run: takes events, maps and reports, performs the actions of calls, and writes everything in one
+/// form. Output and messages go to different places, in the order in which they came.
 pub struct Printer<'o> {
     bundle: &'o Bundle,
     out: Box<dyn Write + 'o>,

@@ -204,43 +204,33 @@ mod tests {
         String::from_utf8(buffer[..n as usize].to_vec()).unwrap()
     }
 
-    /// A small generator, so that a failure repeats.
-    struct Random(u64);
-
-    impl Random {
-        fn next(&mut self, below: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (self.0 >> 33) % below
-        }
-    }
-
     #[test]
     fn integers_print_as_in_c() {
-        let mut random = Random(7);
+        let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..20000 {
             let mut format = String::from("%");
             for flag in ["-", "+", " ", "0", "#"] {
-                if random.next(4) == 0 {
+                if random.u64(..4) == 0 {
                     format.push_str(flag);
                 }
             }
-            if random.next(2) == 0 {
-                format.push_str(&(1 + random.next(25)).to_string());
+            if random.u64(..2) == 0 {
+                format.push_str(&(1 + random.u64(..25)).to_string());
             }
-            if random.next(3) == 0 {
+            if random.u64(..3) == 0 {
                 format.push('.');
-                if random.next(4) > 0 {
-                    format.push_str(&random.next(25).to_string());
+                if random.u64(..4) > 0 {
+                    format.push_str(&random.u64(..25).to_string());
                 }
             }
-            format.push_str(["hh", "h", "l", "ll", "j", "z", "t"][random.next(7) as usize]);
-            format.push_str(["d", "i", "u", "o", "x", "X"][random.next(6) as usize]);
-            let value = match random.next(5) {
+            format.push_str(["hh", "h", "l", "ll", "j", "z", "t"][random.u64(..7) as usize]);
+            format.push_str(["d", "i", "u", "o", "x", "X"][random.u64(..6) as usize]);
+            let value = match random.u64(..5) {
                 0 => 0,
-                1 => random.next(300) as i64 - 150,
+                1 => random.u64(..300) as i64 - 150,
                 2 => i64::MIN,
                 3 => i64::MAX,
-                _ => (random.next(u64::MAX) << 31) as i64 ^ random.next(u64::MAX) as i64,
+                _ => (random.u64(..u64::MAX) << 31) as i64 ^ random.u64(..u64::MAX) as i64,
             };
             assert_eq!(one(&format, Int::signed(value)), c(&format, value), "{format} of {value}");
             assert_eq!(one(&format, Int::unsigned(value as u64)), c(&format, value), "{format} of unsigned {value}");

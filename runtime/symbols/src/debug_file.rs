@@ -150,30 +150,24 @@ fn crc32(before: u32, bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rtrace_test_support::Folder;
 
     #[test]
     fn links_to_what_would_block() {
-        let folder = std::env::temp_dir().join(format!("rtrace-links-{}", std::process::id()));
-        std::fs::create_dir_all(folder.join(".debug")).unwrap();
-        let program = folder.join("p");
-        std::fs::write(folder.join("p.c"), "int main(void) { return 0; }").unwrap();
-        std::fs::write(folder.join("p.link"), "apart").unwrap();
-        let run = |tool: &str, arguments: &[&str]| {
-            let status = std::process::Command::new(tool).args(arguments).current_dir(&folder).status();
-            status.is_ok_and(|s| s.success())
-        };
-        if !run("cc", &["p.c", "-o", "p"]) || !run("objcopy", &["--add-gnu-debuglink=p.link", "p"]) {
-            eprintln!("skipped: no C compiler");
-            return;
-        }
+        let files = [("p.c", "int main(void) { return 0; }"), ("p.link", "apart"), (".debug/other", "")];
+        let folder = Folder::new("links", &files);
+        let program = folder.file("p");
+        folder.run("cc", &["p.c", "-o", "p"]);
+        folder.run("objcopy", &["--add-gnu-debuglink=p.link", "p"]);
         assert!(links_are_harmless(&program));
-        assert!(run("mkfifo", &[".debug/p.link"]));
-        assert!(!links_are_harmless(&program) && !links_are_harmless(&folder.join(".debug/p.link")));
+        folder.run("mkfifo", &[".debug/p.link"]);
+        assert!(!links_are_harmless(&program) && !links_are_harmless(&folder.file(".debug/p.link")));
         // What reads the symbols leaves it out, and does not wait; so with the others that a program may name.
         assert!(crate::user::symbols(&program.to_string_lossy(), "main").is_ok_and(|s| s.len() == 1));
-        std::fs::remove_file(folder.join(".debug/p.link")).unwrap();
-        assert!(links_are_harmless(&program) && run("mkfifo", &["p.dwp"]) && !links_are_harmless(&program));
-        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::remove_file(folder.file(".debug/p.link")).unwrap();
+        assert!(links_are_harmless(&program));
+        folder.run("mkfifo", &["p.dwp"]);
+        assert!(!links_are_harmless(&program));
     }
 
     #[test]

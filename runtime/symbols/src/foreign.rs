@@ -1,5 +1,5 @@
 //! Opens and reads the files that traced programs hand over: programs, libraries, debug information, maps of names.
-//! Who is traced may have put anything there, and may change it while it is read. So:
+//! The traced user may have put anything there, and may change it while it is read. So:
 //!
 //! - only regular files are opened, without blocking: a FIFO would keep us waiting for good;
 //! - they are read and not mapped: of a mapped file that is cut, the next access ends us with SIGBUS, and what was
@@ -32,9 +32,9 @@ const BLOCK: u64 = 64 << 10;
 const LONGEST: u64 = 64 << 30;
 /// Bytes of a file that is kept for the next who reads it.
 const KEPT: u64 = 32 << 20;
-/// Bytes of a name: more is no name.
+/// The maximum length of a name.
 const NAME: u64 = 64 << 10;
-/// So many times its size, a section may unpack to: zlib gives 1032 of nothing but zeros, and sections of programs ten.
+/// The maximum ratio of a section's unpacked to its packed size: zlib reaches 1032 for zeros, sections of programs ten.
 const UNPACKED: u64 = 1100;
 /// Bytes that are read of a file, with those of its compressed sections once they are unpacked.
 static LARGEST: LazyLock<u64> = LazyLock::new(|| {
@@ -297,6 +297,7 @@ impl<'d> ReadRef<'d> for &'d Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rtrace_test_support::Folder;
     use std::ffi::CString;
     use std::os::unix::ffi::OsStrExt;
     use std::path::PathBuf;
@@ -384,17 +385,10 @@ mod tests {
     fn sections_that_would_unpack_to_too_much() {
         // A file with a section `.debug_info` that says how long it is once it is unpacked.
         let scratch = Scratch::new("packed");
-        let folder = scratch.0.with_extension("d");
-        std::fs::create_dir_all(&folder).unwrap();
         let variables: String = (0..200).map(|n| format!("int v{n};\n")).collect();
-        std::fs::write(folder.join("p.c"), variables + "int main(void) { return 0; }").unwrap();
-        let arguments = ["-g", "-gz=zlib", "p.c", "-o", "p"];
-        if !std::process::Command::new("cc").args(arguments).current_dir(&folder).status().is_ok_and(|s| s.success()) {
-            eprintln!("skipped: no C compiler");
-            return;
-        }
-        let mut bytes = std::fs::read(folder.join("p")).unwrap();
-        std::fs::remove_dir_all(&folder).unwrap();
+        let folder = Folder::new("packed", &[("p.c", &(variables + "int main(void) { return 0; }"))]);
+        folder.run("cc", &["-g", "-gz=zlib", "p.c", "-o", "p"]);
+        let mut bytes = std::fs::read(folder.file("p")).unwrap();
         let unpacked = |bytes: &[u8], largest: u64| {
             std::fs::write(&scratch.0, bytes).unwrap();
             let source = scratch.source(largest);

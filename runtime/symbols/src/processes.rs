@@ -2,7 +2,7 @@
 //! and exit (perf events of `PERF_COUNT_SW_DUMMY`), and of what was there before `/proc` does. So addresses that a
 //! process had find their files when it has ended long ago.
 //!
-//! Where the events cannot be had, `/proc` is read when an address is first asked about.
+//! If the events are not available, `/proc` is read when an address is first asked about.
 
 use crate::foreign;
 use rtrace_sys::mappings::{self, Code};

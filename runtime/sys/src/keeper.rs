@@ -16,7 +16,7 @@ pub struct Setting {
 
 /// The child's name, so that `killall rtrace` lets it do its work.
 const NAME: &std::ffi::CStr = c"rtrace-keeper";
-/// What is in use by a dying process is tried again after so many nanoseconds, so many times: 30 s.
+/// The interval in nanoseconds and the number of retries for what a dying process still uses: 30 s.
 const PAUSE: i64 = 10_000_000;
 const TRIES: usize = 3000;
 

@@ -1,5 +1,5 @@
 //! Tells a service manager how far a run is: the datagrams of sd_notify(3), to the socket that `NOTIFY_SOCKET` names.
-//! Who did not set the variable does not want to know, and that the manager cannot be reached is no failure of the run.
+//! Without the variable nothing is sent, and a manager that cannot be reached is not a failure of the run.
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;

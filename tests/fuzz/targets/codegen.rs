@@ -11,7 +11,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use rtrace_codegen::{Options, compile};
 
 thread_local! {
-    static KERNEL: rtrace_lang::testing::Recorded = passes::kernel();
+    static KERNEL: rtrace_test_support::Recorded = passes::kernel();
 }
 
 fuzz_target!(|input: &[u8]| -> Corpus {

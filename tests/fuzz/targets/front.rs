@@ -10,7 +10,7 @@ mod passes;
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {
-    static KERNEL: rtrace_lang::testing::Recorded = passes::kernel();
+    static KERNEL: rtrace_test_support::Recorded = passes::kernel();
 }
 
 fuzz_target!(|input: &[u8]| {

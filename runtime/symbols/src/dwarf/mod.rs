@@ -394,39 +394,33 @@ mod tests {
     use super::*;
     use rtrace_core::arch::Arch;
     use rtrace_core::types::Type;
+    use rtrace_test_support::Folder;
 
-    #[repr(C)]
-    struct Sample {
-        small: u16,
-        next: *const Sample,
-    }
+    const SAMPLE: &str = "struct sample { unsigned short small; const struct sample *next; };\n\
+        __attribute__((noinline)) long described(unsigned first, const struct sample *second, double third) {\n\
+        \treturn first + second->small + (long)third;\n\
+        }\n\
+        long other(void);\n\
+        int main(void) { struct sample s = {1, 0}; return described(1, &s, 2.0) + other() != 5; }\n";
+    const OTHER: &str = "\nlong other(void) {\n\treturn 1;\n}\n";
 
-    /// The function that the tests look for in their own debug information.
-    #[inline(never)]
-    extern "C" fn sample_for_debug(first: u32, second: &Sample, third: f64) -> i64 {
-        i64::from(first) + i64::from(std::hint::black_box(second).small) + third as i64
-    }
-    const LINE: u64 = line!() as u64 - 2;
-
-    /// Of this very program; `None` where it was built without.
-    fn own() -> Option<(String, Debug)> {
-        let path = std::env::current_exe().expect("a path").display().to_string();
-        let sample = Sample { small: 1, next: std::ptr::null() };
-        assert!(sample.next.is_null() && sample_for_debug(1, &sample, 2.0) == 4);
-        let debug = Debug::open(&path, 0);
-        if debug.is_none() {
-            eprintln!("skipped: built without debug information");
-        }
-        Some((path, debug?))
+    /// A program of two files of one name, and its debug information.
+    fn compiled(name: &str) -> (Folder, String, Debug) {
+        let folder = Folder::new(name, &[("one/s.c", SAMPLE), ("two/s.c", OTHER)]);
+        folder.run("cc", &["-g", "-O0", "one/s.c", "two/s.c", "-o", "s"]);
+        folder.run("./s", &[]);
+        let path = folder.file("s").display().to_string();
+        let debug = Debug::open(&path, 0).expect("debug information");
+        (folder, path, debug)
     }
 
     #[test]
     fn functions_and_their_types() {
-        let Some((path, debug)) = own() else { return };
-        let symbol = user::symbols(&path, "*sample_for_debug").expect("readable").pop().expect("the function");
+        let (_folder, path, debug) = compiled("described");
+        let symbol = user::symbols(&path, "described").expect("readable").pop().expect("the function");
         let types = Types::default();
         let f = debug.function(&types, symbol.address, &symbol.name).expect("whole").expect("described");
-        assert_eq!(f.name, "sample_for_debug");
+        assert_eq!(f.name, "described");
         let names: Vec<&str> = f.params.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["first", "second", "third"]);
         let arch = if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 };
@@ -435,10 +429,10 @@ mod tests {
         assert_eq!(places.get(..2), Some([register(0), register(1)].as_slice()));
         assert!(matches!(places.last(), Some(Place::Unknown(_))));
         let [first, second, _] = f.params.as_slice() else { panic!("three parameters") };
-        assert_eq!((first.ty.clone(), first.declared.as_str()), (Type::U32, "u32"));
+        assert_eq!((first.ty.clone(), first.declared.as_str()), (Type::U32, "unsigned int"));
         let Type::Ptr { to, .. } = &second.ty else { panic!("{:?}", second.ty) };
         let Type::Record(record) = &**to else { panic!("{to:?}") };
-        assert!(record.name == "struct Sample" && record.size == 16 && is_handle(record.id));
+        assert!(record.name == "struct sample" && record.size == 16 && is_handle(record.id));
         let members = types.members_of(&debug, record.id);
         let small = members.iter().find(|m| m.name == "small").expect("a member");
         assert_eq!((small.ty.clone(), small.bit_offset), (Type::U16, 0));
@@ -447,12 +441,12 @@ mod tests {
 
     #[test]
     fn lines_of_the_source() {
-        let Some((_, debug)) = own() else { return };
-        let found = debug.line("kernel/dwarf/mod.rs", LINE - 1, None).expect("code");
-        assert_eq!(found.first().map(|b| b.function.as_str()), Some("sample_for_debug"));
-        assert!(matches!(debug.line("kernel/dwarf/mod.rs", 1, None), Err(lines::NoLine::NoCode(..))));
-        assert!(matches!(debug.line("no_such_file.rs", 1, None), Err(lines::NoLine::NoFile(_))));
-        assert!(matches!(debug.line("mod.rs", 1, None), Err(lines::NoLine::Ambiguous(_))));
+        let (_folder, _, debug) = compiled("lines");
+        let found = debug.line("one/s.c", 3, None).expect("code");
+        assert_eq!(found.first().map(|b| b.function.as_str()), Some("described"));
+        assert!(matches!(debug.line("one/s.c", 1, None), Err(lines::NoLine::NoCode(..))));
+        assert!(matches!(debug.line("no_such_file.c", 1, None), Err(lines::NoLine::NoFile(_))));
+        assert!(matches!(debug.line("s.c", 1, None), Err(lines::NoLine::Ambiguous(_))));
         assert!(Debug::open("/etc/passwd", 0).is_none());
     }
 }

@@ -152,37 +152,26 @@ mod tests {
     use super::super::{Debug, Types};
     use super::Missing;
     use crate::user;
-    use std::path::{Path, PathBuf};
-    use std::process::Command;
+    use rtrace_test_support::Folder;
+    use std::path::Path;
 
     const SOURCE: &str = "struct pair { int left, right; };\n\
         int apart(struct pair *pair, long more) { return pair->left + more; }\n\
         int main(void) { struct pair p = {1, 2}; return apart(&p, 3); }\n";
 
-    /// A program of split debug information in a folder that is deleted in the end.
-    struct Sample(PathBuf);
+    /// A program with split debug information.
+    struct Sample(Folder);
 
     impl Sample {
-        /// `None` where there is no compiler.
-        fn compile(name: &str, version: u32) -> Option<Sample> {
-            let folder = std::env::temp_dir().join(format!("rtrace-split-{name}-{version}-{}", std::process::id()));
-            std::fs::create_dir_all(&folder).expect("a folder");
-            let sample = Sample(folder);
-            std::fs::write(sample.0.join("s.c"), SOURCE).expect("written");
-            let version = format!("-gdwarf-{version}");
-            let arguments = ["-g", version.as_str(), "-gsplit-dwarf", "-c", "s.c", "-o", "s.o"];
-            let compiled = Command::new("cc").args(arguments).current_dir(&sample.0).status();
-            let linked = Command::new("cc").args(["s.o", "-o", "s"]).current_dir(&sample.0).status();
-            if compiled.is_err() || linked.is_err() {
-                eprintln!("skipped: no C compiler");
-                return None;
-            }
-            assert!(compiled.is_ok_and(|s| s.success()) && linked.is_ok_and(|s| s.success()));
-            Some(sample)
+        fn compile(name: &str, version: u32) -> Sample {
+            let folder = Folder::new(&format!("split-{name}-{version}"), &[("s.c", SOURCE)]);
+            folder.run("cc", &["-g", &format!("-gdwarf-{version}"), "-gsplit-dwarf", "-c", "s.c", "-o", "s.o"]);
+            folder.run("cc", &["s.o", "-o", "s"]);
+            Sample(folder)
         }
 
         fn parameters(&self) -> Result<Vec<String>, Missing> {
-            let path = self.0.join("s").display().to_string();
+            let path = self.0.file("s").display().to_string();
             let symbol = user::symbols(&path, "apart").expect("readable").pop().expect("the function");
             let debug = Debug::open(&path, 0).expect("debug information");
             let found = debug.function(&Types::default(), symbol.address, "apart")?.expect("described");
@@ -190,21 +179,13 @@ mod tests {
         }
     }
 
-    impl Drop for Sample {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[test]
     fn where_the_compiler_put_it_or_beside_the_program() {
         for version in [4, 5] {
-            let Some(mut sample) = Sample::compile("places", version) else { return };
+            let mut sample = Sample::compile("places", version);
             let expected = ["struct pair* pair".to_owned(), "long int more".to_owned()];
             assert_eq!(sample.parameters().expect("found"), expected);
-            let moved = sample.0.with_extension("moved");
-            std::fs::rename(&sample.0, &moved).expect("renamed");
-            sample.0 = moved;
+            sample.0.rename();
             assert_eq!(sample.parameters().expect("found"), expected);
         }
     }
@@ -212,13 +193,13 @@ mod tests {
     #[test]
     fn what_is_missing_or_of_another_build() {
         for version in [4, 5] {
-            let Some(sample) = Sample::compile("missing", version) else { return };
-            let part = sample.0.join("s.dwo");
+            let sample = Sample::compile("missing", version);
+            let part = sample.0.file("s.dwo");
             std::fs::remove_file(&part).expect("removed");
             let missing = sample.parameters().expect_err("missing");
             assert!(missing.other.is_none() && missing.wanted.ends_with(Path::new("s.dwo")), "{missing:?}");
-            let Some(other) = Sample::compile("other", 9 - version) else { return };
-            std::fs::copy(other.0.join("s.dwo"), &part).expect("copied");
+            let other = Sample::compile("other", 9 - version);
+            std::fs::copy(other.0.file("s.dwo"), &part).expect("copied");
             let missing = sample.parameters().expect_err("another");
             assert_eq!(missing.other.as_deref(), Some(missing.wanted.as_path()));
         }

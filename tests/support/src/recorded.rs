@@ -11,13 +11,13 @@
 //! Anonymous records have numbers instead of names; types read from left to right, `struct sock *[4]`
 //! being four pointers. Tracepoints come as tracefs writes them, after a line `system: CATEGORY`.
 
-use crate::bundle::ProgType;
-use crate::kernel::{
+use rtrace_core::bundle::ProgType;
+use rtrace_core::kernel::{
     BpfFunction, BpfName, Feature, Function, FunctionName, Functions, GoAbi, Image, Kernel, KernelError, Machine,
     Member, Programs, Tracepoint, TracepointField, Tracepoints, TypeKind, Types, UsdtProbe, UserFunction, UserObject,
     UserSymbol, Version,
 };
-use crate::types::{Record, Space, Type, TypeId};
+use rtrace_core::types::{Record, Space, Type, TypeId};
 use std::collections::HashMap;
 
 /// Facts about one kernel.
