@@ -142,7 +142,7 @@ mod tests {
 
     impl Loader for Given<'_> {
         fn import(&mut self, _: &str, path: &str) -> Result<Vec<Imported>, String> {
-            self.header("", path).map(|f| vec![f]).ok_or_else(|| format!("there is no {path}"))
+            self.header("", path).map(|f| vec![f]).ok_or_else(|| format!("{path} not found"))
         }
 
         fn header(&mut self, _: &str, path: &str) -> Option<Imported> {
@@ -222,6 +222,6 @@ mod tests {
     fn a_cycle_is_an_error() {
         let files = [("a", "import \"b\""), ("b", "import \"a\"")];
         assert_eq!(names("import \"a\"\nbegin { }", &files), Err("`a` imports itself, directly or indirectly".into()));
-        assert_eq!(names("import \"x\"\nbegin { }", &files), Err("there is no x".into()));
+        assert_eq!(names("import \"x\"\nbegin { }", &files), Err("x not found".into()));
     }
 }
