@@ -2,58 +2,59 @@
 //! Linux that has it first. Each is asked of the kernel itself where that is possible: distributions backport.
 
 use rtrace_lang::kernel::{Feature, Machine, Tracepoints, Version};
+use rtrace_lang::uapi::{self, helper, map_type, prog_type};
 use rtrace_runtime::system::System;
 
-/// Name, number in the kernel's interface (linux/bpf.h), first version.
-type Numbered = (&'static str, u32, Version);
+/// The reference's name, and the kernel's entry.
+type Numbered = (&'static str, uapi::Entry);
 
 /// `enum bpf_func_id`.
 const HELPERS: &[Numbered] = &[
-    ("copy_from_user_task", 191, Version(5, 18)),
-    ("find_vma", 180, Version(5, 17)),
-    ("for_each_map_elem", 164, Version(5, 13)),
-    ("get_attach_cookie", 174, Version(5, 15)),
-    ("get_boot_ns", 125, Version(5, 8)),
-    ("get_current_cgroup_id", 80, Version(4, 18)),
-    ("get_current_task_btf", 158, Version(5, 11)),
-    ("get_func_ip", 173, Version(5, 15)),
-    ("get_ns_current_pid_tgid", 120, Version(5, 7)),
-    ("get_stack", 67, Version(4, 18)),
-    ("get_tai_ns", 208, Version(6, 1)),
-    ("jiffies64", 118, Version(5, 5)),
-    ("lookup_percpu_elem", 195, Version(5, 19)),
-    ("loop", 181, Version(5, 17)),
-    ("override_return", 58, Version(4, 16)),
-    ("probe_read_kernel", 113, Version(5, 5)),
-    ("probe_read_kernel_str", 115, Version(5, 5)),
-    ("probe_read_user", 112, Version(5, 5)),
-    ("probe_read_user_str", 114, Version(5, 5)),
-    ("ringbuf_reserve", 131, Version(5, 8)),
-    ("send_signal", 109, Version(5, 3)),
-    ("snprintf", 165, Version(5, 13)),
-    ("strncmp", 182, Version(5, 17)),
-    ("task_pt_regs", 175, Version(5, 15)),
+    ("copy_from_user_task", helper::COPY_FROM_USER_TASK),
+    ("find_vma", helper::FIND_VMA),
+    ("for_each_map_elem", helper::FOR_EACH_MAP_ELEM),
+    ("get_attach_cookie", helper::GET_ATTACH_COOKIE),
+    ("get_boot_ns", helper::KTIME_GET_BOOT_NS),
+    ("get_current_cgroup_id", helper::GET_CURRENT_CGROUP_ID),
+    ("get_current_task_btf", helper::GET_CURRENT_TASK_BTF),
+    ("get_func_ip", helper::GET_FUNC_IP),
+    ("get_ns_current_pid_tgid", helper::GET_NS_CURRENT_PID_TGID),
+    ("get_stack", helper::GET_STACK),
+    ("get_tai_ns", helper::KTIME_GET_TAI_NS),
+    ("jiffies64", helper::JIFFIES64),
+    ("lookup_percpu_elem", helper::MAP_LOOKUP_PERCPU_ELEM),
+    ("loop", helper::LOOP),
+    ("override_return", helper::OVERRIDE_RETURN),
+    ("probe_read_kernel", helper::PROBE_READ_KERNEL),
+    ("probe_read_kernel_str", helper::PROBE_READ_KERNEL_STR),
+    ("probe_read_user", helper::PROBE_READ_USER),
+    ("probe_read_user_str", helper::PROBE_READ_USER_STR),
+    ("ringbuf_reserve", helper::RINGBUF_RESERVE),
+    ("send_signal", helper::SEND_SIGNAL),
+    ("snprintf", helper::SNPRINTF),
+    ("strncmp", helper::STRNCMP),
+    ("task_pt_regs", helper::TASK_PT_REGS),
 ];
 
 /// `enum bpf_map_type`.
 const MAPS: &[Numbered] = &[
-    ("array", 2, Version(3, 19)),
-    ("hash", 1, Version(3, 19)),
-    ("lru_hash", 9, Version(4, 10)),
-    ("lru_percpu_hash", 10, Version(4, 10)),
-    ("percpu_array", 6, Version(4, 6)),
-    ("percpu_hash", 5, Version(4, 6)),
-    ("perf_event_array", 4, Version(4, 3)),
-    ("ringbuf", 27, Version(5, 8)),
-    ("stack_trace", 7, Version(4, 6)),
+    ("array", map_type::ARRAY),
+    ("hash", map_type::HASH),
+    ("lru_hash", map_type::LRU_HASH),
+    ("lru_percpu_hash", map_type::LRU_PERCPU_HASH),
+    ("percpu_array", map_type::PERCPU_ARRAY),
+    ("percpu_hash", map_type::PERCPU_HASH),
+    ("perf_event_array", map_type::PERF_EVENT_ARRAY),
+    ("ringbuf", map_type::RINGBUF),
+    ("stack_trace", map_type::STACK_TRACE),
 ];
 
 /// `enum bpf_prog_type`.
 const PROGRAMS: &[Numbered] = &[
-    ("kprobe", 2, Version(4, 1)),
-    ("perf_event", 7, Version(4, 9)),
-    ("raw_tracepoint", 17, Version(4, 17)),
-    ("tracepoint", 5, Version(4, 7)),
+    ("kprobe", prog_type::KPROBE),
+    ("perf_event", prog_type::PERF_EVENT),
+    ("raw_tracepoint", prog_type::RAW_TRACEPOINT),
+    ("tracepoint", prog_type::TRACEPOINT),
 ];
 
 /// A name, the first version of Linux that has it, and whether this kernel does.
@@ -90,7 +91,7 @@ pub fn text(system: &System) -> String {
     );
     let rows = |list: &[Row]| list.iter().map(|(name, since, there)| (*name, *since, there(system))).collect();
     let numbered = |list: &[Numbered], there: &dyn Fn(u32, Version) -> bool| {
-        list.iter().map(|(name, number, since)| (*name, *since, there(*number, *since))).collect()
+        list.iter().map(|(name, entry)| (*name, entry.since, there(entry.number, entry.since))).collect()
     };
     let sections: [(&str, Vec<Answer>); 5] = [
         (

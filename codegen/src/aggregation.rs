@@ -1,7 +1,7 @@
 //! `@m = count()`, `sum`, `avg`, `stats`, `min`, `max`, `hist`, `lhist`, `quantiles`, `tseries`: finding the words to update
 //! and updating them in place. Bucket numbers are those of `lang/src/hist.rs`.
 
-use crate::helpers;
+use crate::flags;
 use crate::llvm::ir::{AtomicOp, Block, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -10,6 +10,7 @@ use rtrace_lang::diag::Result;
 use rtrace_lang::hist;
 use rtrace_lang::typed::{Expr, MapId};
 use rtrace_lang::types::{Agg, Series, Type};
+use rtrace_lang::uapi::helper;
 
 /// More stripes than this are added up by a loop.
 const UNROLLED_STRIPES: u32 = 8;
@@ -51,7 +52,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             return base;
         }
         let ir = self.ir;
-        let cpu = ir.helper(helpers::GET_SMP_PROCESSOR_ID, &[], Effect::None);
+        let cpu = ir.helper(helper::GET_SMP_PROCESSOR_ID, &[], Effect::None);
         let stripe = ir.and(cpu, ir.int(i64::from(stripes) - 1));
         ir.index(base, ir.mul(stripe, ir.int(i64::from(stride))))
     }
@@ -90,11 +91,11 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br_rarely(ir.is_null(p), missing, found);
 
         ir.at(missing);
-        let flags = ir.int(helpers::BPF_NOEXIST);
+        let flags = ir.int(flags::BPF_NOEXIST);
         let first = self.sometimes(|s| s.first(agg, value))?;
         let initial = first.map_or_else(|| self.unit.zeros(), |first| first.ptr);
         let args = [self.map_object(object)?.into(), key.ptr.into(), initial.into(), flags.into()];
-        let result = ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
+        let result = ir.helper(helper::MAP_UPDATE_ELEM, &args, Effect::Any);
         if first.is_some() {
             let refused = ir.block("refused");
             ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, refused);
@@ -106,7 +107,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br(ir.icmp(Pred::NE, left, ir.int(0)), again, lost);
 
         ir.at(lost);
-        self.tell(helpers::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
+        self.tell(helper::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
         self.count_lost(def);
         ir.br(done);
 
@@ -186,7 +187,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// interrupts this one may spoil the one interval, as it may a minimum.
     fn record(&self, p: Ptr<'c>, value: Val<'c>, interval: u64, intervals: u32, of: Series, signed: bool) {
         let ir = self.ir;
-        let boot = ir.helper(helpers::KTIME_GET_BOOT_NS, &[], Effect::Any);
+        let boot = ir.helper(helper::KTIME_GET_BOOT_NS, &[], Effect::Any);
         let offset = match self.unit.typed.globals.wall {
             Some(wall) => ir.load(self.unit.global(wall), 8, 8, false),
             None => ir.int(0),
@@ -352,7 +353,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn sum_cpus(&mut self, agg: &Agg, object: u32, key: Mem<'c>) -> Result<(Val<'c>, Val<'c>)> {
         let map = self.map_object(object)?;
         Ok(self.repeat(MAX_CPUS, |s, i, words| {
-            let p = s.ir.helper_ptr(helpers::MAP_LOOKUP_PERCPU_ELEM, &[map.into(), key.ptr.into(), i.into()]);
+            let p = s.ir.helper_ptr(helper::MAP_LOOKUP_PERCPU_ELEM, &[map.into(), key.ptr.into(), i.into()]);
             s.merge_if(agg, words, p)
         }))
     }

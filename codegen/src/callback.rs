@@ -6,7 +6,6 @@
 //! the loop leaves too.
 
 use crate::capture::{self, CONTEXT, FIRST, LEFT, RESULT};
-use crate::helpers;
 use crate::llvm::ir::{Effect, Func, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::{Frame, LocalSlot, Loop, Lower};
@@ -16,6 +15,7 @@ use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Expr, LocalId, MapId, Stmt};
 use rtrace_lang::types::{Agg, Space, Type};
+use rtrace_lang::uapi::helper;
 
 /// Most rounds of `bpf_loop`: BPF_MAX_LOOPS.
 const MAX_ROUNDS: i64 = 1 << 23;
@@ -185,7 +185,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let ir = self.ir;
         self.forget_frame()?;
         let args = [self.map_object(object)?.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
-        ir.helper(helpers::FOR_EACH_MAP_ELEM, &args, Effect::Any);
+        ir.helper(helper::FOR_EACH_MAP_ELEM, &args, Effect::Any);
         self.leave_if_left()
     }
 
@@ -263,7 +263,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         };
         self.forget_frame()?;
         let args = [rounds.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
-        ir.helper(helpers::LOOP, &args, Effect::Any);
+        ir.helper(helper::LOOP, &args, Effect::Any);
         self.leave_if_left()
     }
 
@@ -290,7 +290,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         // One more, which finds that the condition no longer holds, or counts that it does.
         let rounds = ir.int(MAX_WHILE_ROUNDS + 1);
         let args = [rounds.into(), function.into(), self.frame()?.into(), ir.int(0).into()];
-        ir.helper(helpers::LOOP, &args, Effect::Any);
+        ir.helper(helper::LOOP, &args, Effect::Any);
         self.leave_if_left()
     }
 
@@ -346,6 +346,6 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
         };
         let args = [self.map_object(object)?.into(), function.into(), ir.null().into(), ir.int(0).into()];
-        Ok(ir.helper(helpers::FOR_EACH_MAP_ELEM, &args, Effect::Any))
+        Ok(ir.helper(helper::FOR_EACH_MAP_ELEM, &args, Effect::Any))
     }
 }

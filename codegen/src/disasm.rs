@@ -2,7 +2,7 @@
 //! sources between. Reads the finished object, so it shows what is loaded; knows nothing of how it was made.
 
 use crate::elf::{Object, PROGBITS, u16_at, u32_at};
-use crate::helpers;
+use rtrace_lang::uapi::helper;
 use std::fmt::Write;
 
 /// Every program of an object.
@@ -156,8 +156,8 @@ impl Insn {
         let op = match self.code & 0xf0 {
             0x00 => return format!("goto {target}"),
             0x80 => {
-                return match helpers::name(self.imm as u32) {
-                    Some(name) => format!("call {name}"),
+                return match helper::find(self.imm as u32) {
+                    Some(helper) => format!("call {}", helper.name),
                     None => format!("call {}", self.imm),
                 };
             }

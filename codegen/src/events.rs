@@ -4,7 +4,6 @@
 //! built in scratch memory, so that only the bytes used are sent.
 
 use crate::analysis::has_effect;
-use crate::helpers;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -12,6 +11,7 @@ use rtrace_lang::bundle::{Action, EventDef, RINGBUF_SYMBOL, STACKS_SYMBOL};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{EventId, Expr, ExprKind};
 use rtrace_lang::types::{Space, Type};
+use rtrace_lang::uapi::{Entry, helper};
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn event(&mut self, id: EventId, args: &[Expr]) -> Result<()> {
@@ -47,7 +47,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             ir.at(free);
         }
         let size = ir.int(i64::from(def.layout.fixed_size));
-        let record = ir.helper_ptr(helpers::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
+        let record = ir.helper_ptr(helper::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
         ir.cond_br(ir.is_null(record), full, room);
         ir.at(full);
         self.no_room(def, early.first().copied().flatten());
@@ -66,7 +66,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             }
             s.open.pop();
             s.locate(span);
-            ir.helper(helpers::RINGBUF_SUBMIT, &[record.into(), ir.int(0).into()], Effect::Any);
+            ir.helper(helper::RINGBUF_SUBMIT, &[record.into(), ir.int(0).into()], Effect::Any);
             Ok(())
         })?;
         ir.br(done);
@@ -98,7 +98,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         }
         self.locate(span);
         let args = [ringbuf.into(), record.ptr.into(), end.into(), ir.int(0).into()];
-        let result = ir.helper(helpers::RINGBUF_OUTPUT, &args, Effect::Any);
+        let result = ir.helper(helper::RINGBUF_OUTPUT, &args, Effect::Any);
         let (full, done) = (ir.block("full"), ir.block("sent"));
         ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, full);
         ir.at(full);
@@ -109,7 +109,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     }
 
     /// Says that a helper failed, if it did, and if that is to be said (`-k`): `result` is what it returned.
-    pub fn tell(&self, helper: u32, result: Val<'c>, failed: impl FnOnce() -> Val<'c>) {
+    pub fn tell(&self, helper: Entry, result: Val<'c>, failed: impl FnOnce() -> Val<'c>) {
         let Some((id, def)) = self.unit.failure(helper, self.span) else { return };
         let (Some(ringbuf), Some(field)) = (self.unit.object_named(RINGBUF_SYMBOL), def.layout.fields.first()) else {
             return;
@@ -119,7 +119,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br(failed(), bad, done);
         ir.at(bad);
         let size = ir.int(i64::from(def.layout.fixed_size));
-        let record = ir.helper_ptr(helpers::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
+        let record = ir.helper_ptr(helper::RINGBUF_RESERVE, &[ringbuf.into(), size.into(), ir.int(0).into()]);
         ir.cond_br(ir.is_null(record), full, room);
         ir.at(full);
         self.no_room(&def, None);
@@ -127,7 +127,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.at(room);
         ir.store(record, ir.int(i64::from(id)), 4, 8);
         ir.store(ir.offset(record, i64::from(field.offset)), result, 8, 8);
-        ir.helper(helpers::RINGBUF_SUBMIT, &[record.into(), ir.int(0).into()], Effect::Any);
+        ir.helper(helper::RINGBUF_SUBMIT, &[record.into(), ir.int(0).into()], Effect::Any);
         ir.br(done);
         ir.at(done);
     }
@@ -135,17 +135,17 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// The same of a read, after the fact.
     pub fn tell_read(&self, text: bool, space: Space, result: Val<'c>) {
         let helper = match (space, text) {
-            (Space::Kernel, false) => helpers::PROBE_READ_KERNEL,
-            (Space::User, false) => helpers::PROBE_READ_USER,
-            (Space::Kernel, true) => helpers::PROBE_READ_KERNEL_STR,
-            (Space::User, true) => helpers::PROBE_READ_USER_STR,
+            (Space::Kernel, false) => helper::PROBE_READ_KERNEL,
+            (Space::User, false) => helper::PROBE_READ_USER,
+            (Space::Kernel, true) => helper::PROBE_READ_KERNEL_STR,
+            (Space::User, true) => helper::PROBE_READ_USER_STR,
         };
         self.tell(helper, result, || self.ir.icmp(Pred::SLT, result, self.ir.int(0)));
     }
 
     /// The same of a map that has no such entry.
     pub fn tell_missing(&self, entry: Ptr<'c>) {
-        self.tell(helpers::MAP_LOOKUP_ELEM, self.ir.int(0), || self.ir.is_null(entry));
+        self.tell(helper::MAP_LOOKUP_ELEM, self.ir.int(0), || self.ir.is_null(entry));
     }
 
     /// The flag that actions wait outside of the ring buffer, for actions that may.
@@ -242,7 +242,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let key = self.word();
         let id = ir.load(value.ptr, 8, value.align, false);
         ir.store(key.ptr, id, 8, 8);
-        let lookup = || ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[stacks.into(), key.ptr.into()]);
+        let lookup = || ir.helper_ptr(helper::MAP_LOOKUP_ELEM, &[stacks.into(), key.ptr.into()]);
         let (none, some) = (ir.block("no_stack"), ir.block("some_stack"));
         let (found, gone, done) = (ir.block("stack"), ir.block("gone"), ir.block("done"));
         ir.cond_br(ir.icmp(Pred::EQ, id, ir.int(0)), none, some);

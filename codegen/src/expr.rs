@@ -2,7 +2,6 @@
 //!
 //! Values that live in memory are `aggregate.rs`'s, map access `maps.rs`'s, functions `builtins/`'s.
 
-use crate::helpers;
 use crate::llvm::ir::{Block, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::{LocalSlot, Lower};
@@ -11,6 +10,7 @@ use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::grammar::ast::BinOp;
 use rtrace_lang::typed::{Bits, Expr, ExprKind, Known, LocalId};
 use rtrace_lang::types::{Space, Type};
+use rtrace_lang::uapi::helper;
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// Something that the checker must not hand over: an internal error.
@@ -170,7 +170,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// address; what that copy does not need, and what it alone needs, the verifier knows to be dead by the patched number.
     fn probe_id(&mut self) -> Result<Val<'c>> {
         let ir = self.ir;
-        let cookie = |context: Ptr<'c>| ir.helper(helpers::GET_ATTACH_COOKIE, &[context.into()], Effect::None);
+        let cookie = |context: Ptr<'c>| ir.helper(helper::GET_ATTACH_COOKIE, &[context.into()], Effect::None);
         let patched = || ir.opaque(ir.int(PROBE_ID_MAGIC as i64));
         let by_cookie = self.program.probe_id == ProbeIdSource::Cookie;
         if self.program.together != Together::Event {
@@ -185,14 +185,14 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.at(lookup);
         let returns = self.program.attach.iter().any(|a| matches!(a.target, Target::Kprobe { ret: true, .. }));
         let address = if returns {
-            ir.helper(helpers::GET_FUNC_IP, &[self.context.into()], Effect::None)
+            ir.helper(helper::GET_FUNC_IP, &[self.context.into()], Effect::None)
         } else {
             ir.load_context(self.context, self.unit.typed.instruction_pointer, 8, false)
         };
         let mark = self.mark();
         let key = self.word();
         ir.store(key.ptr, address, 8, 8);
-        let entry = ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[probes.into(), key.ptr.into()]);
+        let entry = ir.helper_ptr(helper::MAP_LOOKUP_ELEM, &[probes.into(), key.ptr.into()]);
         self.release(mark);
         let missed = ir.here();
         ir.cond_br(ir.is_null(entry), done, found);

@@ -3,7 +3,6 @@
 //! The kernel runs an iterator's program for each object, and once more, without one, at the end; that run is left
 //! out. The verifier takes each pointer of the context for null until it is tested.
 
-use crate::helpers::{SEQ_PRINTF, SEQ_WRITE};
 use crate::llvm::ir::{Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -11,6 +10,7 @@ use rtrace_lang::bundle::{Action, Conversion, EventDef, FormatSpec, Piece, ProgT
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::Expr;
 use rtrace_lang::types::Type;
+use rtrace_lang::uapi::helper::{SEQ_PRINTF, SEQ_WRITE};
 
 /// Offset of the object in the context; `struct bpf_iter_meta *meta` comes before it.
 const OBJECT: u32 = 8;

@@ -20,9 +20,9 @@ mod disasm;
 mod elf;
 mod events;
 mod expr;
+mod flags;
 mod foreign;
 mod function;
-mod helpers;
 mod iter;
 #[allow(unsafe_code)]
 mod llvm;

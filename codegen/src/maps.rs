@@ -1,7 +1,7 @@
 //! Reading and writing the script's maps, wherever they are stored: words of the shared globals or BPF
 //! maps. Aggregations are `aggregation.rs`'s; the layout of values is `types.rs`'s in `lang`.
 
-use crate::helpers;
+use crate::flags;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Ptr, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -10,6 +10,7 @@ use rtrace_lang::diag::Result;
 use rtrace_lang::grammar::ast::BinOp;
 use rtrace_lang::typed::{Expr, MapId};
 use rtrace_lang::types::Type;
+use rtrace_lang::uapi::helper;
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn map_def(&self, map: MapId) -> Result<&'u MapDef> {
@@ -50,7 +51,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     pub fn lookup(&self, object: u32, key: Mem<'c>) -> Result<Ptr<'c>> {
         let map = self.map_object(object)?;
-        Ok(self.ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]))
+        Ok(self.ir.helper_ptr(helper::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]))
     }
 
     /// The address of the value of an entry; null if there is none.
@@ -176,12 +177,12 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// `bpf_map_update_elem`; counts failures.
     fn put(&self, def: &MapDef, object: u32, key: Mem<'c>, value: Mem<'c>) -> Result<()> {
         let args =
-            [self.map_object(object)?.into(), key.ptr.into(), value.ptr.into(), self.ir.int(helpers::BPF_ANY).into()];
-        let result = self.ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
+            [self.map_object(object)?.into(), key.ptr.into(), value.ptr.into(), self.ir.int(flags::BPF_ANY).into()];
+        let result = self.ir.helper(helper::MAP_UPDATE_ELEM, &args, Effect::Any);
         let (lost, done) = (self.ir.block("lost"), self.ir.block("done"));
         self.ir.cond_br(self.ir.icmp(Pred::EQ, result, self.ir.int(0)), done, lost);
         self.ir.at(lost);
-        self.tell(helpers::MAP_UPDATE_ELEM, result, || self.ir.icmp(Pred::NE, result, self.ir.int(0)));
+        self.tell(helper::MAP_UPDATE_ELEM, result, || self.ir.icmp(Pred::NE, result, self.ir.int(0)));
         self.count_lost(def);
         self.ir.br(done);
         self.ir.at(done);
@@ -308,9 +309,9 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let value = self.word();
         let fresh = f(self, None, &def.value);
         self.store_scalar(value, fresh, &def.value);
-        let flags = ir.int(helpers::BPF_NOEXIST);
+        let flags = ir.int(flags::BPF_NOEXIST);
         let args = [self.map_object(object)?.into(), key.ptr.into(), value.ptr.into(), flags.into()];
-        let result = ir.helper(helpers::MAP_UPDATE_ELEM, &args, Effect::Any);
+        let result = ir.helper(helper::MAP_UPDATE_ELEM, &args, Effect::Any);
         let from_missing = ir.here();
         ir.cond_br(ir.icmp(Pred::EQ, result, ir.int(0)), done, again);
 
@@ -321,7 +322,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         ir.cond_br(ir.is_null(second), lost, found);
 
         ir.at(lost);
-        self.tell(helpers::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
+        self.tell(helper::MAP_UPDATE_ELEM, result, || ir.icmp(Pred::NE, result, ir.int(0)));
         self.count_lost(def);
         let from_lost = ir.here();
         ir.br(done);
@@ -363,7 +364,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
             Storage::Map { object, .. } => {
                 let key = self.key(key)?;
                 let map = self.map_object(object)?;
-                self.ir.helper(helpers::MAP_DELETE_ELEM, &[map.into(), key.ptr.into()], Effect::Any);
+                self.ir.helper(helper::MAP_DELETE_ELEM, &[map.into(), key.ptr.into()], Effect::Any);
             }
         }
         if let Some(flag) = def.set_flag {

@@ -6,13 +6,13 @@
 //! BPF's 512 bytes to the register allocator. Where functions that call each other take more together (`depth.rs`), a
 //! lean program keeps only single words there. Nothing here knows what the memory means.
 
-use crate::helpers;
 use crate::llvm::ir::{Effect, Pred, Ptr, Val};
 use crate::program::Lower;
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::typed::Bits;
 use rtrace_lang::types::{Space, Type};
+use rtrace_lang::uapi::{Entry, helper};
 
 /// Larger pieces go to scratch memory.
 const SLOT_LIMIT: u32 = 64;
@@ -201,7 +201,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
                 let key = self.word();
                 self.ir.store(key.ptr, self.ir.int(i64::from(index)), 4, 4);
                 let map = self.unit.scratch_map();
-                let base = self.ir.helper_ptr(helpers::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]);
+                let base = self.ir.helper_ptr(helper::MAP_LOOKUP_ELEM, &[map.into(), key.ptr.into()]);
                 self.release(mark);
                 let (lost, found) = (self.ir.block("no_scratch"), self.ir.block("scratch"));
                 self.ir.cond_br(self.ir.is_null(base), lost, found);
@@ -291,28 +291,28 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
 
     /// The same with a size that the verifier sees the bound of.
     pub fn read_sized(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        self.copy_in([helpers::PROBE_READ_KERNEL, helpers::PROBE_READ_USER], to, size, from, space)
+        self.copy_in([helper::PROBE_READ_KERNEL, helper::PROBE_READ_USER], to, size, from, space)
     }
 
     /// Copies a string; returns its length with the NUL, or an error number (then all is zero).
     pub fn read_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        self.copy_in([helpers::PROBE_READ_KERNEL_STR, helpers::PROBE_READ_USER_STR], to, size, from, space)
+        self.copy_in([helper::PROBE_READ_KERNEL_STR, helper::PROBE_READ_USER_STR], to, size, from, space)
     }
 
     /// Reads what is at an address of the script. One that is not known to be a program's is read by its value, which says
     /// whose it is on processors where kernel and programs share one range of addresses: arguments of kernel functions
     /// may be either, and few kernels' type information tells (`__user`). Zeroes the destination when it fails.
     pub fn fetch(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        self.copy_in([helpers::PROBE_READ, helpers::PROBE_READ_USER], to, size, from, space)
+        self.copy_in([helper::PROBE_READ, helper::PROBE_READ_USER], to, size, from, space)
     }
 
     /// The same of a string; returns its length with the NUL, or an error number.
     pub fn fetch_str(&self, to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
-        self.copy_in([helpers::PROBE_READ_STR, helpers::PROBE_READ_USER_STR], to, size, from, space)
+        self.copy_in([helper::PROBE_READ_STR, helper::PROBE_READ_USER_STR], to, size, from, space)
     }
 
     /// Calls the helper for the kernel's memory, or that for a program's.
-    fn copy_in(&self, helpers: [u32; 2], to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
+    fn copy_in(&self, helpers: [Entry; 2], to: Ptr<'c>, size: Val<'c>, from: Val<'c>, space: Space) -> Val<'c> {
         let [kernel, user] = helpers;
         let id = if space == Space::Kernel { kernel } else { user };
         self.ir.helper(id, &[to.into(), size.into(), from.into()], Effect::Any)

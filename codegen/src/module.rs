@@ -5,7 +5,7 @@ use crate::llvm::Session;
 use crate::llvm::di::DebugInfo;
 use crate::llvm::ir::{Effect, Ir, Ptr};
 use crate::llvm::{Machine, Message, link};
-use crate::{Options, Output, capture, depth, disasm, foreign, helpers, program};
+use crate::{Options, Output, capture, depth, disasm, foreign, program};
 use inkwell::module::Module;
 use inkwell::values::GlobalValue;
 use rtrace_lang::bundle::{
@@ -17,6 +17,7 @@ use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::{SourceMap, Span};
 use rtrace_lang::typed::{EventId, Typed};
 use rtrace_lang::types::Type;
+use rtrace_lang::uapi::{Entry, helper, map_type};
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
@@ -179,9 +180,9 @@ impl<'m, 'c> Unit<'m, 'c> {
     }
 
     /// The event that says that a helper failed, for each helper and place, if such events are wanted.
-    pub fn failure(&self, helper: u32, span: Span) -> Option<(EventId, EventDef)> {
+    pub fn failure(&self, helper: Entry, span: Span) -> Option<(EventId, EventDef)> {
         let lost = self.typed.globals.failures?;
-        let action = Action::Failure { helper: helpers::name(helper)?.to_owned() };
+        let action = Action::Failure { helper: helper.name.to_owned() };
         let fields = vec![Type::I64];
         let event = EventDef { layout: EventLayout::new(&fields), action, fields, lost, span: (span.start, span.end) };
         let mut failures = self.failures.borrow_mut();
@@ -243,7 +244,7 @@ impl<'m, 'c> Unit<'m, 'c> {
         let ir = &self.ir;
         for place in places {
             ir.settle(place, || {
-                let cpu = ir.helper(helpers::GET_SMP_PROCESSOR_ID, &[], Effect::None);
+                let cpu = ir.helper(helper::GET_SMP_PROCESSOR_ID, &[], Effect::None);
                 let copy = ir.and(cpu, ir.int(i64::from(copies) - 1));
                 ir.index(memory.as_pointer_value(), ir.mul(copy, ir.int(i64::from(stride))))
             });
@@ -334,7 +335,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options, lean: bool) -> R
         if unit.placed.get() > 0 {
             map_objects.push(MapObject {
                 symbol: PLACED_SCRATCH_SYMBOL.to_string(),
-                map_type: helpers::MAP_TYPE_ARRAY,
+                map_type: map_type::ARRAY.number,
                 key_size: 4,
                 value_size: unit.placed.get(),
                 max_entries: 1,
@@ -344,7 +345,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options, lean: bool) -> R
         if let Some(global) = unit.scratch.get() {
             let object = MapObject {
                 symbol: SCRATCH_SYMBOL.to_string(),
-                map_type: helpers::MAP_TYPE_PERCPU_ARRAY,
+                map_type: map_type::PERCPU_ARRAY.number,
                 key_size: 4,
                 value_size: scratch.max(8),
                 max_entries: unit.scratch_entries.get().max(1),

@@ -5,7 +5,6 @@
 
 use crate::capture::{Home, Plan, RESULT};
 use crate::function::Built;
-use crate::helpers;
 use crate::llvm::di::Scope;
 use crate::llvm::ir::{Block, Ir, Pred, Ptr};
 use crate::memory::{Mem, Pool};
@@ -15,6 +14,7 @@ use rtrace_lang::bundle::{ProgType, Target};
 use rtrace_lang::diag::Result;
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Local, LocalId, Program, Stmt};
+use rtrace_lang::uapi::helper;
 use std::collections::HashSet;
 
 pub struct Lower<'u, 'm, 'c> {
@@ -277,7 +277,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     pub fn discard(&self, keep: usize) {
         for record in self.open.iter().skip(keep).rev() {
             self.ir.helper(
-                helpers::RINGBUF_DISCARD,
+                helper::RINGBUF_DISCARD,
                 &[(*record).into(), self.ir.int(0).into()],
                 crate::llvm::ir::Effect::Any,
             );

@@ -11,7 +11,7 @@
 
 use crate::analysis::operands;
 use crate::capture::{blocks, expressions};
-use crate::helpers::*;
+use crate::flags::*;
 use crate::llvm::ir::{Arg, AtomicOp, Block, Effect, Func, Pred, Ptr, Val};
 use crate::memory::{Mem, Pool};
 use crate::program::Lower;
@@ -21,6 +21,7 @@ use rtrace_lang::diag::Result;
 use rtrace_lang::intrinsic::Intrinsic;
 use rtrace_lang::typed::{Expr, ExprKind, Program, Stmt};
 use rtrace_lang::types::{Space, Type};
+use rtrace_lang::uapi::helper::*;
 
 /// Offsets in the state, of words.
 mod at {

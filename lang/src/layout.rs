@@ -15,19 +15,7 @@ use crate::names;
 use crate::source::Span;
 use crate::typed::Typed;
 use crate::types::{Agg, Record, Type};
-
-/// `enum bpf_map_type` of `linux/bpf.h`.
-mod map_type {
-    pub const HASH: u32 = 1;
-    pub const ARRAY: u32 = 2;
-    pub const PERF_EVENT_ARRAY: u32 = 4;
-    pub const PERCPU_HASH: u32 = 5;
-    pub const PERCPU_ARRAY: u32 = 6;
-    pub const LRU_HASH: u32 = 9;
-    pub const LRU_PERCPU_HASH: u32 = 10;
-    pub const HASH_OF_MAPS: u32 = 13;
-    pub const RINGBUF: u32 = 27;
-}
+use crate::uapi::map_type;
 
 /// Copies of a keyless counter: CPUs that share one still count right, so this need not be the number
 /// of CPUs, only enough that they seldom meet.
@@ -116,10 +104,10 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: Kernel<'_>
         );
     }
     if options.failures || checked.events.iter().any(|e| !matches!(e.action, Action::Packet { .. })) {
-        typed.map_objects.push(object(RINGBUF_SYMBOL, map_type::RINGBUF, 0, 0, options.run.ringbuf_bytes));
+        typed.map_objects.push(object(RINGBUF_SYMBOL, map_type::RINGBUF.number, 0, 0, options.run.ringbuf_bytes));
     }
     if checked.events.iter().any(|e| matches!(e.action, Action::Packet { .. })) {
-        typed.map_objects.push(object(PACKETS_SYMBOL, map_type::PERF_EVENT_ARRAY, 4, 4, 0));
+        typed.map_objects.push(object(PACKETS_SYMBOL, map_type::PERF_EVENT_ARRAY.number, 4, 4, 0));
     }
     let all_types: Vec<&Type> = checked
         .maps
@@ -145,10 +133,10 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: Kernel<'_>
         typed.map_objects.push(stacks(&typed.maps, bytes, kernel.machine.version()));
     }
     if checked.unwinds {
-        typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS, unwind::KEY, 4, unwind::FILES));
+        typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS.number, unwind::KEY, 4, unwind::FILES));
         typed.map_objects.push(object(
             WANTED_SYMBOL,
-            map_type::HASH,
+            map_type::HASH.number,
             unwind::KEY,
             unwind::WANTED,
             unwind::WANTED_FILES,
@@ -159,7 +147,7 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: Kernel<'_>
     let addresses: usize = shared.map(|p| p.attach.len()).sum();
     if addresses > 0 {
         // A name may stand for several functions, and a function be seen at two addresses.
-        typed.map_objects.push(object(PROBES_SYMBOL, map_type::HASH, 8, 8, 4 * addresses as u32));
+        typed.map_objects.push(object(PROBES_SYMBOL, map_type::HASH.number, 8, 8, 4 * addresses as u32));
     }
     for ty in &all_types {
         walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));
@@ -197,7 +185,7 @@ fn stacks(maps: &[MapDef], bytes: u32, kernel: Version) -> MapObject {
     let grows = entries > MOST_STACKS_AT_ONCE && kernel >= Version(6, 1);
     MapObject {
         flags: if grows { NO_PREALLOC } else { 0 },
-        ..object(STACKS_SYMBOL, map_type::HASH, 8, 8 + bytes, entries)
+        ..object(STACKS_SYMBOL, map_type::HASH.number, 8, 8 + bytes, entries)
     }
 }
 
@@ -213,12 +201,12 @@ fn keyless(value: &Type, info: &MapInfo, globals: &mut Globals, objects: &mut Ve
             Storage::Global { offset: take(globals, stride * STRIPES, LINE), stripes: STRIPES, stride }
         }
         Type::Agg(a) => {
-            objects.push(object(&symbol(info, objects.len()), map_type::PERCPU_ARRAY, 4, a.words() * 8, 1));
+            objects.push(object(&symbol(info, objects.len()), map_type::PERCPU_ARRAY.number, 4, a.words() * 8, 1));
             Storage::Map { object: objects.len() as u32 - 1, per_cpu: true }
         }
         v if v.is_scalar() => Storage::Global { offset: take(globals, 8, 8), stripes: 1, stride: 8 },
         v => {
-            objects.push(object(&symbol(info, objects.len()), map_type::ARRAY, 4, v.size().max(1), 1));
+            objects.push(object(&symbol(info, objects.len()), map_type::ARRAY.number, 4, v.size().max(1), 1));
             Storage::Map { object: objects.len() as u32 - 1, per_cpu: false }
         }
     }
@@ -228,10 +216,10 @@ fn keyed(key: &Type, value: &Type, info: &MapInfo, max_entries: u32, objects: &m
     // Large values that are only added to are shared: a copy for every CPU would take too much memory.
     let per_cpu = matches!(value, Type::Agg(a) if a.words() <= SHARED_WORDS || !a.is_additive());
     let kind = match (per_cpu, info.lru) {
-        (true, true) => map_type::LRU_PERCPU_HASH,
-        (true, false) => map_type::PERCPU_HASH,
-        (false, true) => map_type::LRU_HASH,
-        (false, false) => map_type::HASH,
+        (true, true) => map_type::LRU_PERCPU_HASH.number,
+        (true, false) => map_type::PERCPU_HASH.number,
+        (false, true) => map_type::LRU_HASH.number,
+        (false, false) => map_type::HASH.number,
     };
     let value_size = if value.is_scalar() { 8 } else { value.size().max(1) };
     objects.push(object(&symbol(info, objects.len()), kind, key.size().max(1), value_size, max_entries));

@@ -29,5 +29,5 @@ mod resolve;
 mod script_types;
 pub mod typed;
 
-pub use rtrace_core::{arch, bundle, codes, diag, hist, kernel, origin, source, types};
+pub use rtrace_core::{arch, bundle, codes, diag, hist, kernel, origin, source, types, uapi};
 pub use rtrace_grammar as grammar;

@@ -1,7 +1,7 @@
 //! Addresses, packets and sockets.
 
 use super::Call;
-use crate::helpers::*;
+use crate::flags::*;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -9,6 +9,7 @@ use rtrace_lang::bundle::{PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::ExprKind;
 use rtrace_lang::types::{Space, Type};
+use rtrace_lang::uapi::helper::*;
 
 const AF_INET: i64 = 2;
 /// The error that the kernel returns if a CPU has no buffer.

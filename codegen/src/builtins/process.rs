@@ -1,11 +1,11 @@
 //! The current process, CPU and task; effects on the process.
 
 use super::Call;
-use crate::helpers::*;
 use crate::llvm::ir::{Effect, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::diag::Result;
+use rtrace_lang::uapi::helper::*;
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// The process id (thread group), as user space counts where rtrace runs.

@@ -2,7 +2,7 @@
 //! under which its frames were put into the map of stacks.
 
 use super::Call;
-use crate::helpers::*;
+use crate::flags::*;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
@@ -10,6 +10,7 @@ use rtrace_lang::bundle::STACKS_SYMBOL;
 use rtrace_lang::diag::Result;
 use rtrace_lang::intrinsic::Intrinsic;
 use rtrace_lang::types::{StackMode, StackType, Type};
+use rtrace_lang::uapi::helper::*;
 
 /// Multiplier of the hash over frames: odd, with bits all over (2^64 divided by the golden ratio).
 const MIX: i64 = 0x9e37_79b9_7f4a_7c15_u64 as i64;

@@ -1,13 +1,13 @@
 //! Strings and buffers from memory: `str`, `buf`, `join`; lengths and searches.
 
 use super::Call;
-use crate::helpers::{D_PATH, PROBE_WRITE_USER};
 use crate::llvm::ir::{Effect, Pred, Val};
 use crate::memory::Mem;
 use crate::program::Lower;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{Expr, ExprKind};
 use rtrace_lang::types::{Space, Type};
+use rtrace_lang::uapi::helper::{D_PATH, PROBE_WRITE_USER};
 
 /// Most strings that `join` takes.
 const MAX_JOINED: i64 = 64;

@@ -1,10 +1,10 @@
 //! Clocks.
 
 use super::Call;
-use crate::helpers::*;
 use crate::llvm::ir::{Effect, Val};
 use crate::program::Lower;
 use rtrace_lang::diag::Result;
+use rtrace_lang::uapi::helper::*;
 
 pub(super) fn nsecs<'c>(l: &mut Lower<'_, '_, 'c>, call: Call<'_>) -> Result<Val<'c>> {
     let [clock] = call.args()?;

@@ -13,6 +13,7 @@ use inkwell::module::{Linkage, Module};
 use inkwell::types::{BasicMetadataTypeEnum, IntType, PointerType};
 use inkwell::values::{BasicMetadataValueEnum, BasicValue, BasicValueEnum, FunctionValue, IntValue, PointerValue};
 use inkwell::{AddressSpace, AtomicOrdering, AtomicRMWBinOp, IntPredicate};
+use rtrace_lang::uapi::Entry;
 use std::cell::{Cell, RefCell};
 
 pub type Val<'c> = IntValue<'c>;
@@ -719,10 +720,10 @@ impl<'m, 'c> Ir<'m, 'c> {
         }
     }
 
-    /// Calls the BPF helper of that number.
-    pub fn helper(&self, id: u32, args: &[Arg<'c>], effect: Effect) -> Val<'c> {
+    /// Calls a BPF helper.
+    pub fn helper(&self, helper: Entry, args: &[Arg<'c>], effect: Effect) -> Val<'c> {
         let (types, args) = self.signature(args);
-        let target = self.int(i64::from(id)).const_to_pointer(self.ptr);
+        let target = self.int(i64::from(helper.number)).const_to_pointer(self.ptr);
         match self.builder.build_indirect_call(self.i64.fn_type(&types, false), target, &args, "") {
             Ok(call) => {
                 if effect == Effect::None {
@@ -740,9 +741,9 @@ impl<'m, 'c> Ir<'m, 'c> {
     }
 
     /// The same for helpers that return a pointer.
-    pub fn helper_ptr(&self, id: u32, args: &[Arg<'c>]) -> Ptr<'c> {
+    pub fn helper_ptr(&self, helper: Entry, args: &[Arg<'c>]) -> Ptr<'c> {
         let (types, args) = self.signature(args);
-        let target = self.int(i64::from(id)).const_to_pointer(self.ptr);
+        let target = self.int(i64::from(helper.number)).const_to_pointer(self.ptr);
         match self.builder.build_indirect_call(self.ptr.fn_type(&types, false), target, &args, "") {
             Ok(call) => call.try_as_basic_value().basic().map_or(self.null(), |v| v.into_pointer_value()),
             Err(e) => {

@@ -3,6 +3,7 @@
 
 use crate::bundle::ProgType;
 use crate::types::{Type, TypeId};
+use crate::uapi::{attach_type, helper};
 
 /// A kernel version; `Version(5, 10)` is what messages call "5.10".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,13 +89,15 @@ impl Feature {
     /// The version in mainline from which it is there; distributions may have it earlier.
     pub fn since(self) -> Version {
         match self {
-            Feature::KprobeMulti => Version(5, 18),
-            Feature::KprobeSession => Version(6, 10),
-            Feature::UprobeMulti | Feature::CpuV4 => Version(6, 6),
-            Feature::AttachCookie | Feature::GetFuncIp => Version(5, 15),
-            Feature::Loop => Version(5, 17),
-            Feature::PercpuLookup => Version(5, 19),
-            Feature::ForEachMapElem => Version(5, 13),
+            Feature::KprobeMulti => attach_type::TRACE_KPROBE_MULTI.since,
+            Feature::KprobeSession => attach_type::TRACE_KPROBE_SESSION.since,
+            Feature::UprobeMulti => attach_type::TRACE_UPROBE_MULTI.since,
+            Feature::CpuV4 => Version(6, 6),
+            Feature::AttachCookie => helper::GET_ATTACH_COOKIE.since,
+            Feature::GetFuncIp => helper::GET_FUNC_IP.since,
+            Feature::Loop => helper::LOOP.since,
+            Feature::PercpuLookup => helper::MAP_LOOKUP_PERCPU_ELEM.since,
+            Feature::ForEachMapElem => helper::FOR_EACH_MAP_ELEM.since,
             Feature::AtomicFetch => Version(5, 12),
         }
     }

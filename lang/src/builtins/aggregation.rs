@@ -1,12 +1,12 @@
 //! Functions assigned to maps that sum events up.
 
-use super::{Builtin, COMMON, Check, helper};
+use super::{Builtin, COMMON, Check};
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::kernel::Version;
 use crate::typed::ExprKind;
 use crate::types::{Agg, Series};
+use crate::uapi::helper;
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -95,7 +95,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "A time series of the latest intervals; by default, each has its last value.",
         example: "tracepoint:syscalls:sys_enter_read { @ = tseries(args.count, 100ms, 20, \"sum\") }",
         arity: (3, 4),
-        helper: helper("bpf_ktime_get_boot_ns", 125, Version(5, 8)),
+        helper: Some(helper::KTIME_GET_BOOT_NS),
         check: Check::Aggregate(tseries),
         ..COMMON
     },

@@ -1,19 +1,17 @@
 //! Functions on maps: keys, deletion, clearing, size.
 
-use super::{Builtin, COMMON, Check, Helper, Side, helper};
+use super::{Builtin, COMMON, Check, Side};
 use crate::bundle::Action;
 use crate::check::{Call, Checker, effect, kept};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::intrinsic::Intrinsic;
-use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind, Stmt, StmtKind};
 use crate::types::Type;
+use crate::uapi::helper;
 use rtrace_grammar::ast;
 
 /// The helper that counts the entries of a map; counting the frames of a stack does not need it.
-const FOR_EACH: Helper = Helper { name: "bpf_for_each_map_elem", id: 164, since: Version(5, 13) };
-
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
         name: "has_key",
@@ -21,7 +19,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Whether the map has the key.",
         example: "kprobe:vfs_read { if (!has_key(@seen, pid)) { @seen[pid] = 1 } }",
         arity: (1, 2),
-        helper: helper("bpf_map_lookup_elem", 1, Version(3, 18)),
+        helper: Some(helper::MAP_LOOKUP_ELEM),
         check: Check::Value(has_key),
         ..COMMON
     },
@@ -31,7 +29,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Whether the map has the key; if so, assigns its value to the variable.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read { if (find(@s, tid, $s)) { @ = hist(nsecs - $s) } }",
         arity: (3, 3),
-        helper: helper("bpf_map_lookup_elem", 1, Version(3, 18)),
+        helper: Some(helper::MAP_LOOKUP_ELEM),
         check: Check::Value(find),
         ..COMMON
     },
@@ -41,7 +39,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Deletes an entry, or the value of a map without keys; returns whether it existed.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read { delete(@s, tid) }",
         arity: (1, 2),
-        helper: helper("bpf_map_delete_elem", 3, Version(3, 18)),
+        helper: Some(helper::MAP_DELETE_ELEM),
         check: Check::Value(delete),
         ..COMMON
     },
@@ -94,7 +92,7 @@ fn len(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Exp
         }
     }
     let map = c.whole_map(arg, "`len`")?;
-    c.needs(call, FOR_EACH)?;
+    c.needs(call, helper::FOR_EACH_MAP_ELEM)?;
     let info = c.map(map)?;
     if let Some(None) = info.key {
         let message = format!("cannot count the keys of `@{}`: it has none", info.name);

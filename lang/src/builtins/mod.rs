@@ -7,8 +7,8 @@
 use crate::bundle::ProgType;
 use crate::check::{AggregateCheck, CallCheck, LoweredCheck};
 use crate::intrinsic::Intrinsic;
-use crate::kernel::Version;
 use crate::types::Type;
+use crate::uapi;
 
 mod aggregation;
 mod maps;
@@ -48,7 +48,7 @@ pub struct Builtin {
     /// The contexts in which it is allowed.
     pub allowed: Allowed,
     /// The BPF helper behind it.
-    pub helper: Option<Helper>,
+    pub helper: Option<uapi::Entry>,
     /// Needs `--unsafe`.
     pub unsafe_: bool,
     pub(crate) check: Check,
@@ -79,15 +79,6 @@ pub enum Side {
     Const,
 }
 
-/// A BPF helper, its number in the kernel's `enum bpf_func_id`, and the first kernel that has it for
-/// tracing programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Helper {
-    pub name: &'static str,
-    pub id: u32,
-    pub since: Version,
-}
-
 /// Program types that a builtin works in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
@@ -108,10 +99,6 @@ pub(crate) const COMMON: Builtin = Builtin {
     unsafe_: false,
     check: Check::Value(|c, call| Ok(c.effect(Vec::new(), call.span))),
 };
-
-pub(crate) const fn helper(name: &'static str, id: u32, since: Version) -> Option<Helper> {
-    Some(Helper { name, id, since })
-}
 
 impl Builtin {
     /// Whether the prelude says what it means.

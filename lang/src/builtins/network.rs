@@ -1,15 +1,15 @@
 //! Addresses and packets.
 
-use super::{Allowed, Builtin, COMMON, Check, Side, helper};
+use super::{Allowed, Builtin, COMMON, Check, Side};
 use crate::bundle::{Action, ProgType};
 use crate::check::{Call, Checker, characters};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::intrinsic::Intrinsic;
-use crate::kernel::Version;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use crate::uapi::helper;
 use rtrace_grammar::ast;
 use std::net::IpAddr;
 
@@ -42,7 +42,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "A MAC address of 6 bytes, printed in hexadecimal.",
         example: "fentry:__dev_queue_xmit { @[macaddr(args.skb->dev->dev_addr)] = count() }",
         arity: (1, 1),
-        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL),
         check: Check::Lowered(Intrinsic::Macaddr, macaddr),
         ..COMMON
     },
@@ -53,7 +53,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "fentry:ip_rcv { skboutput(\"receive.pcap\", args.skb, args.skb->len, 0) }",
         arity: (4, 4),
         allowed: Allowed::In(TRUSTED),
-        helper: helper("bpf_skb_output", 111, Version(5, 5)),
+        helper: Some(helper::SKB_OUTPUT),
         check: Check::Lowered(Intrinsic::Skboutput, skboutput),
         ..COMMON
     },
@@ -127,7 +127,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "fentry:tcp_connect { @[socket_cookie(args.sk)] = count() }",
         arity: (1, 1),
         allowed: Allowed::In(TRUSTED),
-        helper: helper("bpf_get_socket_cookie", 46, Version(5, 12)),
+        helper: Some(helper::GET_SOCKET_COOKIE),
         check: Check::Lowered(Intrinsic::SocketCookie, socket_cookie),
         ..COMMON
     },

@@ -1,6 +1,6 @@
 //! The running process, and the arguments of the probe.
 
-use super::{Allowed, Builtin, COMMON, Check, Side, helper};
+use super::{Allowed, Builtin, COMMON, Check, Side};
 use crate::arch::Arch;
 use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
@@ -8,12 +8,13 @@ use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::glob;
 use crate::intrinsic::Intrinsic;
-use crate::kernel::{TypeKind, Version};
+use crate::kernel::TypeKind;
 use crate::names;
 use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use crate::uapi::helper;
 use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -24,7 +25,7 @@ pub(super) static ROWS: &[Builtin] = &[
             outside of it. With `init`, the ID in the initial PID namespace.",
         arity: (0, 1),
         example: "kprobe:vfs_read { @[pid] = count() }",
-        helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
+        helper: Some(helper::GET_CURRENT_PID_TGID),
         check: Check::Lowered(Intrinsic::Pid, number_of),
         ..COMMON
     },
@@ -35,7 +36,7 @@ pub(super) static ROWS: &[Builtin] = &[
             `init`, the ID in the initial PID namespace.",
         arity: (0, 1),
         example: "kprobe:vfs_read { @[tid] = count() }",
-        helper: helper("bpf_get_current_pid_tgid", 14, Version(4, 2)),
+        helper: Some(helper::GET_CURRENT_PID_TGID),
         check: Check::Lowered(Intrinsic::Tid, number_of),
         ..COMMON
     },
@@ -44,7 +45,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["uid"],
         doc: "The user ID of the running process.",
         example: "kprobe:vfs_read { @[uid] = count() }",
-        helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
+        helper: Some(helper::GET_CURRENT_UID_GID),
         check: Check::Simple(Intrinsic::Uid, &Type::U32),
         ..COMMON
     },
@@ -53,7 +54,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["gid"],
         doc: "The group ID of the running process.",
         example: "kprobe:vfs_read { @[gid] = count() }",
-        helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
+        helper: Some(helper::GET_CURRENT_UID_GID),
         check: Check::Simple(Intrinsic::Gid, &Type::U32),
         ..COMMON
     },
@@ -63,7 +64,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The name of the running thread, up to 15 characters; for another process, its name at the time of printing.",
         example: "kprobe:vfs_read /comm == \"dd\"/ { @[comm(ppid)] = count() }",
         arity: (0, 1),
-        helper: helper("bpf_get_current_comm", 16, Version(4, 2)),
+        helper: Some(helper::GET_CURRENT_COMM),
         check: Check::Lowered(Intrinsic::Comm, comm),
         ..COMMON
     },
@@ -72,7 +73,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["cpu"],
         doc: "The number of the CPU that the program runs on.",
         example: "kprobe:vfs_read { @[cpu] = count() }",
-        helper: helper("bpf_get_smp_processor_id", 8, Version(4, 1)),
+        helper: Some(helper::GET_SMP_PROCESSOR_ID),
         check: Check::Simple(Intrinsic::Cpu, &Type::U32),
         ..COMMON
     },
@@ -81,7 +82,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["cgroup"],
         doc: "The ID of the cgroup (version 2) of the running process.",
         example: "kprobe:vfs_read { @[cgroup] = count() }",
-        helper: helper("bpf_get_current_cgroup_id", 80, Version(4, 18)),
+        helper: Some(helper::GET_CURRENT_CGROUP_ID),
         check: Check::Simple(Intrinsic::Cgroup, &Type::U64),
         ..COMMON
     },
@@ -90,7 +91,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["curtask"],
         doc: "The running task, a `struct task_struct *`.",
         example: "kprobe:vfs_read { @[curtask->parent->tgid] = count() }",
-        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        helper: Some(helper::GET_CURRENT_TASK),
         check: Check::Lowered(Intrinsic::Curtask, curtask),
         ..COMMON
     },
@@ -99,7 +100,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["username"],
         doc: "The name of the user of the running process; map keys and comparisons use the user ID.",
         example: "kprobe:vfs_read { @[username] = count() }",
-        helper: helper("bpf_get_current_uid_gid", 15, Version(4, 2)),
+        helper: Some(helper::GET_CURRENT_UID_GID),
         check: Check::Value(username),
         ..COMMON
     },
@@ -109,7 +110,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The ID of the parent of the running process, or of the process of a task, in the PID namespace of rtrace.",
         example: "tracepoint:syscalls:sys_enter_execve { @[ppid] = count() }",
         arity: (0, 1),
-        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        helper: Some(helper::GET_CURRENT_TASK),
         check: Check::Value(parent),
         ..COMMON
     },
@@ -119,7 +120,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The name of the running process, which is that of its first thread.",
         example: "kprobe:vfs_read { @[pcomm, comm] = count() }",
         arity: (0, 1),
-        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        helper: Some(helper::GET_CURRENT_TASK),
         check: Check::Prelude,
         ..COMMON
     },
@@ -129,7 +130,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The first thread of the running process.",
         example: "kprobe:vfs_read /tid == leader_tid/ { @[pid] = count() }",
         arity: (0, 1),
-        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        helper: Some(helper::GET_CURRENT_TASK),
         check: Check::Prelude,
         ..COMMON
     },
@@ -139,7 +140,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The name of the first thread of the running process.",
         example: "kprobe:vfs_read { @[leader_comm] = count() }",
         arity: (0, 1),
-        helper: helper("bpf_get_current_task", 35, Version(4, 8)),
+        helper: Some(helper::GET_CURRENT_TASK),
         check: Check::Prelude,
         ..COMMON
     },
@@ -164,7 +165,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["numaid"],
         doc: "The NUMA node of the CPU that the program runs on.",
         example: "kprobe:vfs_read { @[numaid] = count() }",
-        helper: helper("bpf_get_numa_node_id", 42, Version(4, 10)),
+        helper: Some(helper::GET_NUMA_NODE_ID),
         check: Check::Simple(Intrinsic::Numaid, &Type::U32),
         ..COMMON
     },
@@ -190,7 +191,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Sends a signal to the running process.",
         example: "tracepoint:syscalls:sys_enter_execve /comm == \"sh\"/ { signal(\"SIGSTOP\") }",
         arity: (1, 1),
-        helper: helper("bpf_send_signal", 109, Version(5, 3)),
+        helper: Some(helper::SEND_SIGNAL),
         unsafe_: true,
         check: Check::Lowered(Intrinsic::Signal, signal),
         ..COMMON
@@ -201,7 +202,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Sends a signal to the running thread.",
         example: "tracepoint:syscalls:sys_enter_execve /comm == \"sh\"/ { signal_thread(SIGSTOP) }",
         arity: (1, 1),
-        helper: helper("bpf_send_signal_thread", 117, Version(5, 5)),
+        helper: Some(helper::SEND_SIGNAL_THREAD),
         unsafe_: true,
         check: Check::Lowered(Intrinsic::SignalThread, signal),
         ..COMMON
@@ -213,7 +214,7 @@ pub(super) static ROWS: &[Builtin] = &[
             for error injection.",
         example: "kprobe:__x64_sys_execve /comm == \"sh\"/ { override(-EPERM) }",
         arity: (1, 1),
-        helper: helper("bpf_override_return", 58, Version(4, 16)),
+        helper: Some(helper::OVERRIDE_RETURN),
         unsafe_: true,
         check: Check::Lowered(Intrinsic::Override, override_return),
         ..COMMON
@@ -242,7 +243,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["rand"],
         doc: "A random 32-bit number.",
         example: "kprobe:vfs_read /rand % 100 == 0/ { @ = count() }",
-        helper: helper("bpf_get_prandom_u32", 7, Version(4, 1)),
+        helper: Some(helper::GET_PRANDOM_U32),
         check: Check::Simple(Intrinsic::Rand, &Type::U32),
         ..COMMON
     },

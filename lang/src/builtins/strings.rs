@@ -1,6 +1,6 @@
 //! Strings and buffers.
 
-use super::{Allowed, Builtin, COMMON, Check, Side, helper};
+use super::{Allowed, Builtin, COMMON, Check, Side};
 use crate::bundle::ProgType;
 use crate::check::{Call, Checker, characters};
 use crate::codes::Code;
@@ -11,6 +11,7 @@ use crate::kernel::Version;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, Type};
+use crate::uapi::helper;
 use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -20,7 +21,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The string at an address, up to the configured length; a positional parameter as text.",
         example: "tracepoint:syscalls:sys_enter_openat { printf(\"%s\\n\", str(args.filename)) }",
         arity: (1, 2),
-        helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_USER_STR),
         check: Check::Lowered(Intrinsic::Str, str),
         ..COMMON
     },
@@ -30,7 +31,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Bytes at an address, printed with %r.",
         example: "tracepoint:syscalls:sys_enter_write { printf(\"%r\\n\", buf(args.buf, args.count)) }",
         arity: (1, 2),
-        helper: helper("bpf_probe_read_user", 112, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_USER),
         check: Check::Lowered(Intrinsic::Buf, buf),
         ..COMMON
     },
@@ -40,7 +41,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The strings of a null-terminated array, joined; as a statement, prints them with a newline.",
         example: "tracepoint:syscalls:sys_enter_execve { @[tid] = join(args.argv) }",
         arity: (1, 2),
-        helper: helper("bpf_probe_read_user_str", 114, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_USER_STR),
         check: Check::Lowered(Intrinsic::Join, join),
         ..COMMON
     },
@@ -50,7 +51,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The length of a string in bytes.",
         example: "tracepoint:syscalls:sys_enter_openat { @ = hist(strlen(str(args.filename))) }",
         arity: (1, 1),
-        helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL_STR),
         check: Check::Lowered(Intrinsic::Strlen, strlen),
         ..COMMON
     },
@@ -79,7 +80,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The position, from 0, at which a string first contains another one; -1 if it does not.",
         example: "tracepoint:syscalls:sys_enter_openat { @ = lhist(strstr(str(args.filename), \"/\"), 0, 64, 4) }",
         arity: (2, 2),
-        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL),
         check: Check::Lowered(Intrinsic::Strstr, strstr),
         ..COMMON
     },
@@ -89,7 +90,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Whether a string contains another one.",
         example: "tracepoint:syscalls:sys_enter_openat /strcontains(str(args.filename), \".so\")/ { @[comm] = count() }",
         arity: (2, 2),
-        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL),
         check: Check::Value(strcontains),
         ..COMMON
     },
@@ -100,7 +101,7 @@ pub(super) static ROWS: &[Builtin] = &[
             [!a-z] one outside of it.",
         example: "kprobe:vfs_read /globmatch(comm, \"k*[0-9]\")/ { @[comm] = count() }",
         arity: (2, 2),
-        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL),
         check: Check::Lowered(Intrinsic::Globmatch, globmatch),
         ..COMMON
     },
@@ -113,7 +114,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "uprobe:/bin/bash:readline { write_user((int8 *)arg0, \"> \") }",
         arity: (2, 3),
         unsafe_: true,
-        helper: helper("bpf_probe_write_user", 36, Version(4, 8)),
+        helper: Some(helper::PROBE_WRITE_USER),
         check: Check::Lowered(Intrinsic::WriteUser, write_user),
         ..COMMON
     },
@@ -123,7 +124,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The concatenation of two strings.",
         example: "tracepoint:syscalls:sys_enter_openat { @[str_concat(comm, \": open\")] = count() }",
         arity: (2, 2),
-        helper: helper("bpf_probe_read_kernel_str", 115, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL_STR),
         check: Check::Lowered(Intrinsic::StrConcat, str_concat),
         ..COMMON
     },
@@ -134,7 +135,7 @@ pub(super) static ROWS: &[Builtin] = &[
             by the first difference.",
         example: "fentry:tcp_connect { if (memcmp(pton(\"127.0.0.1\"), args.sk, 4) == 0) { @ = count() } }",
         arity: (3, 3),
-        helper: helper("bpf_probe_read_kernel", 113, Version(5, 5)),
+        helper: Some(helper::PROBE_READ_KERNEL),
         check: Check::Lowered(Intrinsic::Memcmp, memcmp),
         ..COMMON
     },
@@ -145,7 +146,7 @@ pub(super) static ROWS: &[Builtin] = &[
         example: "fentry:filp_close { printf(\"%s\\n\", path(args.filp->f_path)) }",
         arity: (1, 2),
         allowed: Allowed::In(&[ProgType::Fentry, ProgType::Fexit, ProgType::Iter]),
-        helper: helper("bpf_d_path", 147, Version(5, 10)),
+        helper: Some(helper::D_PATH),
         check: Check::Lowered(Intrinsic::Path, path),
         ..COMMON
     },

@@ -1,15 +1,16 @@
 //! Stacks, symbols, and the names of probes and functions.
 
-use super::{Builtin, COMMON, Check, Side, helper};
+use super::{Builtin, COMMON, Check, Side};
 use crate::bundle::Target;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::intrinsic::Intrinsic;
-use crate::kernel::{Image, Version};
+use crate::kernel::Image;
 use crate::names;
 use crate::typed::{Expr, ExprKind};
 use crate::types::{Space, StackMode, StackType, Type};
+use crate::uapi::helper;
 use rtrace_grammar::ast;
 
 /// Frames kept unless a script says otherwise: what the kernel gives by default.
@@ -22,7 +23,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The kernel stack; modes: bpftrace, perf, raw.",
         example: "kprobe:vfs_read { @[kstack] = count() }",
         arity: (0, 2),
-        helper: helper("bpf_get_stack", 67, Version(4, 18)),
+        helper: Some(helper::GET_STACK),
         check: Check::Lowered(Intrinsic::Kstack, |c, call, intrinsic| stack(c, call, intrinsic, false)),
         ..COMMON
     },
@@ -32,7 +33,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "The user stack of the running process; modes: bpftrace, perf, raw, build_id.",
         example: "profile:hz:99 { @[ustack] = count() }",
         arity: (0, 2),
-        helper: helper("bpf_get_stack", 67, Version(4, 18)),
+        helper: Some(helper::GET_STACK),
         check: Check::Lowered(Intrinsic::Ustack, |c, call, intrinsic| stack(c, call, intrinsic, true)),
         ..COMMON
     },

@@ -1,6 +1,6 @@
 //! Clocks and times.
 
-use super::{Builtin, COMMON, Check, Side, helper};
+use super::{Builtin, COMMON, Check, Side};
 use crate::bundle::Action;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
@@ -9,6 +9,7 @@ use crate::intrinsic::Intrinsic;
 use crate::kernel::Version;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use crate::uapi::helper;
 use rtrace_grammar::ast;
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -18,7 +19,7 @@ pub(super) static ROWS: &[Builtin] = &[
         doc: "Nanoseconds since boot, including time in suspend, or of another clock.",
         example: "kprobe:vfs_read { @s[tid] = nsecs } kretprobe:vfs_read /@s[tid]/ { @ = hist(nsecs - @s[tid]) }",
         arity: (0, 1),
-        helper: helper("bpf_ktime_get_boot_ns", 125, Version(5, 8)),
+        helper: Some(helper::KTIME_GET_BOOT_NS),
         check: Check::Lowered(Intrinsic::Nsecs, nsecs),
         ..COMMON
     },
@@ -27,7 +28,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["elapsed"],
         doc: "Nanoseconds since tracing started.",
         example: "interval:s:1 { printf(\"%d s\\n\", elapsed / 1000000000) }",
-        helper: helper("bpf_ktime_get_ns", 5, Version(4, 1)),
+        helper: Some(helper::KTIME_GET_NS),
         check: Check::Simple(Intrinsic::Elapsed, &Type::U64),
         ..COMMON
     },
@@ -36,7 +37,7 @@ pub(super) static ROWS: &[Builtin] = &[
         signatures: &["jiffies"],
         doc: "The kernel's count of clock ticks.",
         example: "interval:s:1 { printf(\"%d\\n\", jiffies) }",
-        helper: helper("bpf_jiffies64", 118, Version(5, 5)),
+        helper: Some(helper::JIFFIES64),
         check: Check::Simple(Intrinsic::Jiffies, &Type::U64),
         ..COMMON
     },

@@ -3,7 +3,7 @@
 
 use super::Checker;
 use super::mend;
-use crate::builtins::{self, Allowed, Builtin, Check, Helper};
+use crate::builtins::{self, Allowed, Builtin, Check};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::expand::expand_call;
@@ -14,6 +14,7 @@ use crate::probes;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, MapId};
 use crate::types::{Agg, Type};
+use crate::uapi;
 use rtrace_grammar::ast;
 
 /// A call being checked: the row, the arguments as written.
@@ -228,7 +229,7 @@ impl Checker<'_> {
     }
 
     /// An error where the kernel lacks the helper.
-    pub(crate) fn needs(&self, call: &Call<'_>, h: Helper) -> Result<()> {
+    pub(crate) fn needs(&self, call: &Call<'_>, h: uapi::Entry) -> Result<()> {
         if self.kernel.machine.version() < h.since {
             let message = format!(
                 "`{0}` is not supported on Linux {2} (needs {1})",
@@ -237,7 +238,7 @@ impl Checker<'_> {
                 self.kernel.machine.version()
             );
             return Err(Diagnostic::error(Code::KernelLacks, call.span, message)
-                .note(format!("it uses the BPF helper {}", h.name)));
+                .note(format!("it uses the BPF helper bpf_{}", h.name)));
         }
         Ok(())
     }
@@ -250,7 +251,7 @@ impl Checker<'_> {
             .label(format!("allowed in {}", places.join(", ")));
         if let Some(h) = b.helper {
             error = error.note(format!(
-                "the BPF helper {} is available only to {} programs, whose argument types the kernel knows",
+                "the BPF helper bpf_{} is available only to {} programs, whose argument types the kernel knows",
                 h.name,
                 listed(&places)
             ));

@@ -4,6 +4,7 @@
 //! multi-links with attachments that must fail, where how they fail tells. Nothing is ever attached.
 //! Without the privilege to load programs, versions decide.
 
+use rtrace_core::uapi::{attach_type, map_type, prog_type};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rtrace_core::bundle::ProgType;
@@ -11,9 +12,9 @@ use rtrace_core::kernel::{Feature, Version};
 
 use rtrace_sys::{self as sys, MapCreate, ProgLoad, insn};
 
-const KPROBE: u32 = 2;
+const KPROBE: u32 = prog_type::KPROBE.number;
 const SOCKET_FILTER: u32 = 1;
-const TRACING: u32 = 26;
+const TRACING: u32 = prog_type::TRACING.number;
 
 const EXIT: u64 = insn(0x95, 0, 0, 0, 0);
 
@@ -106,16 +107,16 @@ pub fn program(prog_type: u32) -> Option<bool> {
 }
 
 /// Whether maps of a type (`enum bpf_map_type`) can be made.
-pub fn map(map_type: u32) -> Option<bool> {
-    const PERF_EVENT_ARRAY: u32 = 4;
-    const RINGBUF: u32 = 27;
-    let (key, value, entries) = match map_type {
+pub fn map(number: u32) -> Option<bool> {
+    const PERF_EVENT_ARRAY: u32 = map_type::PERF_EVENT_ARRAY.number;
+    const RINGBUF: u32 = map_type::RINGBUF.number;
+    let (key, value, entries) = match number {
         PERF_EVENT_ARRAY => (4, 4, 1),
         RINGBUF => (0, 0, sys::page_size() as u32),
         _ => (4, 8, 1),
     };
     let map = MapCreate {
-        map_type,
+        map_type: number,
         key_size: key,
         value_size: value,
         max_entries: entries,
@@ -140,9 +141,11 @@ pub fn kfunc(function: i32, program: ProgType, attach: impl Fn() -> Option<u32>)
         ProgType::PerfEvent => (7, 0, 0),
         ProgType::RawTracepoint => (17, 0, 0),
         // A raw tracepoint of its own would be needed; the kernel does not tell tracing programs apart here.
-        ProgType::BtfTracepoint | ProgType::Fentry => (TRACING, sys::TRACE_FENTRY, attach().unwrap_or(0)),
-        ProgType::Fexit => (TRACING, sys::TRACE_FEXIT, attach().unwrap_or(0)),
-        ProgType::Iter => (TRACING, sys::TRACE_FENTRY, attach().unwrap_or(0)),
+        ProgType::BtfTracepoint | ProgType::Fentry => {
+            (TRACING, attach_type::TRACE_FENTRY.number, attach().unwrap_or(0))
+        }
+        ProgType::Fexit => (TRACING, attach_type::TRACE_FEXIT.number, attach().unwrap_or(0)),
+        ProgType::Iter => (TRACING, attach_type::TRACE_FENTRY.number, attach().unwrap_or(0)),
     };
     let mut log = vec![0u8; 4096];
     let load = ProgLoad {
@@ -194,8 +197,8 @@ pub fn followed(program: BorrowedFd<'_>, function: u32) -> Followed {
     // *(u64 *)(rSRC + off)
     let word = |dst, src, off| insn(0x79, dst, src, off, 0);
     Followed {
-        blind: passes(sys::TRACE_FEXIT, &[word(1, 1, 40), mov(0, 0), EXIT]),
-        first: passes(sys::TRACE_FENTRY, &[word(1, 1, 0), word(1, 1, 0), mov(0, 0), EXIT]),
+        blind: passes(attach_type::TRACE_FEXIT.number, &[word(1, 1, 40), mov(0, 0), EXIT]),
+        first: passes(attach_type::TRACE_FENTRY.number, &[word(1, 1, 0), word(1, 1, 0), mov(0, 0), EXIT]),
     }
 }
 
@@ -205,7 +208,7 @@ fn kprobe_multi(by_version: bool) -> Option<bool> {
     if !by_version {
         return Some(false);
     }
-    let program = match load(KPROBE, sys::TRACE_KPROBE_MULTI, &[mov(0, 0), EXIT], &mut []) {
+    let program = match load(KPROBE, attach_type::TRACE_KPROBE_MULTI.number, &[mov(0, 0), EXIT], &mut []) {
         Ok(program) => program,
         Err(e) if not_allowed(&e) => return None,
         Err(_) => return Some(false),
@@ -218,7 +221,7 @@ fn kprobe_multi(by_version: bool) -> Option<bool> {
 
 /// A link to a folder is refused with EBADF where uprobe.multi is there, with EINVAL elsewhere.
 fn uprobe_multi() -> Option<bool> {
-    let program = match load(KPROBE, sys::TRACE_UPROBE_MULTI, &[mov(0, 0), EXIT], &mut []) {
+    let program = match load(KPROBE, attach_type::TRACE_UPROBE_MULTI.number, &[mov(0, 0), EXIT], &mut []) {
         Ok(program) => program,
         Err(e) if not_allowed(&e) => return None,
         Err(_) => return Some(false),

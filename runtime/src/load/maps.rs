@@ -7,6 +7,7 @@ use super::stacks::Stacks;
 use aya::maps::MapData;
 use rtrace_core::bundle::{Bundle, Globals, MapDef, MapObject, STACKS_SYMBOL, Storage};
 use rtrace_core::types::Type;
+use rtrace_core::uapi::map_type;
 use rtrace_sys as sys;
 use std::collections::HashSet;
 use std::io;
@@ -16,10 +17,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// `enum bpf_map_type`
-const ARRAY: u32 = 2;
-const PERCPU_HASH: u32 = 5;
-const PERCPU_ARRAY: u32 = 6;
-const LRU_PERCPU_HASH: u32 = 10;
 
 /// More copies of a value than any compiler makes: a bundle from a file is not trusted.
 const MOST_STRIPES: u32 = 4096;
@@ -326,7 +323,9 @@ impl BpfMap {
     }
 
     fn per_cpu(&self) -> bool {
-        matches!(self.def.map_type, PERCPU_HASH | PERCPU_ARRAY | LRU_PERCPU_HASH)
+        [map_type::PERCPU_HASH, map_type::PERCPU_ARRAY, map_type::LRU_PERCPU_HASH]
+            .map(|t| t.number)
+            .contains(&self.def.map_type)
     }
 
     /// Bytes that the kernel copies for one element.
@@ -348,7 +347,7 @@ impl BpfMap {
     }
 
     fn is_array(&self) -> bool {
-        matches!(self.def.map_type, ARRAY | PERCPU_ARRAY)
+        [map_type::ARRAY, map_type::PERCPU_ARRAY].map(|t| t.number).contains(&self.def.map_type)
     }
 
     pub fn entries(&self, cpus: usize) -> io::Result<Vec<Entry>> {

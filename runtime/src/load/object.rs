@@ -8,6 +8,7 @@ use aya::maps::{MapData, MapError};
 use aya_obj::btf::BtfFeatures;
 use object::{Object, ObjectSection};
 use rtrace_core::bundle::{Bundle, MapObject, RINGBUF_SYMBOL, UNWIND_SYMBOL, unwind};
+use rtrace_core::uapi::map_type;
 use rtrace_sys as sys;
 use std::collections::{HashMap, HashSet};
 use std::ffi::CString;
@@ -161,7 +162,7 @@ fn create_map(object: &aya_obj::Object, def: &MapObject, bundle: &Bundle) -> Res
 fn create_tables(def: &MapObject) -> io::Result<OwnedFd> {
     let inner = crate::unwind::table(1)?;
     sys::map_create(&sys::MapCreate {
-        map_type: sys::MAP_HASH_OF_MAPS,
+        map_type: map_type::HASH_OF_MAPS.number,
         key_size: unwind::KEY,
         value_size: 4,
         max_entries: def.max_entries,

@@ -6,6 +6,7 @@ use super::verifier::VerifierError;
 use super::{LoadError, session};
 use rtrace_core::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, ProgType, ProgramDef};
 use rtrace_core::source::SourceMap;
+use rtrace_core::uapi::{attach_type, prog_type};
 use rtrace_sys as sys;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,17 +45,23 @@ const LD_IMM64: u64 = 0x18;
 /// `enum bpf_prog_type` and the expected attach type.
 fn kernel_types(prog_type: ProgType, multi: Option<Multi>) -> (u32, u32) {
     match (prog_type, multi) {
-        (ProgType::Kprobe, None) | (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Event)) => (2, 0),
-        (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Kprobe)) => (2, sys::TRACE_KPROBE_MULTI),
-        (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Session)) => (2, sys::TRACE_KPROBE_SESSION),
-        (ProgType::Kprobe, Some(Multi::Uprobe)) => (2, sys::TRACE_UPROBE_MULTI),
-        (ProgType::Tracepoint, _) => (5, 0),
-        (ProgType::PerfEvent, _) => (7, 0),
-        (ProgType::RawTracepoint, _) => (17, 0),
-        (ProgType::BtfTracepoint, _) => (26, sys::TRACE_RAW_TP),
-        (ProgType::Fentry, _) => (26, sys::TRACE_FENTRY),
-        (ProgType::Fexit, _) => (26, sys::TRACE_FEXIT),
-        (ProgType::Iter, _) => (26, sys::TRACE_ITER),
+        (ProgType::Kprobe, None) | (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Event)) => {
+            (prog_type::KPROBE.number, 0)
+        }
+        (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Kprobe)) => {
+            (prog_type::KPROBE.number, attach_type::TRACE_KPROBE_MULTI.number)
+        }
+        (ProgType::Kprobe | ProgType::Tracepoint, Some(Multi::Session)) => {
+            (prog_type::KPROBE.number, attach_type::TRACE_KPROBE_SESSION.number)
+        }
+        (ProgType::Kprobe, Some(Multi::Uprobe)) => (prog_type::KPROBE.number, attach_type::TRACE_UPROBE_MULTI.number),
+        (ProgType::Tracepoint, _) => (prog_type::TRACEPOINT.number, 0),
+        (ProgType::PerfEvent, _) => (prog_type::PERF_EVENT.number, 0),
+        (ProgType::RawTracepoint, _) => (prog_type::RAW_TRACEPOINT.number, 0),
+        (ProgType::BtfTracepoint, _) => (prog_type::TRACING.number, attach_type::TRACE_RAW_TP.number),
+        (ProgType::Fentry, _) => (prog_type::TRACING.number, attach_type::TRACE_FENTRY.number),
+        (ProgType::Fexit, _) => (prog_type::TRACING.number, attach_type::TRACE_FEXIT.number),
+        (ProgType::Iter, _) => (prog_type::TRACING.number, attach_type::TRACE_ITER.number),
     }
 }
 

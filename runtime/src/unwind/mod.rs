@@ -7,6 +7,7 @@ mod known;
 use crate::load::Maps;
 use known::Known;
 use rtrace_core::bundle::{Bundle, UNWIND_SYMBOL, WANTED_SYMBOL, unwind};
+use rtrace_core::uapi::map_type;
 use rtrace_symbols::needs::needs;
 use rtrace_symbols::{foreign, unwind_table, user};
 use rtrace_sys as sys;
@@ -32,7 +33,7 @@ const MOST_FILES: usize = 256;
 /// An array for a table of so many rows, its head included.
 pub fn table(rows: u32) -> io::Result<OwnedFd> {
     sys::map_create(&sys::MapCreate {
-        map_type: sys::MAP_ARRAY,
+        map_type: map_type::ARRAY.number,
         key_size: 4,
         value_size: unwind::ROW,
         max_entries: rows,

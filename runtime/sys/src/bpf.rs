@@ -1,6 +1,7 @@
 //! bpf(2). Structures hold the fields up to the newest one in use: the kernel takes any prefix of
 //! `union bpf_attr` and treats what is missing as zero (include/uapi/linux/bpf.h).
 
+use rtrace_core::uapi::attach_type;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -182,8 +183,6 @@ pub fn btf_load(btf: &[u8]) -> io::Result<OwnedFd> {
 }
 
 /// `enum bpf_map_type`
-pub const MAP_ARRAY: u32 = 2;
-pub const MAP_HASH_OF_MAPS: u32 = 13;
 /// `BPF_F_INNER_MAP`, Linux 5.10: such arrays in a map of maps may have different sizes.
 pub const MAP_INNER: u32 = 1 << 12;
 
@@ -350,16 +349,6 @@ pub fn raw_tracepoint_open(program: BorrowedFd<'_>, name: Option<&CStr>) -> io::
     bpf_fd(Command::RawTracepointOpen, &mut attr)
 }
 
-/// `enum bpf_attach_type`
-pub const TRACE_RAW_TP: u32 = 23;
-pub const TRACE_FENTRY: u32 = 24;
-pub const TRACE_FEXIT: u32 = 25;
-pub const TRACE_ITER: u32 = 28;
-pub const TRACE_KPROBE_SESSION: u32 = 56;
-const PERF_EVENT: u32 = 41;
-pub const TRACE_KPROBE_MULTI: u32 = 42;
-pub const TRACE_UPROBE_MULTI: u32 = 48;
-
 #[repr(C)]
 #[derive(Default)]
 struct PerfLinkAttr {
@@ -377,7 +366,7 @@ pub fn perf_link(program: BorrowedFd<'_>, event: BorrowedFd<'_>, cookie: u64) ->
     let mut attr = PerfLinkAttr {
         prog_fd: program.as_raw_fd() as u32,
         target_fd: event.as_raw_fd() as u32,
-        attach_type: PERF_EVENT,
+        attach_type: attach_type::PERF_EVENT.number,
         flags: 0,
         cookie,
     };
@@ -390,7 +379,7 @@ pub fn iter_link(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attr = PerfLinkAttr {
         prog_fd: program.as_raw_fd() as u32,
         target_fd: 0,
-        attach_type: TRACE_ITER,
+        attach_type: attach_type::TRACE_ITER.number,
         flags: 0,
         cookie: 0,
     };
@@ -477,7 +466,11 @@ pub fn kprobe_multi(
     };
     let mut attr = KprobeMultiAttr {
         prog_fd: program.as_raw_fd() as u32,
-        attach_type: if side == Side::Both { TRACE_KPROBE_SESSION } else { TRACE_KPROBE_MULTI },
+        attach_type: if side == Side::Both {
+            attach_type::TRACE_KPROBE_SESSION.number
+        } else {
+            attach_type::TRACE_KPROBE_MULTI.number
+        },
         multi_flags: u32::from(side == Side::Return),
         count: count as u32,
         symbols: address(&pointers),
@@ -519,7 +512,7 @@ pub fn uprobe_multi(
 ) -> io::Result<OwnedFd> {
     let mut attr = UprobeMultiAttr {
         prog_fd: program.as_raw_fd() as u32,
-        attach_type: TRACE_UPROBE_MULTI,
+        attach_type: attach_type::TRACE_UPROBE_MULTI.number,
         path: path.as_ptr() as u64,
         offsets: address(offsets),
         ref_ctr_offsets: address(semaphores),
