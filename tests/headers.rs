@@ -117,7 +117,7 @@ fn folders_and_headers_of_the_command_line() {
     assert!(out.contains("send 0((uint64)24)") && out.contains("send 1((uint64)8)"), "{out}{err}");
     let (_, err) = folder.typed(&[], &[]);
     assert!(err.contains("'own.h' file not found") && err.contains("s.rt:1:1"), "{err}");
-    assert!(err.contains("`OWN_CONSTANT` is not known") && err.contains("no type `struct own`"), "{err}");
+    assert!(err.contains("unknown name `OWN_CONSTANT`") && err.contains("unknown type `struct own`"), "{err}");
     let (out, err) = folder.typed(&["-I", "include", "--include", "own.h"], &[]);
     assert!(out.contains("send 0((uint64)24)") && out.contains("send 1((uint64)8)"), "{out}{err}");
     std::fs::write(folder.0.join("s.rt"), "begin { print(OTHER_CONSTANT) }").unwrap();
