@@ -7,9 +7,7 @@
 use crate::load::Loaded;
 use aya::maps::perf::{PerfEvent, PerfEventArrayBuffer};
 use aya::maps::{Map, MapData, PerfEventArray, RingBuf};
-use rtrace_core::bundle::{
-    Action, Bundle, EventDef, EventField, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL,
-};
+use rtrace_core::bundle::{Action, Bundle, EventDef, PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST, RINGBUF_SYMBOL};
 use rtrace_core::types::Type;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -34,18 +32,22 @@ impl<'a> Datum<'a> {
 /// The fields of an event, read from its record one after the other as they are asked for: nothing is allocated.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a> {
-    types: &'a [Type],
-    layout: &'a [EventField],
+    event: &'a EventDef,
     record: &'a [u8],
-    /// The start of the variable data of the next field.
-    variable: usize,
+    /// Index of the next field.
+    next: u32,
+    /// The start of its data, if it is variable.
+    variable: u32,
 }
 
 impl<'a> Fields<'a> {
-    /// Those of an event whose record found no room.
-    pub const NONE: Fields<'static> = Fields { types: &[], layout: &[], record: &[], variable: 0 };
+    /// None, for an event whose record found no room.
+    pub fn none(event: &'a EventDef) -> Fields<'a> {
+        Fields { event, record: &[], next: u32::MAX, variable: 0 }
+    }
 
     /// Splits a record of the ring buffer, whose index at the start chose `event`. `None`: damaged.
+    #[inline]
     pub fn new(event: &'a EventDef, record: &'a [u8]) -> Option<Fields<'a>> {
         let mut end = event.layout.fixed_size as usize;
         if record.len() < end {
@@ -55,26 +57,32 @@ impl<'a> Fields<'a> {
             let length = number(record, field.offset as usize).filter(|length| *length <= field.var_max)?;
             end = end.checked_add(length as usize)?;
         }
-        let variable = event.layout.fixed_size as usize;
-        let fields = Fields { types: &event.fields, layout: &event.layout.fields, record, variable };
-        (end <= record.len()).then_some(fields)
+        (end <= record.len()).then_some(Fields { event, record, next: 0, variable: event.layout.fixed_size })
     }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = (&'a Type, Datum<'a>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let ((ty, types), (field, layout)) = (self.types.split_first()?, self.layout.split_first()?);
-        (self.types, self.layout) = (types, layout);
+        let index = self.next as usize;
+        let (ty, field) = (self.event.fields.get(index)?, self.event.layout.fields.get(index)?);
+        self.next += 1;
         let offset = field.offset as usize;
         let part = |from: usize, size: usize| self.record.get(from..from.checked_add(size)?);
         if field.var_max == 0 {
-            return Some((ty, Datum::inline(part(offset, ty.size() as usize).unwrap_or_default())));
+            // Without a call for what most events are made of.
+            let size = match ty {
+                Type::Int { bits, .. } => u32::from(*bits) / 8,
+                Type::String { cap } => *cap,
+                other => other.size(),
+            };
+            return Some((ty, Datum::inline(part(offset, size as usize).unwrap_or_default())));
         }
-        let length = number(self.record, offset).unwrap_or(0) as usize;
-        let bytes = part(self.variable, length).unwrap_or_default();
-        self.variable += bytes.len();
+        let length = number(self.record, offset).unwrap_or(0);
+        let bytes = part(self.variable as usize, length as usize).unwrap_or_default();
+        self.variable = self.variable.saturating_add(length);
         Some((ty, Datum { bytes, extra: number(self.record, offset + 4).unwrap_or(0), variable: true }))
     }
 }
@@ -84,6 +92,7 @@ fn number(record: &[u8], offset: usize) -> Option<u32> {
 }
 
 /// The event that a record belongs to, by the index at its start, and its fields. `None`: damaged.
+#[inline]
 pub fn decode<'a>(bundle: &'a Bundle, record: &'a [u8]) -> Option<(&'a EventDef, Fields<'a>)> {
     let event = bundle.events.get(number(record, 0)? as usize)?;
     Some((event, Fields::new(event, record)?))

@@ -500,7 +500,7 @@ impl Session<'_, '_> {
                 *self.merged.entry(event.span).or_insert(0) += word - 1;
             }
             if word > 0 {
-                self.act(event, Fields::NONE, Some(word))?;
+                self.act(event, Fields::none(event), Some(word))?;
             }
         }
         Ok(())
@@ -521,6 +521,7 @@ impl Session<'_, '_> {
     }
 
     /// Performs the action of an event; `kept` is the mark that was written where there was no room for its record.
+    #[inline]
     fn act(&mut self, event: &EventDef, mut fields: Fields<'_>, kept: Option<u64>) -> Result<(), RunError> {
         if self.exit.is_some() {
             return Ok(());

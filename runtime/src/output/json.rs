@@ -446,9 +446,11 @@ impl Scope<'_> {
             Type::Agg(agg) => integral(out, value::aggregate(agg, bytes).map_or(0, |n| n.divided(div).wide())),
             // Everything that has only a text form.
             _ => {
-                let mut text = Vec::new();
+                let mut text = std::mem::take(&mut self.host.text);
+                text.clear();
                 self.text(&mut text, ty, data);
                 quoted(out, &text);
+                self.host.text = text;
             }
         }
     }

@@ -41,13 +41,18 @@ impl Int {
 }
 
 /// Appends a decimal number.
+#[inline]
 pub fn decimal(out: &mut Vec<u8>, n: Int) {
     let negative = n.is_negative();
     if negative {
         out.push(b'-');
     }
     let magnitude = if negative { (n.value as i64).unsigned_abs() } else { n.value };
-    digits(out, magnitude, 10, false, 1);
+    if magnitude < 10 {
+        out.push(b'0' + magnitude as u8);
+    } else {
+        digits_in::<10>(out, magnitude, b'a', 1);
+    }
 }
 
 /// Appends a decimal number of either sign.
@@ -82,21 +87,20 @@ pub fn digits(out: &mut Vec<u8>, value: u64, base: u64, upper: bool, least: usiz
 fn digits_in<const BASE: u64>(out: &mut Vec<u8>, mut value: u64, ten: u8, least: usize) {
     // As many as the largest number has in base 8.
     let mut room = [0; 22];
-    let mut from = room.len();
-    for place in room.iter_mut().rev() {
-        if value == 0 {
-            break;
-        }
+    let mut free = room.len();
+    while value > 0
+        && let Some(place) = free.checked_sub(1).and_then(|last| room.get_mut(last))
+    {
         let digit = (value % BASE) as u8;
         *place = if digit < 10 { b'0' + digit } else { ten + digit - 10 };
         value /= BASE;
-        from -= 1;
+        free -= 1;
     }
-    let zeros = least.saturating_sub(room.len() - from);
+    let zeros = least.saturating_sub(room.len() - free);
     if zeros > 0 {
         out.resize(out.len() + zeros, b'0');
     }
-    out.extend_from_slice(room.get(from..).unwrap_or_default());
+    out.extend_from_slice(room.get(free..).unwrap_or_default());
 }
 
 /// Pads what was written since `start` with blanks to the width.
@@ -120,10 +124,26 @@ pub fn is_cut(spec: &FormatSpec, n: Int) -> bool {
 /// Appends an integer as a conversion says.
 ///
 /// The value is converted as C would: to the width that a length modifier names, else to the 32 bits of `int`.
+#[inline]
 pub fn convert(out: &mut Vec<u8>, spec: &FormatSpec, n: Int) {
-    let start = out.len();
     let bits = if spec.length_bits == 0 { 32 } else { spec.length_bits };
     let shift = 64 - u32::from(bits.clamp(1, 64));
+    if spec.width.is_none() && spec.precision.is_none() && !(spec.plus || spec.space) {
+        // Nothing but the number, as nearly always.
+        match spec.conversion {
+            Conversion::Signed => {
+                let value = (((n.value << shift) as i64) >> shift) as u64;
+                return decimal(out, Int { value, signed: true });
+            }
+            Conversion::Unsigned => return decimal(out, Int::unsigned((n.value << shift) >> shift)),
+            _ => {}
+        }
+    }
+    convert_all(out, spec, n, shift);
+}
+
+fn convert_all(out: &mut Vec<u8>, spec: &FormatSpec, n: Int, shift: u32) {
+    let start = out.len();
     let unsigned = (n.value << shift) >> shift;
     let mut sign: &[u8] = b"";
     let mut prefix: &[u8] = b"";

@@ -3,19 +3,19 @@
 
 use super::number;
 use super::value::{self, Bytes, Datum, Scope};
+use crate::events::Fields;
 use rtrace_core::bundle::{Conversion, Format, FormatSpec, Piece};
 use rtrace_core::types::Type;
 
 /// Appends the text. A conversion without a field left prints nothing.
-pub fn printf<'f>(
-    scope: &mut Scope<'_>,
-    out: &mut Vec<u8>,
-    format: &Format,
-    mut fields: impl Iterator<Item = (&'f Type, Datum<'f>)>,
-) {
+pub fn printf(scope: &mut Scope<'_>, out: &mut Vec<u8>, format: &Format, mut fields: Fields<'_>) {
     for piece in &format.0 {
         match piece {
-            Piece::Text(text) => out.extend_from_slice(text),
+            // Mostly a blank or the end of a line.
+            Piece::Text(text) => match text.as_slice() {
+                [byte] => out.push(*byte),
+                text => out.extend_from_slice(text),
+            },
             Piece::Spec(spec) => {
                 if let Some((ty, data)) = fields.next() {
                     convert(scope, out, spec, ty, data);
@@ -26,10 +26,19 @@ pub fn printf<'f>(
 }
 
 fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Type, data: Datum<'_>) {
+    if let (Type::Int { bits, signed }, Conversion::Signed | Conversion::Unsigned) = (ty, spec.conversion) {
+        // What most events have most of.
+        let n = value::int(data.bytes, *bits, *signed);
+        scope.shortened |= number::is_cut(spec, n);
+        return number::convert(out, spec, n);
+    }
     let start = out.len();
     match spec.conversion {
         Conversion::Str => {
-            scope.text(out, ty, data);
+            match ty {
+                Type::String { cap } => scope.string(out, *cap, data),
+                _ => scope.text(out, ty, data),
+            }
             if let Some(precision) = spec.precision {
                 out.truncate(start.saturating_add(precision as usize).min(out.len()));
             }
@@ -51,5 +60,7 @@ fn convert(scope: &mut Scope<'_>, out: &mut Vec<u8>, spec: &FormatSpec, ty: &Typ
             None => scope.text(out, ty, data),
         },
     }
-    number::pad(out, start, spec.width, spec.minus);
+    if spec.width.is_some() {
+        number::pad(out, start, spec.width, spec.minus);
+    }
 }

@@ -747,3 +747,20 @@ fn a_failing_output_is_reported_and_not_repeated() {
     assert_eq!(printer.flush().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
     printer.flush().unwrap();
 }
+
+#[test]
+fn strings_end_at_their_first_zero() {
+    for size in [1, 5, 15, 16, 17, 64] {
+        for end in 0..=size {
+            let mut bytes = vec![0x80; size];
+            bytes[end..].fill(1);
+            if let Some(byte) = bytes.get_mut(end) {
+                *byte = 0;
+            }
+            if let Some(byte) = bytes.get_mut(end + 2) {
+                *byte = 0;
+            }
+            assert_eq!(value::string(Datum::inline(&bytes)).len(), end, "of {size} bytes");
+        }
+    }
+}

@@ -29,6 +29,8 @@ pub struct Host {
     pub clock: Clock,
     /// Room for the frames of one stack.
     frames: Vec<u64>,
+    /// Room for the text of one value.
+    pub(super) text: Vec<u8>,
 }
 
 /// The context for printing a value.
@@ -63,14 +65,17 @@ pub fn slice(bytes: &[u8], offset: usize, size: usize) -> &[u8] {
 pub fn integer(ty: &Type, bytes: &[u8]) -> Option<Int> {
     let int = match ty {
         Type::Bool => Int { value: u64::from(word(bytes, 0, 1) != 0), signed: false },
-        Type::Int { bits, signed } | Type::Enum { bits, signed, .. } => {
-            sized(word(bytes, 0, usize::from(*bits) / 8), u32::from(*bits), *signed)
-        }
+        Type::Int { bits, signed } | Type::Enum { bits, signed, .. } => int(bytes, *bits, *signed),
         Type::Ptr { .. } | Type::Ksym | Type::Flags { .. } => Int::unsigned(word(bytes, 0, 8)),
         Type::Agg(agg) => aggregate(agg, bytes)?,
         _ => return None,
     };
     Some(int)
+}
+
+/// An integer of that many bits.
+pub fn int(bytes: &[u8], bits: u8, signed: bool) -> Int {
+    sized(word(bytes, 0, usize::from(bits) / 8), u32::from(bits), signed)
 }
 
 /// An integer of 16 bytes; the error is one that is too large for the type.
@@ -99,9 +104,20 @@ pub fn aggregate(agg: &Agg, bytes: &[u8]) -> Option<Int> {
 }
 
 /// The string of a datum, without its NUL.
+#[inline]
 pub fn string<'a>(data: Datum<'a>) -> &'a [u8] {
-    let end = memchr::memchr(0, data.bytes).unwrap_or(data.bytes.len());
-    slice(data.bytes, 0, end)
+    let end = match (data.bytes.len(), data.bytes.first_chunk()) {
+        // The name of a process, at once: what lies above the lowest byte that is zero does not matter.
+        (16, Some(bytes)) => {
+            let word = u128::from_le_bytes(*bytes);
+            let zeros = word.wrapping_sub(u128::MAX / 0xff) & !word & (u128::MAX / 0xff << 7);
+            (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
+        }
+        // Too short for a search by words to pay.
+        (..16, _) => data.bytes.iter().position(|b| *b == 0),
+        _ => memchr::memchr(0, data.bytes),
+    };
+    end.and_then(|end| data.bytes.get(..end)).unwrap_or(data.bytes)
 }
 
 /// The bytes of a buffer, a list, or an array of bytes.
@@ -224,13 +240,7 @@ impl<'a> Scope<'a> {
                 Err(n) => append(out, n),
             },
             Type::Enum { name, .. } => self.enumerator(out, name, ty, bytes),
-            Type::String { cap } => {
-                let text = string(data);
-                self.string(out, text);
-                if self.cut(*cap, text) {
-                    out.extend_from_slice(self.bundle.config.str_trunc_trailer.as_bytes());
-                }
-            }
+            Type::String { cap } => self.string(out, *cap, data),
             Type::Buffer { .. } => write_bytes(out, buffer(ty, data), Bytes::Readable),
             Type::Inet => inet(out, bytes),
             Type::Mac => mac(out, bytes),
@@ -249,8 +259,8 @@ impl<'a> Scope<'a> {
                 let (address, process) = (word(bytes, 0, 8), word(bytes, 8, 4) as u32);
                 self.named(out, |host, bundle, out| host.symbols.user(out, &bundle.config, process, address));
             }
-            Type::ProbeName => self.string(out, self.probe(bytes).0),
-            Type::FuncName => self.string(out, self.probe(bytes).1),
+            Type::ProbeName => self.plain(out, self.probe(bytes).0),
+            Type::FuncName => self.plain(out, self.probe(bytes).1),
             Type::Username => {
                 let id = word(bytes, 0, 4);
                 self.named(out, |host, _, out| match host.users.name(id as u32) {
@@ -291,12 +301,24 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether a string of that size may have been cut: it has the largest size and fills it.
+    #[inline]
     pub fn cut(&self, cap: u32, text: &[u8]) -> bool {
         let most = self.bundle.config.max_strlen;
         cap.checked_sub(1) == Some(most) && text.len() as u64 >= u64::from(most)
     }
 
-    fn string(&self, out: &mut Vec<u8>, text: &[u8]) {
+    /// Appends a string, and what tells that it was cut.
+    #[inline]
+    pub fn string(&self, out: &mut Vec<u8>, cap: u32, data: Datum<'_>) {
+        let text = string(data);
+        self.plain(out, text);
+        if self.cut(cap, text) {
+            out.extend_from_slice(self.bundle.config.str_trunc_trailer.as_bytes());
+        }
+    }
+
+    #[inline]
+    fn plain(&self, out: &mut Vec<u8>, text: &[u8]) {
         if self.escape {
             write_escaped(out, text);
         } else {
@@ -318,7 +340,7 @@ impl<'a> Scope<'a> {
         let Some(n) = integer(ty, bytes) else { return };
         let known = self.bundle.enums.iter().find(|e| e.name == name);
         match known.and_then(|e| e.values.iter().find(|(_, v)| *v as u64 == n.value)) {
-            Some((label, _)) => self.string(out, label.as_bytes()),
+            Some((label, _)) => self.plain(out, label.as_bytes()),
             None => number::decimal(out, n),
         }
     }
@@ -447,7 +469,7 @@ impl<'a> Scope<'a> {
     /// The debug information of a traced program may name its fields as it likes.
     fn field_name(&self, out: &mut Vec<u8>, index: usize, name: &str) {
         out.extend_from_slice(if index == 0 { b"{ ." } else { b", ." });
-        self.string(out, name.as_bytes());
+        self.plain(out, name.as_bytes());
         out.extend_from_slice(b" = ");
     }
 
