@@ -201,7 +201,7 @@ fn read_headers(
     cli: &Cli,
     kernel: Kernel<'_>,
 ) -> Result<Option<Vec<String>>, Failure> {
-    let wanted = rtrace_lang::headers::wanted(program, options, kernel);
+    let wanted = rtrace_lang::wanted::wanted(program, options, kernel);
     let files = c_files(program, &script.sources);
     if wanted.is_none() && files.is_empty() {
         return Ok(None);

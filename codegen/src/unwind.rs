@@ -90,7 +90,7 @@ pub struct Unwinder<'c> {
     depth: u32,
 }
 
-/// The constant arguments of a call, see `lang/src/builtins/unwind.rs`.
+/// The constant arguments of a call, see `lang/src/builtins/stacks.rs`.
 struct Facts {
     maple: bool,
     root: i64,

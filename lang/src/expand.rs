@@ -4,7 +4,7 @@
 //! caller's; an expression parameter stands for the expression itself. Macros of one name may differ in the number of
 //! parameters.
 
-use crate::check::wrong_count;
+use crate::arity::wrong_count;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::source::Span;
@@ -20,17 +20,24 @@ const DEEPEST: u32 = 32;
 /// Expressions after expansion: macros that use a parameter twice double it at every level.
 const LARGEST: u32 = 200_000;
 
+/// What the expander knows: macros, and which names are those of builtins.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'m> {
+    pub macros: &'m [MacroDef],
+    pub builtin: fn(&str) -> bool,
+}
+
 /// Expands all macros in a function.
-pub(crate) fn expand_function(function: &mut FnDef, macros: &[MacroDef]) -> Result<()> {
-    Expander::new(macros).block(&mut function.body, &Bindings::default())
+pub(crate) fn expand_function(function: &mut FnDef, known: Known<'_>) -> Result<()> {
+    Expander::new(known).block(&mut function.body, &Bindings::default())
 }
 
 /// Expands all macros in a probe.
-pub(crate) fn expand(probe: &mut Probe, macros: &[MacroDef]) -> Result<()> {
-    if macros.is_empty() {
+pub(crate) fn expand(probe: &mut Probe, known: Known<'_>) -> Result<()> {
+    if known.macros.is_empty() {
         return Ok(());
     }
-    let mut expander = Expander::new(macros);
+    let mut expander = Expander::new(known);
     if let Some(predicate) = &mut probe.predicate {
         expander.expr(predicate, &Bindings::default())?;
     }
@@ -39,14 +46,14 @@ pub(crate) fn expand(probe: &mut Probe, macros: &[MacroDef]) -> Result<()> {
 
 /// The body of a macro of the prelude with the arguments put in; `None` when there is none that takes so many. All of
 /// it is said to be where the call is: the prelude is no part of the script.
-pub(crate) fn expand_call(name: &str, args: &[Expr], span: Span, macros: &[MacroDef]) -> Result<Option<Block>> {
+pub(crate) fn expand_call(name: &str, args: &[Expr], span: Span, known: Known<'_>) -> Result<Option<Block>> {
     let name = Name { text: name.to_owned(), span };
-    let mut expander = Expander { place: Some(span), mark: "''", ..Expander::new(macros) };
+    let mut expander = Expander { place: Some(span), mark: "''", ..Expander::new(known) };
     expander.invoke(&name, args, &vec![1; args.len()], span)
 }
 
 struct Expander<'m> {
-    macros: &'m [MacroDef],
+    known: Known<'m>,
     /// Where the bodies are said to be, if not where they were read.
     place: Option<Span>,
     /// Numbers each expansion, to tell its variables apart.
@@ -71,8 +78,8 @@ struct Bindings {
 }
 
 impl<'m> Expander<'m> {
-    fn new(macros: &'m [MacroDef]) -> Self {
-        Expander { macros, place: None, serial: 0, mark: "'", depth: 0, nodes: 0 }
+    fn new(known: Known<'m>) -> Self {
+        Expander { known, place: None, serial: 0, mark: "'", depth: 0, nodes: 0 }
     }
 }
 
@@ -294,7 +301,7 @@ impl Expander<'_> {
 
     /// The body of the macro that is called, arguments put in; `None` when the name is no macro.
     fn invoke(&mut self, name: &Name, args: &[Expr], nodes: &[u32], span: Span) -> Result<Option<Block>> {
-        let macros = self.macros;
+        let macros = self.known.macros;
         let named = || macros.iter().filter(|m| m.name.text == name.text);
         let Some(first) = named().next() else { return Ok(None) };
         let sized = || named().filter(|m| m.params.len() == args.len());
@@ -302,7 +309,7 @@ impl Expander<'_> {
         let fitting = sized().filter(|m| m.params.iter().zip(args).all(|(p, arg)| takes(p, arg)));
         let Some(found) = fitting.min_by_key(|m| any_expression(m)).or_else(|| sized().next()) else {
             // A macro takes the place of a function only where it takes as many arguments.
-            if crate::builtins::find(&name.text).is_some() {
+            if (self.known.builtin)(&name.text) {
                 return Ok(None);
             }
             let takes = first.params.len();

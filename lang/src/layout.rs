@@ -2,8 +2,8 @@
 //! in the memory that all programs share.
 
 use crate::bundle::{
-    Action, EnumDef, Globals, MapDef, MapObject, PACKETS_SYMBOL, PROBES_SYMBOL, ProbeIdSource, RINGBUF_SYMBOL,
-    RecordDef, RecordField, STACKS_SYMBOL, Storage, Together, UNWIND_SYMBOL, WANTED_SYMBOL, unwind,
+    Action, Config, EnumDef, EventDef, Globals, MapDef, MapObject, PACKETS_SYMBOL, PROBES_SYMBOL, ProbeIdSource,
+    RINGBUF_SYMBOL, RecordDef, RecordField, STACKS_SYMBOL, Storage, Together, UNWIND_SYMBOL, WANTED_SYMBOL, unwind,
 };
 use crate::check::{Checked, MapInfo};
 use crate::codes::Code;
@@ -39,87 +39,134 @@ const OLD_KEY_LIMIT: u32 = 512;
 /// Lays everything out.
 pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: Kernel<'_>) -> Result<Typed, Vec<Diagnostic>> {
     let mut errors = Vec::new();
+    let mut typed = Typed { globals: flags(&mut checked, options), ..Typed::default() };
+    for info in &checked.maps {
+        let map = map(info, options, &mut typed);
+        errors.extend(map.key.as_ref().and_then(|key| old_key(info, key, kernel)));
+        typed.maps.push(map);
+        if typed.globals.size > GLOBALS_LIMIT {
+            return Err(vec![too_many_globals(info)]);
+        }
+    }
+    errors.extend(large_events(&checked, options));
+    errors.extend(too_many_programs(&checked, options));
+    event_objects(&checked, options, &mut typed);
+    stack_objects(&checked, kernel, &mut typed);
+    typed.map_objects.extend(shared_probes(&checked));
+    for ty in types(&checked) {
+        walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    typed.globals.size = typed.globals.size.next_multiple_of(8);
+    Ok(Typed {
+        programs: checked.programs,
+        probes: checked.probes,
+        events: checked.events,
+        time_formats: checked.time_formats,
+        instruction_pointer: options.arch.instruction_pointer(),
+        config: Config {
+            pid: options.pid,
+            changes_system: options.unsafe_,
+            pid_namespace: kernel.machine.pid_namespace(),
+            max_strlen: options.max_strlen,
+            ..options.run.clone()
+        },
+        license: options.license.clone(),
+        ..typed
+    })
+}
+
+/// The shared memory of what is not a map: what the runtime tells programs and they tell it, and where events that are
+/// lost are counted.
+fn flags(checked: &mut Checked, options: &Options) -> Globals {
     let mut globals = Globals { size: 32, start_time: 0, lost_stacks: 8, cpid: 16, ncpus: 24, ..Globals::default() };
-    if checked.tai {
-        globals.tai = Some(take(&mut globals, 8, 8));
-    }
-    if checked.maps.iter().any(|m| matches!(m.value, Some(Type::Agg(Agg::Tseries { .. })))) {
-        globals.wall = Some(take(&mut globals, 8, 8));
-    }
-    if checked.unwinds {
-        globals.unready = Some(take(&mut globals, 8, 8));
-    }
-    if options.failures {
-        globals.failures = Some(take(&mut globals, 8, 8));
-    }
-    if checked.events.iter().any(|e| e.action.is_kept()) {
-        globals.kept = Some(take(&mut globals, 8, 8));
-    }
-    if checked.programs.iter().any(|p| p.after_exit) {
-        globals.exited = Some(take(&mut globals, 8, 8));
-    }
+    let series = checked.maps.iter().any(|m| matches!(m.value, Some(Type::Agg(Agg::Tseries { .. }))));
+    let kept = checked.events.iter().any(|e| e.action.is_kept());
+    let after_exit = checked.programs.iter().any(|p| p.after_exit);
+    let mut word = |wanted: bool| wanted.then(|| take(&mut globals, 8, 8));
+    let (tai, wall, unready) = (word(checked.tai), word(series), word(checked.unwinds));
+    let (failures, kept, exited) = (word(options.failures), word(kept), word(after_exit));
     for event in &mut checked.events {
         event.lost = take(&mut globals, 8, 8);
     }
-    let mut typed = Typed::default();
-    for info in &checked.maps {
-        let lost = take(&mut globals, 8, 8);
-        let key = info.key.clone().flatten();
-        let value = info.value.clone().unwrap_or(Type::I64);
-        if let Some(k) = &key
-            && k.size() > OLD_KEY_LIMIT
-            && kernel.machine.version() < Version(5, 11)
-        {
-            let message = format!(
-                "the key of `@{}` is too large: {} bytes, but at most {OLD_KEY_LIMIT} are allowed before Linux 5.11",
-                info.name,
-                k.size()
-            );
-            errors.push(
-                *Diagnostic::error(Code::TooLarge, info.span, message).help("use shorter strings, as in str(x, 256)"),
-            );
-        }
-        let max_entries = info.max_entries.unwrap_or(options.run.max_map_keys);
-        let set_flag = (key.is_none() && (info.asked || !tells(&value))).then(|| take(&mut globals, 8, 8));
-        let storage = match &key {
-            None => keyless(&value, info, &mut globals, &mut typed.map_objects),
-            Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),
-        };
-        if globals.size > GLOBALS_LIMIT {
-            let message = format!("maps without keys need more than {} MB", GLOBALS_LIMIT >> 20);
-            return Err(vec![
-                *Diagnostic::error(Code::TooLarge, info.span, message)
-                    .note("counters and histograms without a key have one copy per CPU"),
-            ]);
-        }
-        typed.maps.push(MapDef { name: format!("@{}", info.name), key, value, storage, set_flag, lost, max_entries });
+    Globals { tai, wall, unready, failures, kept, exited, ..globals }
+}
+
+/// Where a map of the script is kept; a BPF map of its own is added.
+fn map(info: &MapInfo, options: &Options, typed: &mut Typed) -> MapDef {
+    let lost = take(&mut typed.globals, 8, 8);
+    let key = info.key.clone().flatten();
+    let value = info.value.clone().unwrap_or(Type::I64);
+    let max_entries = info.max_entries.unwrap_or(options.run.max_map_keys);
+    let set_flag = (key.is_none() && (info.asked || !tells(&value))).then(|| take(&mut typed.globals, 8, 8));
+    let storage = match &key {
+        None => keyless(&value, info, &mut typed.globals, &mut typed.map_objects),
+        Some(key) => keyed(key, &value, info, max_entries, &mut typed.map_objects),
+    };
+    MapDef { name: format!("@{}", info.name), key, value, storage, set_flag, lost, max_entries }
+}
+
+fn old_key(info: &MapInfo, key: &Type, kernel: Kernel<'_>) -> Option<Diagnostic> {
+    if key.size() <= OLD_KEY_LIMIT || kernel.machine.version() >= Version(5, 11) {
+        return None;
     }
-    for event in checked.events.iter().filter(|e| e.layout.max_size > options.run.ringbuf_bytes / 2) {
-        let (size, room) = (event.layout.max_size, options.run.ringbuf_bytes);
+    let message = format!(
+        "the key of `@{}` is too large: {} bytes, but at most {OLD_KEY_LIMIT} are allowed before Linux 5.11",
+        info.name,
+        key.size()
+    );
+    Some(*Diagnostic::error(Code::TooLarge, info.span, message).help("use shorter strings, as in str(x, 256)"))
+}
+
+fn too_many_globals(info: &MapInfo) -> Diagnostic {
+    let message = format!("maps without keys need more than {} MB", GLOBALS_LIMIT >> 20);
+    *Diagnostic::error(Code::TooLarge, info.span, message)
+        .note("counters and histograms without a key have one copy per CPU")
+}
+
+/// Events that the ring buffer has no room for.
+fn large_events(checked: &Checked, options: &Options) -> Vec<Diagnostic> {
+    let room = options.run.ringbuf_bytes;
+    let large = checked.events.iter().filter(|e| e.layout.max_size > room / 2);
+    let error = |event: &EventDef| {
+        let size = event.layout.max_size;
         let message = format!("the event sent here is too large: up to {size} bytes, but the buffer has {room}");
         let span = Span { start: event.span.0, end: event.span.1 };
-        errors.push(
-            *Diagnostic::error(Code::TooLarge, span, message)
-                .help("use shorter strings, as in str(x, 256), or a larger buffer: config = { perf_rb_pages = N }"),
-        );
-    }
-    if options.failures || checked.events.iter().any(|e| !matches!(e.action, Action::Packet { .. })) {
+        *Diagnostic::error(Code::TooLarge, span, message)
+            .help("use shorter strings, as in str(x, 256), or a larger buffer: config = { perf_rb_pages = N }")
+    };
+    large.map(error).collect()
+}
+
+fn too_many_programs(checked: &Checked, options: &Options) -> Option<Diagnostic> {
+    let (most, last) = (options.max_bpf_progs?, checked.programs.last()?);
+    let count = checked.programs.len();
+    (count > most as usize).then(|| {
+        *Diagnostic::error(Code::TooLarge, last.span, format!("the script has too many BPF programs: {count}"))
+            .help(format!("the setting max_bpf_progs allows {most}"))
+    })
+}
+
+/// What events and packets are sent through.
+fn event_objects(checked: &Checked, options: &Options, typed: &mut Typed) {
+    let is_packet = |e: &EventDef| matches!(e.action, Action::Packet { .. });
+    if options.failures || !checked.events.iter().all(is_packet) {
         typed.map_objects.push(object(RINGBUF_SYMBOL, map_type::RINGBUF.number, 0, 0, options.run.ringbuf_bytes));
     }
-    if checked.events.iter().any(|e| matches!(e.action, Action::Packet { .. })) {
+    if checked.events.iter().any(is_packet) {
         typed.map_objects.push(object(PACKETS_SYMBOL, map_type::PERF_EVENT_ARRAY.number, 4, 4, 0));
     }
-    let all_types: Vec<&Type> = checked
-        .maps
-        .iter()
-        .flat_map(|m| m.key.iter().flatten().chain(m.value.iter()))
-        .chain(checked.events.iter().flat_map(|e| e.fields.iter()))
-        .chain(checked.programs.iter().flat_map(|p| p.all_locals().map(|l| &l.ty)))
-        .collect();
+}
+
+/// The table of stacks, if some are kept, and those by which user stacks are unwound.
+fn stack_objects(checked: &Checked, kernel: Kernel<'_>, typed: &mut Typed) {
+    // A stack that an event carries whole is not kept.
     let direct: Vec<&Type> =
         checked.events.iter().flat_map(|e| e.fields.iter()).filter(|t| matches!(t, Type::Stack(_))).collect();
     let mut bytes = 0;
-    for ty in &all_types {
+    for ty in types(checked) {
         walk(ty, &mut |t| {
             if let Type::Stack(s) = t
                 && (s.stored || !direct.iter().any(|d| std::ptr::eq(*d, t)))
@@ -129,52 +176,31 @@ pub(crate) fn layout(mut checked: Checked, options: &Options, kernel: Kernel<'_>
         });
     }
     if bytes > 0 {
-        globals.new_stacks = Some(take(&mut globals, 8, 8));
+        typed.globals.new_stacks = Some(take(&mut typed.globals, 8, 8));
         typed.map_objects.push(stacks(&typed.maps, bytes, kernel.machine.version()));
     }
     if checked.unwinds {
-        typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS.number, unwind::KEY, 4, unwind::FILES));
-        typed.map_objects.push(object(
-            WANTED_SYMBOL,
-            map_type::HASH.number,
-            unwind::KEY,
-            unwind::WANTED,
-            unwind::WANTED_FILES,
-        ));
+        let (files, wanted) = (unwind::FILES, unwind::WANTED_FILES);
+        typed.map_objects.push(object(UNWIND_SYMBOL, map_type::HASH_OF_MAPS.number, unwind::KEY, 4, files));
+        typed.map_objects.push(object(WANTED_SYMBOL, map_type::HASH.number, unwind::KEY, unwind::WANTED, wanted));
     }
+}
+
+/// The identifiers of probes by address, for programs that many functions share.
+fn shared_probes(checked: &Checked) -> Option<MapObject> {
     let shared =
         checked.programs.iter().filter(|p| p.together == Together::Event && p.probe_id != ProbeIdSource::Unused);
     let addresses: usize = shared.map(|p| p.attach.len()).sum();
-    if addresses > 0 {
-        // A name may stand for several functions, and a function be seen at two addresses.
-        typed.map_objects.push(object(PROBES_SYMBOL, map_type::HASH.number, 8, 8, 4 * addresses as u32));
-    }
-    for ty in &all_types {
-        walk(ty, &mut |t| describe(t, kernel, &mut typed.enums, &mut typed.records));
-    }
-    if let (Some(most), Some(last)) = (options.max_bpf_progs, checked.programs.last())
-        && checked.programs.len() > most as usize
-    {
-        let message = format!("the script has too many BPF programs: {}", checked.programs.len());
-        errors.push(
-            *Diagnostic::error(Code::TooLarge, last.span, message)
-                .help(format!("the setting max_bpf_progs allows {most}")),
-        );
-    }
-    globals.size = globals.size.next_multiple_of(8);
-    typed.globals = globals;
-    typed.programs = checked.programs;
-    typed.probes = checked.probes;
-    typed.events = checked.events;
-    typed.time_formats = checked.time_formats;
-    typed.instruction_pointer = options.arch.instruction_pointer();
-    typed.config = options.run.clone();
-    typed.config.pid = options.pid;
-    typed.config.changes_system = options.unsafe_;
-    typed.config.pid_namespace = kernel.machine.pid_namespace();
-    typed.config.max_strlen = options.max_strlen;
-    typed.license = options.license.clone();
-    if errors.is_empty() { Ok(typed) } else { Err(errors) }
+    // A name may stand for several functions, and a function be seen at two addresses.
+    (addresses > 0).then(|| object(PROBES_SYMBOL, map_type::HASH.number, 8, 8, 4 * addresses as u32))
+}
+
+/// All types of values that are kept or sent.
+fn types(checked: &Checked) -> impl Iterator<Item = &Type> {
+    let maps = checked.maps.iter().flat_map(|m| m.key.iter().flatten().chain(m.value.iter()));
+    let events = checked.events.iter().flat_map(|e| e.fields.iter());
+    let locals = checked.programs.iter().flat_map(|p| p.all_locals().map(|l| &l.ty));
+    maps.chain(events).chain(locals)
 }
 
 /// The table of stacks of so many bytes: what the maps can name, and a half or more for others.

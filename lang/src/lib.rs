@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
+mod arity;
 pub mod builtins;
 mod check;
 pub mod config;
@@ -26,8 +27,10 @@ mod preprocessor;
 pub mod probe_filter;
 pub mod probes;
 mod resolve;
+mod script;
 mod script_types;
 pub mod typed;
+pub mod wanted;
 
 pub use rtrace_core::{arch, bundle, codes, diag, hist, kernel, origin, source, types, uapi};
 pub use rtrace_grammar as grammar;

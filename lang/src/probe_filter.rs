@@ -1,7 +1,6 @@
 //! `--probe-filter`: which attach points of a script are used, by a regular expression over their full names.
 
 use crate::bundle::Target;
-use crate::probes::Resolved;
 use regex_lite::Regex;
 
 /// A regular expression that is searched in the full names of attach points (`kprobe:vfs_read`).
@@ -19,9 +18,9 @@ impl ProbeFilter {
         self.0.as_str()
     }
 
-    /// Whether a target stays. What begins and ends a run, and signals, are not filtered.
-    pub(crate) fn keeps(&self, target: &Resolved) -> bool {
-        matches!(target.target, Target::Begin | Target::End | Target::Signal { .. }) || self.0.is_match(&target.name)
+    /// Whether a target of that name stays. What begins and ends a run, and signals, are not filtered.
+    pub(crate) fn keeps(&self, target: &Target, name: &str) -> bool {
+        matches!(target, Target::Begin | Target::End | Target::Signal { .. }) || self.0.is_match(name)
     }
 }
 

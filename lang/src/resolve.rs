@@ -6,36 +6,15 @@ use crate::bundle::{MissingProbes, Mode, Target};
 use crate::codes::Code;
 use crate::config::{self, Options, Value};
 use crate::diag::{Diagnostic, Result, Severity};
-use crate::expand::{expand, expand_function};
+use crate::expand::{Known, expand, expand_function};
 use crate::kernel::Kernel;
 use crate::preprocessor::Preprocessor;
 use crate::probes::{self, Context, Resolved};
+use crate::script::{ResolvedClause, ResolvedScript};
 use crate::source::Span;
 use rtrace_grammar::ast::{self, Item};
 use rtrace_grammar::visit::{self, Node};
 use std::collections::HashMap;
-
-/// A script whose attach points are known to the kernel.
-#[derive(Debug, Default)]
-pub(crate) struct ResolvedScript {
-    pub clauses: Vec<ResolvedClause>,
-    pub map_decls: Vec<ast::MapDecl>,
-    pub definitions: Vec<ast::CDef>,
-    pub functions: Vec<ast::FnDef>,
-    /// The names defined by `#define`.
-    pub defines: HashMap<String, ast::Expr>,
-    /// The lines that headers are read with.
-    pub lines: Vec<(String, Span)>,
-    /// Some clause has no target on this kernel and is left out, as the script allows.
-    pub incomplete: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct ResolvedClause {
-    pub probe: ast::Probe,
-    /// Each target with the attach point it came from.
-    pub targets: Vec<(Resolved, Span)>,
-}
 
 /// A script by its items, settings applied and macros expanded; nothing is asked of the kernel yet.
 #[derive(Debug, Default)]
@@ -115,11 +94,12 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     }
     errors.extend(unusable(&mut lines.unusable, &script, &macros, &probes));
     errors.extend(named_twice(&script.functions, &macros));
+    let known = Known { macros: &macros, builtin: |name| builtins::find(name).is_some() };
     for function in &mut script.functions {
-        errors.extend(expand_function(function, &macros).err().map(|e| *e));
+        errors.extend(expand_function(function, known).err().map(|e| *e));
     }
     for probe in &mut probes {
-        errors.extend(expand(probe, &macros).err().map(|e| *e));
+        errors.extend(expand(probe, known).err().map(|e| *e));
     }
     Sorted { script, probes, errors }
 }
@@ -175,7 +155,9 @@ pub(crate) fn resolve(
             match found {
                 Ok(list) => {
                     options.warnings.extend(one_of_several(&list, point, kernel));
-                    let kept = list.into_iter().filter(|t| options.probe_filter.as_ref().is_none_or(|f| f.keeps(t)));
+                    let kept = list
+                        .into_iter()
+                        .filter(|t| options.probe_filter.as_ref().is_none_or(|f| f.keeps(&t.target, &t.name)));
                     let (there, undescribed) = kept.partition::<Vec<_>, _>(|t| !asks || described(t, kernel));
                     targets.extend(there.into_iter().map(|t| (t, point.span)));
                     missing.extend(undescribed.iter().map(|t| (point, no_description(t, point.span, kernel))));

@@ -114,8 +114,7 @@ pub enum StmtKind {
         op: BinOp,
         value: Expr,
     },
-    /// `@m[k] = count()`, `sum(v)`, …; the map's type says which. `weight` multiplies `hist`/`count`
-    /// style increments where given.
+    /// `@m[k] = count()`, `sum(v)`, …; the map's type says which.
     Aggregate {
         map: MapId,
         key: Option<Expr>,

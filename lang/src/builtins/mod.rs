@@ -15,11 +15,11 @@ mod maps;
 mod network;
 mod output;
 mod process;
+mod stacks;
 mod strings;
 mod symbols;
 mod time;
 mod types;
-mod unwind;
 
 static FAMILIES: &[&[Builtin]] = &[
     process::ROWS,

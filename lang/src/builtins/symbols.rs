@@ -9,12 +9,9 @@ use crate::intrinsic::Intrinsic;
 use crate::kernel::Image;
 use crate::names;
 use crate::typed::{Expr, ExprKind};
-use crate::types::{Space, StackMode, StackType, Type};
+use crate::types::{Space, Type};
 use crate::uapi::helper;
 use rtrace_grammar::ast;
-
-/// Frames kept unless a script says otherwise: what the kernel gives by default.
-const DEPTH: u16 = 127;
 
 pub(super) static ROWS: &[Builtin] = &[
     Builtin {
@@ -44,7 +41,7 @@ pub(super) static ROWS: &[Builtin] = &[
             frame pointers. Modes as for ustack; x86-64 only.",
         example: "profile:hz:99 { @[dw_ustack] = count() }",
         arity: (0, 2),
-        check: Check::Lowered(Intrinsic::DwUstack, super::unwind::dw_ustack),
+        check: Check::Lowered(Intrinsic::DwUstack, super::stacks::dw_ustack),
         ..COMMON
     },
     Builtin {
@@ -152,58 +149,8 @@ pub(super) static ROWS: &[Builtin] = &[
 
 fn stack(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic, user: bool) -> Result<Expr> {
     c.probe.kernel_frames |= !user;
-    let ty = stack_type(c, call, user, user)?;
+    let ty = super::stacks::stack_type(c, call, user, user)?;
     Ok(call.lowered(intrinsic, Vec::new(), Type::Stack(ty)))
-}
-
-/// The mode and depth in the arguments of a stack.
-pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool, build_ids: bool) -> Result<StackType> {
-    let mut mode = c.options.stack_mode;
-    if mode == StackMode::BuildId && !build_ids {
-        mode = StackMode::Bpftrace;
-    }
-    let mut depth = DEPTH;
-    for (i, arg) in call.args.iter().enumerate() {
-        if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
-            && let Some(m) = mode_of(word)
-        {
-            if m == StackMode::BuildId && !build_ids {
-                return Err(Diagnostic::error(
-                    Code::BadValue,
-                    arg.span,
-                    "only `ustack` supports the stack mode `build_id`",
-                )
-                .help("stack modes: bpftrace, perf, raw"));
-            }
-            mode = m;
-            continue;
-        }
-        if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
-            && !c.is_constant(word)
-        {
-            let message = format!("unknown stack mode `{word}`");
-            return Err(Diagnostic::error(Code::BadValue, arg.span, message).note(if build_ids {
-                "stack modes: bpftrace, perf, raw, build_id"
-            } else {
-                "stack modes: bpftrace, perf, raw"
-            }));
-        }
-        let n = c.constant(arg, "the number of frames")?;
-        depth = u16::try_from(n).ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| {
-            Diagnostic::error(Code::BadValue, arg.span, format!("the number of frames must be 1 to 1024, not {n}"))
-        })?;
-    }
-    Ok(StackType { user, mode, depth, stored: false })
-}
-
-fn mode_of(word: &str) -> Option<StackMode> {
-    match word {
-        "bpftrace" => Some(StackMode::Bpftrace),
-        "perf" => Some(StackMode::Perf),
-        "raw" => Some(StackMode::Raw),
-        "build_id" => Some(StackMode::BuildId),
-        _ => None,
-    }
 }
 
 fn ksym(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {

@@ -3,10 +3,11 @@
 
 use super::Checker;
 use super::mend;
+use crate::arity::wrong_count;
 use crate::builtins::{self, Allowed, Builtin, Check};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::expand::expand_call;
+use crate::expand::{Known, expand_call};
 use crate::headers;
 use crate::intrinsic::Intrinsic;
 use crate::prelude;
@@ -52,18 +53,6 @@ impl<'c> Call<'c> {
     pub(crate) fn lowered(&self, intrinsic: Intrinsic, args: Vec<Expr>, ty: Type) -> Expr {
         Expr::intrinsic(intrinsic, args, ty, self.span)
     }
-}
-
-/// The message for a call of a function or macro with too few or too many arguments.
-pub(crate) fn wrong_count(of: &str, (least, most): (usize, usize), given: usize) -> String {
-    let which = if given < least { "few" } else { "many" };
-    let expected = match (least, most) {
-        (a, b) if a == b => a.to_string(),
-        (a, usize::MAX) => format!("at least {a}"),
-        (0, b) => format!("at most {b}"),
-        (a, b) => format!("{a} to {b}"),
-    };
-    format!("too {which} arguments for {of}: expected {expected}, found {given}")
 }
 
 /// `a, b and c`
@@ -184,7 +173,8 @@ impl Checker<'_> {
 
     /// What a macro of the prelude makes of these arguments.
     pub(crate) fn prelude(&mut self, name: &str, args: &[ast::Expr], span: Span) -> Result<Expr> {
-        match expand_call(name, args, span, prelude::macros()?)? {
+        let known = Known { macros: prelude::macros()?, builtin: |name| builtins::find(name).is_some() };
+        match expand_call(name, args, span, known)? {
             Some(body) => self.expr(&ast::Expr { kind: ast::ExprKind::Block(Box::new(body)), span }),
             None => Err(Diagnostic::internal(span, format!("the prelude has no `{name}` of {} arguments", args.len()))),
         }

@@ -4,7 +4,7 @@ use super::Checker;
 use crate::bundle::{AttachPoint, ProbeIdSource, ProbeInfo, ProgType, Target, Together};
 use crate::kernel::{Feature, Kernel};
 use crate::probes::Resolved;
-use crate::resolve::ResolvedClause;
+use crate::script::ResolvedClause;
 use crate::source::Span;
 use crate::typed::{Function, Local, Program, Stmt};
 

@@ -6,9 +6,9 @@
 
 use super::Checker;
 use super::byte_order::network_size;
-use super::call::wrong_count;
 use super::expr::NEVER_ASSIGNED;
 use super::stmt::no_void;
+use crate::arity::wrong_count;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::probes::Context;

@@ -30,7 +30,7 @@ mod usdt;
 mod user;
 
 pub(crate) use access::characters;
-pub(crate) use call::{AggregateCheck, Call, CallCheck, LoweredCheck, wrong_count};
+pub(crate) use call::{AggregateCheck, Call, CallCheck, LoweredCheck};
 pub(crate) use convert::kept;
 pub(crate) use expr::{effect, string};
 pub(crate) use maps::MapInfo;
@@ -43,7 +43,7 @@ use crate::intrinsic::Intrinsic;
 use crate::kernel::Kernel;
 use crate::parameters::Parameter;
 use crate::probes::{self, Context, ProbeKind, Resolved};
-use crate::resolve::ResolvedScript;
+use crate::script::{ResolvedClause, ResolvedScript};
 use crate::source::{SourceMap, Span};
 use crate::typed::{EventId, Expr, ExprKind, Function, Local, LocalId, MapId, Program, Stmt, StmtKind};
 use crate::types::Type;
@@ -311,7 +311,7 @@ impl Checker<'_> {
     }
 
     /// Checks a clause for all its attach points; each result lists the targets that share it.
-    fn clause<'c>(&mut self, clause: &'c crate::resolve::ResolvedClause) -> Vec<Draft<'c>> {
+    fn clause<'c>(&mut self, clause: &'c ResolvedClause) -> Vec<Draft<'c>> {
         let mut drafts: Vec<Draft<'c>> = Vec::new();
         for (number, (target, span)) in clause.targets.iter().enumerate() {
             self.target = number;
@@ -336,7 +336,7 @@ impl Checker<'_> {
         drafts
     }
 
-    fn body<'c>(&mut self, clause: &'c crate::resolve::ResolvedClause, target: &'c Resolved, span: Span) -> Draft<'c> {
+    fn body<'c>(&mut self, clause: &'c ResolvedClause, target: &'c Resolved, span: Span) -> Draft<'c> {
         self.probe = ProbeState {
             kind: target.kind,
             prog_type: target.prog_type,

@@ -1,5 +1,5 @@
-//! `dw_ustack`: what its program must know of this kernel. The lowering walks the mappings of the process and
-//! its stack by addresses in kernel memory; where things lie there stands in the kernel's types.
+//! Modes and depths of stacks, and what the program of `dw_ustack` must know of this kernel: its lowering walks the
+//! mappings of the process and its stack by addresses in kernel memory; where things lie there stands in the kernel's types.
 
 use crate::arch::Arch;
 use crate::check::{Call, Checker};
@@ -9,8 +9,11 @@ use crate::intrinsic::Intrinsic;
 use crate::kernel::{TypeKind, Version};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Known};
-use crate::types::{Space, Type};
+use crate::types::{Space, StackMode, StackType, Type};
+use rtrace_grammar::ast;
 
+/// Frames kept unless a script says otherwise: what the kernel gives by default.
+const DEPTH: u16 = 127;
 /// `bpf_task_pt_regs`; before, a program computes where the registers lie.
 const TASK_PT_REGS: Version = Version(5, 15);
 /// `THREAD_SIZE` and `sizeof(struct pt_regs)` of x86-64: a task's user registers lie at the end of its kernel stack.
@@ -36,7 +39,7 @@ const MAPPING: &[(&str, &[&str])] = &[
 /// the offset of its root in `mm_struct`, the offset of its node in a mapping (of a red-black tree), then [`MAPPING`].
 pub(super) fn dw_ustack(c: &mut Checker<'_>, call: &Call<'_>, intrinsic: Intrinsic) -> Result<Expr> {
     let span = call.span;
-    let ty = super::symbols::stack_type(c, call, true, false)?;
+    let ty = stack_type(c, call, true, false)?;
     if c.options.arch != Arch::X86_64 {
         return Err(Diagnostic::error(Code::NotAllowedHere, span, "`dw_ustack` is supported only on x86-64")
             .help("use `ustack` for programs compiled with frame pointers"));
@@ -101,4 +104,54 @@ fn find(c: &Checker<'_>, record: &str, path: &[&str], span: Span) -> Result<Opti
         ty = Some(m.ty);
     }
     Ok(Some(offset))
+}
+
+/// The mode and depth in the arguments of a stack.
+pub(super) fn stack_type(c: &mut Checker<'_>, call: &Call<'_>, user: bool, build_ids: bool) -> Result<StackType> {
+    let mut mode = c.options.stack_mode;
+    if mode == StackMode::BuildId && !build_ids {
+        mode = StackMode::Bpftrace;
+    }
+    let mut depth = DEPTH;
+    for (i, arg) in call.args.iter().enumerate() {
+        if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
+            && let Some(m) = mode_of(word)
+        {
+            if m == StackMode::BuildId && !build_ids {
+                return Err(Diagnostic::error(
+                    Code::BadValue,
+                    arg.span,
+                    "only `ustack` supports the stack mode `build_id`",
+                )
+                .help("stack modes: bpftrace, perf, raw"));
+            }
+            mode = m;
+            continue;
+        }
+        if let (0, ast::ExprKind::Ident(word)) = (i, &arg.kind)
+            && !c.is_constant(word)
+        {
+            let message = format!("unknown stack mode `{word}`");
+            return Err(Diagnostic::error(Code::BadValue, arg.span, message).note(if build_ids {
+                "stack modes: bpftrace, perf, raw, build_id"
+            } else {
+                "stack modes: bpftrace, perf, raw"
+            }));
+        }
+        let n = c.constant(arg, "the number of frames")?;
+        depth = u16::try_from(n).ok().filter(|n| (1..=1024).contains(n)).ok_or_else(|| {
+            Diagnostic::error(Code::BadValue, arg.span, format!("the number of frames must be 1 to 1024, not {n}"))
+        })?;
+    }
+    Ok(StackType { user, mode, depth, stored: false })
+}
+
+fn mode_of(word: &str) -> Option<StackMode> {
+    match word {
+        "bpftrace" => Some(StackMode::Bpftrace),
+        "perf" => Some(StackMode::Perf),
+        "raw" => Some(StackMode::Raw),
+        "build_id" => Some(StackMode::BuildId),
+        _ => None,
+    }
 }
