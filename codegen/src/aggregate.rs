@@ -5,8 +5,8 @@
 //! keys are compared by their bytes.
 
 use crate::llvm::ir::{Pred, Val};
-use crate::memory::Mem;
-use crate::program::{LocalSlot, Lower};
+use crate::lower::{LocalSlot, Lower};
+use crate::pool::Mem;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{Expr, ExprKind, LocalId};
 use rtrace_lang::types::{Space, Type};

@@ -3,8 +3,8 @@
 
 use crate::flags;
 use crate::llvm::ir::{AtomicOp, Block, Effect, Pred, Ptr, Val};
-use crate::memory::Mem;
-use crate::program::Lower;
+use crate::lower::Lower;
+use crate::pool::Mem;
 use rtrace_lang::bundle::{MapDef, Storage};
 use rtrace_lang::diag::Result;
 use rtrace_lang::hist;

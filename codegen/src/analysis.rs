@@ -1,10 +1,28 @@
 //! Questions about typed code that lowering asks before it builds: which locals may be read before
 //! they are written, and whether an expression has effects. Reads the tree, changes nothing.
 
-use crate::program::Routine;
 use rtrace_lang::builtins;
-use rtrace_lang::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
+use rtrace_lang::bundle::Target;
+use rtrace_lang::typed::{Expr, ExprKind, Local, LocalId, Program, Stmt, StmtKind};
 use std::collections::HashSet;
+
+/// Variables and statements that belong to one stack frame.
+#[derive(Clone, Copy)]
+pub struct Routine<'u> {
+    pub locals: &'u [Local],
+    /// The number of locals that come from the caller.
+    pub params: usize,
+    pub body: &'u [Stmt],
+    pub gives_number: bool,
+}
+
+impl<'u> Routine<'u> {
+    pub fn main(program: &'u Program) -> Routine<'u> {
+        // What a test gives says how it went.
+        let gives_number = program.attach.iter().any(|a| matches!(a.target, Target::Test { .. }));
+        Routine { locals: &program.locals, params: 0, body: &program.body, gives_number }
+    }
+}
 
 /// Calls `f` with every direct operand of an expression, in order of evaluation.
 pub fn operands<'e>(e: &'e Expr, f: &mut dyn FnMut(&'e Expr)) {

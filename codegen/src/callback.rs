@@ -7,8 +7,8 @@
 
 use crate::capture::{self, CONTEXT, FIRST, LEFT, RESULT};
 use crate::llvm::ir::{Effect, Func, Pred, Ptr, Val};
-use crate::memory::Mem;
-use crate::program::{Frame, LocalSlot, Loop, Lower};
+use crate::lower::{Frame, LocalSlot, Loop, Lower};
+use crate::pool::Mem;
 use rtrace_lang::bundle::Storage;
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};

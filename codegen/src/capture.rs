@@ -6,8 +6,7 @@
 //! stack of the main function. Large values lie in scratch memory, which both sides look up.
 
 use crate::Options;
-use crate::analysis::{operands, read_before_written};
-use crate::program::Routine;
+use crate::analysis::{Routine, operands, read_before_written};
 use rtrace_lang::grammar::ast::BinOp;
 use rtrace_lang::source::Span;
 use rtrace_lang::typed::{Expr, ExprKind, LocalId, Program, Stmt, StmtKind};

@@ -5,8 +5,8 @@
 
 use crate::analysis::has_effect;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Ptr, Val};
-use crate::memory::Mem;
-use crate::program::Lower;
+use crate::lower::Lower;
+use crate::pool::Mem;
 use rtrace_lang::bundle::{Action, EventDef, RINGBUF_SYMBOL, STACKS_SYMBOL};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{EventId, Expr, ExprKind};

@@ -3,8 +3,8 @@
 //! Values that live in memory are `aggregate.rs`'s, map access `maps.rs`'s, functions `builtins/`'s.
 
 use crate::llvm::ir::{Block, Effect, Pred, Ptr, Val};
-use crate::memory::Mem;
-use crate::program::{LocalSlot, Lower};
+use crate::lower::{LocalSlot, Lower};
+use crate::pool::Mem;
 use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, PROBES_SYMBOL, ProbeIdSource, Target, Together};
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::grammar::ast::BinOp;

@@ -4,11 +4,11 @@
 //! larger than a number, lies in the program's scratch memory, at a place that belongs to the function: functions
 //! do not recurse, so that one place is enough. The result comes back in a register or in such a place.
 
-use crate::analysis::{invokes, operands};
+use crate::analysis::{Routine, invokes, operands};
 use crate::capture::{Plan, RESULT, blocks, expressions};
 use crate::llvm::ir::{Arg, Func, Pred, Ptr, Val};
-use crate::memory::Mem;
-use crate::program::{Frame, LocalSlot, Lower, Routine};
+use crate::lower::{Built, Frame, LocalSlot, Lower, Param};
+use crate::pool::Mem;
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::{Expr, ExprKind, Function, Stmt, StmtKind};
 use rtrace_lang::types::Type;
@@ -17,24 +17,6 @@ use rtrace_lang::types::Type;
 const IN_REGISTERS: usize = 4;
 /// Stack slots of a function: the stack of all functions that call each other has 512 bytes.
 const FUNCTION_STACK: u32 = 48;
-
-/// A function that can be called.
-#[derive(Clone)]
-pub struct Built<'c> {
-    function: Func<'c>,
-    params: Vec<Param>,
-    /// The offset in the scratch entry of a result that is not a number.
-    result: Option<u32>,
-    /// The location of the flag that ends the program.
-    left: Option<u32>,
-}
-
-#[derive(Clone, Copy)]
-enum Param {
-    Register,
-    /// Offset in the scratch entry.
-    Scratch(u32),
-}
 
 impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
     /// The name of what is being built.

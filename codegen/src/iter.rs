@@ -4,8 +4,8 @@
 //! out. The verifier takes each pointer of the context for null until it is tested.
 
 use crate::llvm::ir::{Effect, Pred, Val};
-use crate::memory::Mem;
-use crate::program::Lower;
+use crate::lower::Lower;
+use crate::pool::Mem;
 use rtrace_lang::bundle::{Action, Conversion, EventDef, FormatSpec, Piece, ProgType, Target};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::Expr;

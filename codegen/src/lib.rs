@@ -1,7 +1,7 @@
 //! Typed programs to BPF: LLVM IR is built, optimised and emitted as one object, which with its
 //! metadata is a [`Bundle`].
 //!
-//! `module.rs` drives; `program.rs` is one program, `function.rs` a function of the script, `callback.rs` a loop's body as a
+//! `module.rs` drives; `unit.rs` is what all programs share, `lower.rs` the state while one is built; `program.rs` is one program, `function.rs` a function of the script, `callback.rs` a loop's body as a
 //! function of its own; `stmt`, `expr`, `aggregate` (values in memory),
 //! `maps`, `aggregation`, `events` and `builtins/` lower the parts of it. Nothing here makes a system
 //! call or looks at the running kernel: what differs between kernels comes in by [`Options`].
@@ -12,6 +12,7 @@
 mod aggregate;
 mod aggregation;
 mod analysis;
+mod bitcode;
 mod builtins;
 mod callback;
 mod capture;
@@ -26,14 +27,17 @@ mod function;
 mod iter;
 #[allow(unsafe_code)]
 mod llvm;
+mod lower;
 mod maps;
 mod memory;
 mod module;
+mod pool;
 mod program;
 mod stmt;
+mod unit;
 mod unwind;
 
-pub use foreign::Bitcode;
+pub use bitcode::Bitcode;
 use rtrace_lang::bundle::Bundle;
 use rtrace_lang::diag::Diagnostic;
 use rtrace_lang::source::SourceMap;

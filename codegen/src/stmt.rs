@@ -2,8 +2,8 @@
 
 use crate::capture::{RangeLoop, range_loop, while_callback};
 use crate::llvm::ir::{Block, Pred, Ptr, Val};
-use crate::memory::Mem;
-use crate::program::{LocalSlot, Loop, Lower};
+use crate::lower::{LocalSlot, Loop, Lower};
+use crate::pool::Mem;
 use rtrace_lang::codes::Code;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::typed::{Expr, LocalId, Stmt, StmtKind};

@@ -12,9 +12,9 @@
 use crate::analysis::operands;
 use crate::capture::{blocks, expressions};
 use crate::flags::*;
-use crate::llvm::ir::{Arg, AtomicOp, Block, Effect, Func, Pred, Ptr, Val};
-use crate::memory::{Mem, Pool};
-use crate::program::Lower;
+use crate::llvm::ir::{Arg, AtomicOp, Block, Effect, Pred, Ptr, Val};
+use crate::lower::{Lower, Unwinder};
+use crate::pool::{Mem, Pool};
 use rtrace_lang::bundle::unwind::*;
 use rtrace_lang::bundle::{UNWIND_SYMBOL, WANTED_SYMBOL};
 use rtrace_lang::diag::Result;
@@ -80,15 +80,6 @@ const NO_ADDRESS: i64 = 4096;
 const EXECUTABLE: i64 = 4;
 /// A frame is not larger than this.
 const FRAME_LIMIT: i64 = 1 << 24;
-
-/// The function that does a step, and its state.
-#[derive(Clone, Copy)]
-pub struct Unwinder<'c> {
-    step: Func<'c>,
-    /// Offset in the scratch entry.
-    state: u32,
-    depth: u32,
-}
 
 /// The constant arguments of a call, see `lang/src/builtins/stacks.rs`.
 struct Facts {

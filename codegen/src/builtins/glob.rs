@@ -3,7 +3,7 @@
 
 use super::Call;
 use crate::llvm::ir::{Pred, Val};
-use crate::program::Lower;
+use crate::lower::Lower;
 use rtrace_lang::diag::Result;
 use rtrace_lang::glob::{self, Element};
 use rtrace_lang::typed::ExprKind;

@@ -5,8 +5,8 @@
 //! bytes used, into the variable part of an event.
 
 use crate::llvm::ir::Val;
-use crate::memory::Mem;
-use crate::program::Lower;
+use crate::lower::Lower;
+use crate::pool::Mem;
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::intrinsic::Intrinsic;
 use rtrace_lang::typed::Expr;

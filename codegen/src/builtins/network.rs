@@ -3,8 +3,8 @@
 use super::Call;
 use crate::flags::*;
 use crate::llvm::ir::{AtomicOp, Effect, Pred, Val};
-use crate::memory::Mem;
-use crate::program::Lower;
+use crate::lower::Lower;
+use crate::pool::Mem;
 use rtrace_lang::bundle::{PACKET_HEADER, PACKETS_SYMBOL, PULLED_MOST};
 use rtrace_lang::diag::Result;
 use rtrace_lang::typed::ExprKind;

@@ -2,8 +2,8 @@
 
 use super::Call;
 use crate::llvm::ir::{Effect, Val};
-use crate::memory::Mem;
-use crate::program::Lower;
+use crate::lower::Lower;
+use crate::pool::Mem;
 use rtrace_lang::diag::Result;
 use rtrace_lang::uapi::helper::*;
 

@@ -2,7 +2,7 @@
 
 use super::Call;
 use crate::llvm::ir::{Effect, Val};
-use crate::program::Lower;
+use crate::lower::Lower;
 use rtrace_lang::diag::Result;
 use rtrace_lang::uapi::helper::*;
 
