@@ -273,10 +273,9 @@ pub fn names() -> impl Iterator<Item = (&'static str, &'static Setting)> {
     SETTINGS.iter().map(|s| (s.name, s)).chain(second)
 }
 
-/// The setting whose name is most like another.
-pub fn nearest(name: &str) -> &'static str {
-    let names = SETTINGS.iter().map(|s| s.name);
-    names.min_by_key(|n| strsim::damerau_levenshtein(n, name)).unwrap_or_default()
+/// The setting whose name is near to an unknown one.
+pub fn nearest(name: &str) -> Option<String> {
+    rtrace_core::nearest::nearest(name, SETTINGS.iter().map(|s| s.name))
 }
 
 /// Sets one setting from the script; what the environment gave stays. The error says which values it takes, or

@@ -366,7 +366,10 @@ fn set(options: &mut Options, entry: &ast::ConfigEntry) -> Result<()> {
         if takes.is_empty() {
             let d =
                 Diagnostic::error(Code::ConfigValue, entry.key.span, format!("unknown setting `{}`", entry.key.text));
-            d.help(format!("did you mean `{}`?", config::nearest(&entry.key.text)))
+            match config::nearest(&entry.key.text) {
+                Some(near) => d.help(format!("did you mean `{near}`?")),
+                None => d,
+            }
         } else {
             Diagnostic::error(
                 Code::ConfigValue,

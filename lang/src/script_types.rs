@@ -10,6 +10,7 @@ use crate::headers::Headers;
 use crate::kernel::{KernelError, Member, TypeKind, Types, network_size_of};
 use crate::source::Span;
 use crate::types::{Record, Space, Type, TypeId, unnamed_enum};
+use rtrace_core::nearest::nearest;
 use rtrace_grammar::ast::{self, BinOp, CBase, CDef, CDefKind, CMember, CType, Expr, ExprKind, TypeBase, UnOp};
 use std::collections::HashMap;
 
@@ -320,7 +321,7 @@ impl Types for ScriptTypes<'_> {
 
     fn nearest_type(&self, kind: TypeKind, name: &str) -> Option<String> {
         let own = self.types.keys().filter(|(k, _)| *k == kind).map(|(_, n)| n);
-        let near = own.filter(|n| strsim::damerau_levenshtein(n, name) <= 2).min().cloned();
+        let near = nearest(name, own.map(String::as_str));
         near.or_else(|| self.below.nearest_type(kind, name))
     }
 

@@ -339,7 +339,10 @@ fn setting(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let name = c.literal_text(arg, "the name of a setting")?;
     let Some(setting) = config::find(&name) else {
         let error = Diagnostic::error(Code::ConfigValue, arg.span, format!("unknown setting `{name}`"));
-        return Err(error.help(format!("did you mean `{}`?", config::nearest(&name))));
+        return Err(match config::nearest(&name) {
+            Some(near) => error.help(format!("did you mean `{near}`?")),
+            None => error,
+        });
     };
     Ok(value_of(c, setting, call.span))
 }

@@ -4,7 +4,6 @@
 //! an offset, so that each pointer is followed by one read.
 
 use super::Checker;
-use super::args::nearest;
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::Member;
@@ -12,6 +11,7 @@ use crate::probes::Context;
 use crate::source::Span;
 use crate::typed::{Bits, Expr, ExprKind, Known};
 use crate::types::{Record, Space, Type, TypeId};
+use rtrace_core::nearest::nearest;
 use rtrace_grammar::ast::{self, BinOp};
 
 impl Checker<'_> {

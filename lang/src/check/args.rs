@@ -11,6 +11,7 @@ use crate::probes::{Context, a_probe, no_facts, undescribed};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, Known};
 use crate::types::{Space, Type};
+use rtrace_core::nearest::nearest;
 
 impl Context {
     /// Whether addresses in it are the traced program's.
@@ -501,13 +502,4 @@ pub(super) fn narrow(word: Expr, ty: Type) -> Expr {
         _ => word,
     };
     Expr { kind: ExprKind::Convert(Box::new(word)), ty, span }
-}
-
-/// The name nearest to `name`, if one is near enough to be meant.
-pub(crate) fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    // A name of one or two letters is near to everything.
-    let limit = if name.len() < 3 { 0 } else { (name.len() / 3).min(3) };
-    // Among equally near ones, letters swapped are likelier than letters left out.
-    let distance = |n: &str| (strsim::damerau_levenshtein(n, name), n.len().abs_diff(name.len()));
-    names.map(|n| (distance(n), n)).filter(|((d, _), _)| *d <= limit).min().map(|(_, n)| n)
 }

@@ -147,7 +147,7 @@ impl Checker<'_> {
             let mut known: Vec<&str> = builtins::names().collect();
             known.extend(self.options.headers.functions.keys().map(String::as_str));
             known.extend(self.functions.iter().map(|f| f.name.text.as_str()));
-            return Err(match super::args::nearest(&name.text, known.into_iter()) {
+            return Err(match rtrace_core::nearest::nearest(&name.text, known.into_iter()) {
                 Some(n) => error.help(format!("did you mean `{n}`?")),
                 None => error,
             });

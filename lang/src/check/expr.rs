@@ -201,8 +201,8 @@ impl Checker<'_> {
         if self.maps.iter().any(|m| m.name == name) {
             return Err(error.help(format!("did you mean the map `@{name}`?")));
         }
-        let near = super::args::nearest(name, builtins::names()).map(str::to_owned);
-        Err(match near.or_else(|| constants::nearest(name).map(str::to_owned)) {
+        let near = rtrace_core::nearest::nearest(name, builtins::names());
+        Err(match near.or_else(|| constants::nearest(name)) {
             Some(n) => error.help(format!("did you mean `{n}`?")),
             None => error
                 .note("it is not a builtin, a constant or an enumerator of the kernel")
@@ -407,7 +407,7 @@ impl Checker<'_> {
         }
         let error = Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it is assigned"));
         let known = self.scopes.iter().flat_map(|s| s.keys().map(String::as_str));
-        match super::args::nearest(name, known) {
+        match rtrace_core::nearest::nearest(name, known) {
             Some(n) => error.help(format!("did you mean `${n}`?")),
             None => error.help(format!("assign to it first: ${name} = …")),
         }
@@ -475,7 +475,7 @@ impl Checker<'_> {
         if unset {
             let assigned = self.maps.iter().filter(|m| !m.unset).map(|m| m.name.as_str());
             let warning = Diagnostic::warning(Code::Unset, span, message()).label("this is always zero");
-            let warning = match super::args::nearest(name, assigned) {
+            let warning = match rtrace_core::nearest::nearest(name, assigned) {
                 Some(n) => warning.help(format!("did you mean `@{n}`?")),
                 None => warning,
             };

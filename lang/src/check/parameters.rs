@@ -176,7 +176,7 @@ pub(super) fn unknown(known: &[Parameter], given: &[(String, Option<String>)]) -
             return *error.note("the script has no named parameters");
         }
         let error = error.note(format!("parameters of the script: --{}", names().collect::<Vec<_>>().join(", --")));
-        match super::args::nearest(name, names()) {
+        match rtrace_core::nearest::nearest(name, names()) {
             Some(near) => *error.help(format!("did you mean `--{near}`?")),
             None => *error,
         }

@@ -4,6 +4,7 @@ use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::{Kernel, Version};
+use rtrace_core::nearest::nearest;
 use std::rc::Rc;
 
 pub static ITER: ProbeKind = ProbeKind {
@@ -63,9 +64,8 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             return Err(spec.missing(message));
         }
         let error = spec.missing(format!("this kernel has no iterator `{kind}`"));
-        let near = there.iter().map(|n| (strsim::damerau_levenshtein(n, kind), n)).min().filter(|(d, _)| *d <= 2);
-        return Err(match near {
-            Some((_, n)) => error.help(format!("did you mean `iter:{n}`?")),
+        return Err(match nearest(kind, there.iter().map(String::as_str)) {
+            Some(n) => error.help(format!("did you mean `iter:{n}`?")),
             None => error.note(format!("iterators: {}", there.join(", "))),
         });
     };

@@ -10,6 +10,7 @@ use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, GoAbi, Kernel, KernelError, Tracepoint, UsdtProbe};
 use crate::source::Span;
+use rtrace_core::nearest::nearest;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -224,18 +225,14 @@ pub fn resolve(text: &str, span: Span, options: &mut Options, kernel: Kernel<'_>
     let mut parts = split(text);
     let word = if parts.is_empty() { String::new() } else { parts.remove(0) };
     let Some(kind) = find(&word) else {
-        let nearest = KINDS
-            .iter()
-            .flat_map(|k| std::iter::once(k.name).chain(k.aliases.iter().copied()))
-            .filter(|n| n.len() > 2)
-            .min_by_key(|n| strsim::damerau_levenshtein(n, &word))
-            .filter(|n| strsim::damerau_levenshtein(n, &word) <= 2);
+        let names = KINDS.iter().flat_map(|k| std::iter::once(k.name).chain(k.aliases.iter().copied()));
+        let nearest = nearest(&word, names.filter(|n| n.len() > 2));
         let error = Diagnostic::error(Code::UnknownProbe, span, format!("unknown probe type `{word}`"))
             .note(format!("probe types: {}", KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")));
         let function = parts.is_empty() && matches!(kernel.functions.function(&word, None), Ok(Some(_)));
         return Err(match nearest {
             _ if function => error.help(format!("for the kernel function, use kprobe:{word} or fentry:{word}")),
-            Some(n) => error.help(format!("did you mean `{}`?", text.replacen(&word, n, 1))),
+            Some(n) => error.help(format!("did you mean `{}`?", text.replacen(&word, &n, 1))),
             None => error,
         });
     };

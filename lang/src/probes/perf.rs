@@ -4,6 +4,7 @@
 use super::{Context, Listing, ProbeKind, Resolved, Spec};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
+use rtrace_core::nearest::nearest;
 
 pub static SOFTWARE: ProbeKind = ProbeKind {
     name: "software",
@@ -73,9 +74,8 @@ fn resolve(spec: &Spec, perf_type: u32, events: &[PerfEvent]) -> Result<Vec<Reso
     let Some(&(_, _, config, default)) = events.iter().find(|e| e.0 == name || (!e.1.is_empty() && e.1 == name)) else {
         let names: Vec<&str> = events.iter().map(|e| e.0).collect();
         let error = spec.missing(format!("unknown {} event `{name}`", spec.kind.name));
-        let near = names.iter().map(|n| (strsim::damerau_levenshtein(n, name), n)).min().filter(|(d, _)| *d <= 3);
-        return Err(match near {
-            Some((_, n)) => error.help(format!("did you mean `{}:{n}`?", spec.kind.name)),
+        return Err(match nearest(name, names.iter().copied()) {
+            Some(n) => error.help(format!("did you mean `{}:{n}`?", spec.kind.name)),
             None => error.note(format!("events: {}", names.join(", "))),
         });
     };

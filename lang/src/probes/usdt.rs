@@ -8,6 +8,7 @@ use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::glob;
 use crate::kernel::{Kernel, UsdtProbe};
+use rtrace_core::nearest::nearest;
 use std::rc::Rc;
 
 pub static USDT: ProbeKind = ProbeKind {
@@ -108,8 +109,8 @@ fn missing(
     }
     let error = spec.missing(format!("`{program}` has no USDT probe `{full}`"));
     // The right name with another provider is nearer than any other.
-    let distance = |p: &UsdtProbe| strsim::damerau_levenshtein(&p.name, name);
-    match others.iter().min_by_key(|p| distance(p)).filter(|p| distance(p) * 3 <= name.len().max(3)) {
+    let near = nearest(name, others.iter().map(|p| p.name.as_str()));
+    match near.and_then(|near| others.iter().find(|p| p.name == near)) {
         Some(p) => error.help(format!("did you mean `usdt:{program}:{}:{}`?", p.provider, p.name)),
         None => error.help(format!("rtrace -l 'usdt:{program}:*' lists its probes")),
     }

@@ -7,6 +7,7 @@ use crate::vmlinux;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 use object::{Object, ObjectKind, ObjectSymbol, ReadRef, SymbolKind};
+use rtrace_core::nearest::nearest;
 use rtrace_sys::files::memfd;
 use std::collections::{HashMap, hash_map::Entry};
 use std::fs::File;
@@ -190,9 +191,8 @@ impl Image {
     fn find(&self, place: &Place) -> Result<Vec<(u64, u64)>, Error> {
         let name = &place.function;
         let Some(found) = self.functions.get(name) else {
-            let nearest = self.functions.keys().map(|f| (strsim::damerau_levenshtein(f, name), f)).min();
-            let nearest = nearest.filter(|(distance, _)| *distance <= 1 + name.len() / 6);
-            let more = nearest.map(|(_, near)| format!("; did you mean {near}?")).unwrap_or_default();
+            let near = nearest(name, self.functions.keys().map(String::as_str));
+            let more = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             return Err(Error::NoFunction { path: self.path.clone(), function: name.clone(), more });
         };
         let sized: Vec<(u64, u64)> = found.iter().copied().filter(|f| place.size.is_none_or(|s| s == f.1)).collect();

@@ -17,6 +17,7 @@ use rtrace_core::kernel::{
     Member, Programs, Tracepoint, TracepointField, Tracepoints, TypeKind, Types, UsdtProbe, UserFunction, UserObject,
     UserSymbol, Version,
 };
+use rtrace_core::nearest::nearest;
 use rtrace_core::types::{Record, Space, Type, TypeId};
 use std::collections::HashMap;
 
@@ -664,18 +665,6 @@ fn number(text: &str) -> Option<u64> {
         Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     }
-}
-
-/// The most similar name, if it is similar enough to be meant.
-fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
-    let likeness = |n: &str| strsim::normalized_damerau_levenshtein(word, n);
-    let mut best: Option<&str> = None;
-    for name in names.filter(|n| likeness(n) >= 0.75) {
-        if best.is_none_or(|b| likeness(name) > likeness(b)) {
-            best = Some(name);
-        }
-    }
-    best.map(str::to_owned)
 }
 
 /// Whether a shell pattern matches all of a text. What fails goes back to the last `*` only.

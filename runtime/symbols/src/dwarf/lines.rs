@@ -1,5 +1,6 @@
 //! Source lines: where the code of a line begins.
 
+use rtrace_core::nearest::nearest;
 use std::path::{Component, Path, PathBuf};
 
 use rtrace_core::kernel::KernelError;
@@ -93,7 +94,7 @@ impl Debug {
         }
         if paths.is_empty() {
             let wanted = Path::new(file).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let near = names.into_iter().min_by_key(|n| strsim::damerau_levenshtein(n, &wanted));
+            let near = nearest(&wanted, names.iter().map(String::as_str));
             return Err(NoLine::NoFile(near));
         }
         places.sort_unstable();
