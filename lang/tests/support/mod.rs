@@ -3,7 +3,12 @@
 //! A script may begin with header lines: `// args: a b` (positional parameters), `// kernel: 5.10` (the same
 //! facts under another version), `// options: unsafe, pid=3`. The compiler sees them as comments.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "each test binary uses its own part; a test fails by panicking"
+)]
 
 use rtrace_lang::bundle::Mode;
 use rtrace_lang::config::Options;

@@ -16,8 +16,6 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// `enum bpf_map_type`
-
 /// More copies of a value than any compiler makes: a bundle from a file is not trusted.
 const MOST_STRIPES: u32 = 4096;
 

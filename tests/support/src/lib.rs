@@ -4,7 +4,7 @@
 //! Nothing but tests depends on this crate. Random inputs come from `fastrand`, with a fixed seed, so that a failure
 //! repeats.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod folder;
 pub mod golden;
