@@ -66,7 +66,7 @@ pub fn function(row: &Builtin) -> String {
         let _ = write!(out, " Only in {}.", probes::names_with(types).join(", "));
     }
     if let Some(helper) = row.helper {
-        let _ = write!(out, " Uses the BPF helper `{}`, Linux {}.", helper.name, helper.since);
+        let _ = write!(out, " Uses the BPF helper `bpf_{}`, Linux {}.", helper.name, helper.since);
     }
     let _ = write!(out, "\n\n```\n{}\n```\n", row.example);
     out
