@@ -110,7 +110,7 @@ pub fn string<'a>(data: Datum<'a>) -> &'a [u8] {
         // The name of a process, at once: what lies above the lowest byte that is zero does not matter.
         (16, Some(bytes)) => {
             let word = u128::from_le_bytes(*bytes);
-            let zeros = word.wrapping_sub(u128::MAX / 0xff) & !word & (u128::MAX / 0xff << 7);
+            let zeros = word.wrapping_sub(u128::MAX / 0xff) & !word & ((u128::MAX / 0xff) << 7);
             (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
         }
         // Too short for a search by words to pay.
