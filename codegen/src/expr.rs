@@ -5,7 +5,7 @@
 use crate::llvm::ir::{Block, Effect, Pred, Ptr, Val};
 use crate::lower::{LocalSlot, Lower};
 use crate::pool::Mem;
-use rtrace_lang::bundle::{PROBE_ID_LOOKUP, PROBE_ID_MAGIC, PROBES_SYMBOL, ProbeIdSource, Target, Together};
+use rtrace_lang::bundle::{AttachMode, PROBE_ID_LOOKUP, PROBE_ID_MAGIC, PROBES_SYMBOL, ProbeIdSource, Target};
 use rtrace_lang::diag::{Diagnostic, Result};
 use rtrace_lang::grammar::ast::BinOp;
 use rtrace_lang::typed::{Bits, Expr, ExprKind, Known, LocalId};
@@ -173,7 +173,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let cookie = |context: Ptr<'c>| ir.helper(helper::GET_ATTACH_COOKIE, &[context.into()], Effect::None);
         let patched = || ir.opaque(ir.int(PROBE_ID_MAGIC as i64));
         let by_cookie = self.program.probe_id == ProbeIdSource::Cookie;
-        if self.program.together != Together::Event {
+        if self.program.together != AttachMode::Event {
             return Ok(if by_cookie { cookie(self.context) } else { patched() });
         }
         let Some(probes) = self.unit.object_named(PROBES_SYMBOL) else { return self.unexpected("this probe") };

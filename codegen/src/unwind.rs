@@ -167,7 +167,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let ir = self.ir;
         let name = format!("{}_unwind", self.program.symbol);
         let suspended = ir.suspend();
-        let step = ir.lone_function(&name);
+        let step = ir.noinline_function(&name);
         let scope = self.unit.debug.enter_lone(step, &name, self.span);
         let outer_scope = std::mem::replace(&mut self.scope, scope);
         self.locate(self.program.span);

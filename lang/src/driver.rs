@@ -59,13 +59,13 @@ pub fn usage(
     options.take_named();
     // Which values are given does not matter.
     options.named.clear();
-    let mut sorted = resolve::sort(program, options);
-    let (named, errors) = check::parameters(sorted.probes.iter(), &sorted.script, options, sources, kernel);
-    sorted.errors.extend(errors);
-    if !sorted.errors.is_empty() {
-        return Err(sorted.errors);
+    let mut found = resolve::preprocess(program, options);
+    let (named, errors) = check::parameters(found.probes.iter(), &found.script, options, sources, kernel);
+    found.errors.extend(errors);
+    if !found.errors.is_empty() {
+        return Err(found.errors);
     }
-    Ok(Usage { named, positional: parameters::positional(&sorted.probes, &sorted.script.functions) })
+    Ok(Usage { named, positional: parameters::positional(&found.probes, &found.script.functions) })
 }
 
 /// A syntax error in words.

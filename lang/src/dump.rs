@@ -7,8 +7,8 @@
 
 use crate::builtins;
 use crate::bundle::{
-    Action, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling, Storage,
-    Target, Together, Watched,
+    Action, AttachMode, AttachPoint, EventDef, Format, MapDef, MapObject, Piece, ProbeIdSource, ProgType, Sampling,
+    Storage, Target, Watched,
 };
 use crate::typed::{Bits, Expr, ExprKind, Function, Known, Local, LocalId, MapId, Program, Stmt, StmtKind, Typed};
 use crate::types::{Agg, Space, StackMode, Type};
@@ -146,9 +146,9 @@ impl Dump<'_> {
             ProbeIdSource::Cookie => head.push_str(", probe by cookie"),
         }
         match program.together {
-            Together::No => {}
-            Together::Link => head.push_str(", multi"),
-            Together::Event => head.push_str(", event"),
+            AttachMode::No => {}
+            AttachMode::Link => head.push_str(", multi"),
+            AttachMode::Event => head.push_str(", event"),
         }
         if let Some(returns) = program.session.and_then(|n| self.typed.programs.get(n as usize)) {
             head.push_str(&format!(", session with {}", returns.symbol));

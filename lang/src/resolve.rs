@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 /// A script by its items, settings applied and macros expanded; nothing is asked of the kernel yet.
 #[derive(Debug, Default)]
-pub(crate) struct Sorted {
+pub(crate) struct Preprocessed {
     /// Without clauses.
     pub script: ResolvedScript,
     pub probes: Vec<ast::Probe>,
@@ -26,7 +26,7 @@ pub(crate) struct Sorted {
 }
 
 /// Sorts the items of a script by what they are.
-pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
+pub(crate) fn preprocess(program: ast::Program, options: &mut Options) -> Preprocessed {
     let mut errors = Vec::new();
     let mut script = ResolvedScript::default();
     let mut macros = Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn sort(program: ast::Program, options: &mut Options) -> Sorted {
     for probe in &mut probes {
         errors.extend(expand(probe, known).err().map(|e| *e));
     }
-    Sorted { script, probes, errors }
+    Preprocessed { script, probes, errors }
 }
 
 /// Errors in the `#define`s that are used.
@@ -142,7 +142,7 @@ pub(crate) fn resolve(
     options: &mut Options,
     kernel: Kernel<'_>,
 ) -> std::result::Result<ResolvedScript, Vec<Diagnostic>> {
-    let Sorted { mut script, probes, mut errors } = sort(program, options);
+    let Preprocessed { mut script, probes, mut errors } = preprocess(program, options);
     let optional = options.run.missing_probes != MissingProbes::Error;
     for probe in probes {
         let (mut targets, mut missing) = (Vec::new(), Vec::new());

@@ -4,8 +4,8 @@
 //! Scalars are values; aggregates (strings, buffers, arrays, records, tuples, stacks, addresses…)
 //! are evaluated *into* memory: a scratch slot, a map key, an event.
 
+use crate::bundle::{AttachMode, ProgType, RecordDef};
 use crate::bundle::{AttachPoint, Config, EnumDef, EventDef, Globals, MapDef, MapObject, ProbeIdSource, ProbeInfo};
-use crate::bundle::{ProgType, RecordDef, Together};
 use crate::intrinsic::Intrinsic;
 use crate::source::Span;
 use crate::types::{Space, Type};
@@ -45,7 +45,7 @@ pub struct Program {
     pub symbol: String,
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
-    pub together: Together,
+    pub together: AttachMode,
     /// The program for the returns of the same functions.
     pub session: Option<u32>,
     /// It may call `exit()`.

@@ -6,7 +6,7 @@ use crate::config::Options;
 use crate::constants;
 use crate::headers::{Name, Wanted, include, is_local_include};
 use crate::kernel::{Kernel, TypeKind};
-use crate::resolve::{self, Sorted};
+use crate::resolve::{self, Preprocessed};
 use crate::source::Span;
 use rtrace_grammar::ast::{self, CBase, CDef, CDefKind, Expr, ExprKind, TypeBase};
 use rtrace_grammar::visit::{self, Node};
@@ -18,7 +18,7 @@ pub fn wanted(program: &ast::Program, options: &Options, kernel: Kernel<'_>) -> 
     if !program.items.iter().any(has_include) {
         return None;
     }
-    let Sorted { script, probes, .. } = resolve::sort(program.clone(), &mut options.clone());
+    let Preprocessed { script, probes, .. } = resolve::preprocess(program.clone(), &mut options.clone());
     let local = script.lines.iter().any(|(text, _)| is_local_include(text));
     let mut uses = Uses { kernel, local, defined: Defined::default(), wanted: Wanted::default(), seen: HashSet::new() };
     for definition in &script.definitions {

@@ -168,7 +168,7 @@ struct Session<'a, 'o> {
     before_kept: Option<usize>,
 }
 
-mod trials;
+mod test_runs;
 
 /// The cause of a wake-up of the loop.
 mod token {
@@ -207,7 +207,7 @@ impl Session<'_, '_> {
         // From here on Ctrl-C means the end of the script, not of the process.
         let signals =
             EndSignals::new(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]).map_err(system("receive signals"))?;
-        let yardstick = trials::Yardstick::new(self.bundle)?;
+        let yardstick = test_runs::Yardstick::new(self.bundle)?;
         privileges::drop_others(self.bundle, options, attached.capabilities()).map_err(system("drop capabilities"))?;
         self.warn_missing(&attached, options)?;
         let mode = self.bundle.config.mode;

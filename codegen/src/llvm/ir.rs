@@ -175,7 +175,7 @@ impl<'m, 'c> Ir<'m, 'c> {
     }
 
     /// Adds a function `i64 name()` that stays one, whatever LLVM thinks of it, and starts filling it.
-    pub fn lone_function(&self, name: &str) -> Func<'c> {
+    pub fn noinline_function(&self, name: &str) -> Func<'c> {
         let function = self.module.add_function(name, self.i64.fn_type(&[], false), None);
         let noinline = self.context.create_enum_attribute(Attribute::get_named_enum_kind_id("noinline"), 0);
         function.add_attribute(AttributeLoc::Function, noinline);

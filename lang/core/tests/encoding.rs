@@ -219,7 +219,7 @@ fn programs() -> Vec<ProgramDef> {
         ProgType::Iter,
     ];
     let ids = [ProbeIdSource::Unused, ProbeIdSource::Patch, ProbeIdSource::Cookie];
-    let together = [Together::No, Together::Link, Together::Event];
+    let together = [AttachMode::No, AttachMode::Link, AttachMode::Event];
     let attach = |(probe, target)| AttachPoint { probe, target, span: (probe, probe + 1) };
     let mut targets = Some((0..).zip(all(target_after)).map(attach).collect());
     let program = |(n, prog_type)| ProgramDef {

@@ -35,7 +35,7 @@ impl Checker<'_> {
                     Ok(load_member(base, 0, &m, space, known, span))
                 }
                 Type::Void => {
-                    let text = super::mend::show(&self.text_of(base.span));
+                    let text = super::suggest::show(&self.text_of(base.span));
                     Err(Diagnostic::error(Code::WrongType, base.span, "cannot access a member through a `void *`")
                         .label("this has type `void *`")
                         .help(format!("cast it to a pointer to a struct: ((struct NAME *){text})->{}", name.text)))
@@ -88,7 +88,7 @@ impl Checker<'_> {
                     .label(format!("this has type `{}`", base.ty))
                     .help(format!(
                         "cast it to a pointer: ((struct NAME *){})->{}",
-                        super::mend::show(&self.text_of(base.span)),
+                        super::suggest::show(&self.text_of(base.span)),
                         name.text
                     )))
             }

@@ -67,7 +67,10 @@ impl Checker<'_> {
             let message = format!("`{}` does not take pointers: only addition and subtraction do", op.text());
             return Err(Diagnostic::error(Code::WrongType, pointer.span, message)
                 .label(format!("this has type `{}`", pointer.ty))
-                .help(format!("cast it to an integer: (uint64){}", super::mend::show(&self.text_of(pointer.span)))));
+                .help(format!(
+                    "cast it to an integer: (uint64){}",
+                    super::suggest::show(&self.text_of(pointer.span))
+                )));
         }
         let what = format!("the operand of `{}`", op.text());
         let l = self.integer(l, &what)?;

@@ -2,7 +2,7 @@
 //! kernel version), and the methods that rows share.
 
 use super::Checker;
-use super::mend;
+use super::suggest;
 use crate::arity::wrong_count;
 use crate::builtins::{self, Allowed, Builtin, Check};
 use crate::codes::Code;
@@ -147,7 +147,7 @@ impl Checker<'_> {
             let mut known: Vec<&str> = builtins::names().collect();
             known.extend(self.options.headers.functions.keys().map(String::as_str));
             known.extend(self.functions.iter().map(|f| f.name.text.as_str()));
-            return Err(match rtrace_core::nearest::nearest(&name.text, known.into_iter()) {
+            return Err(match rtrace_core::nearest::nearest(&name.text, known) {
                 Some(n) => error.help(format!("did you mean `{n}`?")),
                 None => error,
             });
@@ -259,7 +259,7 @@ impl Checker<'_> {
         }
         let function = self.kernel.functions.function(&self.probe.function, None).ok().flatten()?;
         let clause = self.probe.clause.clone()?;
-        mend::as_fentry(&function, &clause, &call.name, call.args)
+        suggest::as_fentry(&function, &clause, &call.name, call.args)
     }
 
     /// The text of a span of the script.

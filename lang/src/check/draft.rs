@@ -1,7 +1,7 @@
 //! From checked bodies to programs: their names, their attach points, and how these are attached.
 
 use super::Checker;
-use crate::bundle::{AttachPoint, ProbeIdSource, ProbeInfo, ProgType, Target, Together};
+use crate::bundle::{AttachMode, AttachPoint, ProbeIdSource, ProbeInfo, ProgType, Target};
 use crate::kernel::{Feature, Kernel};
 use crate::probes::Resolved;
 use crate::script::ResolvedClause;
@@ -42,11 +42,11 @@ impl Draft<'_> {
 }
 
 /// Sets how the attach points of a program are attached.
-pub(super) fn attach_together(program: &mut Program, together: Together, kernel: Kernel<'_>) {
+pub(super) fn attach_together(program: &mut Program, together: AttachMode, kernel: Kernel<'_>) {
     program.together = together;
     for point in &mut program.attach {
         if let Target::Kprobe { function, module: None, shared, .. } = &mut point.target {
-            *shared = together == Together::Link && kernel.functions.shares_name(function);
+            *shared = together == AttachMode::Link && kernel.functions.shares_name(function);
         }
     }
 }
@@ -93,7 +93,7 @@ impl Checker<'_> {
             symbol: format!("{clean}_{number}"),
             prog_type,
             probe_id,
-            together: Together::No,
+            together: AttachMode::No,
             session: None,
             exits: draft.exits,
             after_exit: false,
@@ -108,26 +108,26 @@ impl Checker<'_> {
     }
 
     /// How the attach points of a draft are attached. The kernel is asked only where it matters.
-    fn together(&self, draft: &Draft<'_>, probe_id: ProbeIdSource) -> Together {
+    fn together(&self, draft: &Draft<'_>, probe_id: ProbeIdSource) -> AttachMode {
         let many = draft.targets.len() >= MANY;
-        let Some((first, _)) = draft.targets.first() else { return Together::No };
+        let Some((first, _)) = draft.targets.first() else { return AttachMode::No };
         if draft.targets.len() < 2 || !draft.targets.iter().all(|(t, _)| t.multi) {
-            return Together::No;
+            return AttachMode::No;
         }
         // Functions of system calls stand for their tracepoints only where nothing can tell them apart.
         if first.prog_type == ProgType::Tracepoint && (!many || draft.specific || draft.kernel_frames) {
-            return Together::No;
+            return AttachMode::No;
         }
         let of_kernel = first.target.file().is_none();
         let feature = if of_kernel { Feature::KprobeMulti } else { Feature::UprobeMulti };
         if probe_id != ProbeIdSource::Patch && self.kernel.machine.has(feature) {
-            return Together::Link;
+            return AttachMode::Link;
         }
         // At a return, the instruction pointer does not tell which function it is.
         let returns = matches!(first.target, Target::Kprobe { ret: true, .. });
         if of_kernel && many && (!draft.uses_id || !returns || self.kernel.machine.has(Feature::GetFuncIp)) {
-            return Together::Event;
+            return AttachMode::Event;
         }
-        Together::No
+        AttachMode::No
     }
 }

@@ -229,7 +229,7 @@ impl<'a> Checker<'a> {
         }
         let error = super::convert::mismatch(value.span, place, ty, &value.ty);
         Err(if value.ty.is_scalar() && ty.is_scalar() {
-            error.help(format!("cast it: ({ty}){}", super::mend::show(&self.text_of(value.span))))
+            error.help(format!("cast it: ({ty}){}", super::suggest::show(&self.text_of(value.span))))
         } else {
             error
         })

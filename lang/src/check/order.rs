@@ -4,7 +4,7 @@
 //! programs that meet somewhere are made to be.
 
 use super::draft::attach_together;
-use crate::bundle::{AttachPoint, ProbeIdSource, Target, Together};
+use crate::bundle::{AttachMode, AttachPoint, ProbeIdSource, Target};
 use crate::kernel::{Feature, Kernel};
 use crate::typed::Program;
 use std::collections::HashSet;
@@ -82,23 +82,23 @@ pub(super) fn arrange(programs: &mut [Program], kernel: Kernel<'_>) {
 /// Single kprobes and links to many functions are called by different parts of the kernel, so single ones get such a link.
 /// Tracepoints of system calls and the functions that stand for them are different places, so functions do not stand for
 /// them then.
-fn odd_one(programs: &[Program], places: &Places, kernel: Kernel<'_>) -> Option<(usize, Together)> {
-    let linked = |p: &Program| p.together == Together::Link;
+fn odd_one(programs: &[Program], places: &Places, kernel: Kernel<'_>) -> Option<(usize, AttachMode)> {
+    let linked = |p: &Program| p.together == AttachMode::Link;
     let other = |index: usize, wanted: &dyn Fn(&Program) -> bool| {
         programs.iter().enumerate().any(|(n, p)| wanted(p) && places.meet(n, index))
     };
     programs.iter().enumerate().find_map(|(index, program)| match program.attach.first()?.target {
         Target::Kprobe { .. }
-            if program.together == Together::No
+            if program.together == AttachMode::No
                 && (program.probe_id != ProbeIdSource::Patch || kernel.machine.has(Feature::AttachCookie))
                 && other(index, &linked) =>
         {
-            Some((index, Together::Link))
+            Some((index, AttachMode::Link))
         }
         Target::Tracepoint { .. }
-            if program.together != Together::No && other(index, &|p| p.together == Together::No) =>
+            if program.together != AttachMode::No && other(index, &|p| p.together == AttachMode::No) =>
         {
-            Some((index, Together::No))
+            Some((index, AttachMode::No))
         }
         _ => None,
     })

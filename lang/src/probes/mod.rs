@@ -26,7 +26,7 @@ mod timer;
 mod tracepoint;
 pub mod trampoline;
 pub(crate) use trampoline::undescribed;
-mod trial;
+mod test;
 mod uprobe;
 mod usdt;
 pub(crate) mod usdt_argument;
@@ -36,7 +36,7 @@ pub use kprobe::KPROBE;
 pub use own::SIGNALS;
 pub use perf::{HARDWARE_EVENTS, PerfEvent, SOFTWARE_EVENTS};
 pub use special::BEGIN;
-pub use trial::TEST;
+pub use test::TEST;
 pub use usdt_argument::types as usdt_argument_types;
 
 /// One kind of probe.
@@ -85,8 +85,8 @@ pub static KINDS: &[&ProbeKind] = &[
     &special::BEGIN,
     &special::END,
     &own::SELF,
-    &trial::TEST,
-    &trial::BENCH,
+    &test::TEST,
+    &test::BENCH,
     &kprobe::KPROBE,
     &kprobe::KRETPROBE,
     &trampoline::FENTRY,

@@ -8,9 +8,9 @@
 //! of them at once when that is 1 again.
 //!
 //! Both are settings for just this purpose and change nothing but speed. They are changed for a moment only, for many
-//! probes only, by one rtrace at a time, and put back even if this process is killed ([`Keeper`]).
+//! probes only, by one rtrace at a time, and put back even if this process is killed ([`SettingsGuard`]).
 
-use rtrace_sys::{self as sys, Keeper, Setting};
+use rtrace_sys::{self as sys, Setting, SettingsGuard};
 use std::fs::File;
 use std::io::{Read, Write};
 
@@ -26,7 +26,7 @@ pub(super) const JUMPS: Knob = Knob("/proc/sys/debug/kprobes-optimization", "0")
 
 /// The kernel hurries until this is dropped.
 #[derive(Debug)]
-pub(super) struct Hurry(#[expect(dead_code, reason = "dropping it restores the settings")] Keeper);
+pub(super) struct Hurry(#[expect(dead_code, reason = "dropping it restores the settings")] SettingsGuard);
 
 impl Hurry {
     /// Changes what is not yet as wanted. `None`: nothing was changed, because it was so already, is not allowed (a
@@ -47,7 +47,7 @@ impl Hurry {
         if settings.is_empty() {
             return None;
         }
-        let keeper = Keeper::start(settings).ok()?;
+        let keeper = SettingsGuard::start(settings).ok()?;
         for (mut file, value) in changes {
             // A setting that cannot be changed stays as it is.
             let _ = file.write_all(value.as_bytes());

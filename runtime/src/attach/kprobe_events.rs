@@ -2,7 +2,7 @@
 //! kprobe.multi. One perf event holds the program for all functions, so that the kernel waits once when it is taken off,
 //! and not once for each of them.
 //!
-//! Such a definition belongs to the system, not to a descriptor. It is removed by a [`Keeper`], whatever happens to this
+//! Such a definition belongs to the system, not to a descriptor. It is removed by a [`SettingsGuard`], whatever happens to this
 //! process. Its `id` file is locked as long as this process lives: that of a definition which was left behind (the keeper
 //! was killed, too) is not, and the next rtrace that makes one removes it. Both happens under a lock of `kprobe_events`.
 
@@ -11,7 +11,7 @@ use super::kprobe::{Places, Spot};
 use super::{Link, tracepoint};
 use rtrace_core::bundle::AttachPoint;
 use rtrace_facts::tracefs::MOUNTS;
-use rtrace_sys::{self as sys, Keeper, Setting};
+use rtrace_sys::{self as sys, Setting, SettingsGuard};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -25,7 +25,7 @@ const GROUP: &str = "rtrace";
 #[derive(Debug)]
 pub(super) struct Definition {
     /// Dropped first: it waits until the definition is gone.
-    _keeper: Keeper,
+    _keeper: SettingsGuard,
     /// On the event's `id`, as a sign of life.
     _lock: File,
     name: String,
@@ -100,7 +100,7 @@ impl Definition {
         let turn = Turn::take(root, &path, &mut definitions)?;
         let name = turn.free_name();
         let removal = Setting { file: definitions.try_clone()?, old: removal(&name) };
-        let keeper = Keeper::start(vec![removal])?;
+        let keeper = SettingsGuard::start(vec![removal])?;
         let mut turn = Some(turn);
         let (mut probes, mut lock) = (Vec::new(), None);
         for point in points.iter().copied() {

@@ -27,7 +27,7 @@ use link::Links;
 use modules::{Inside, Stamp};
 use multi::Wanted;
 use rtrace_core::bundle::{
-    AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target, Together,
+    AttachMode, AttachPoint, Bundle, MissingProbes, PROBES_SYMBOL, ProbeIdSource, ProgType, ProgramDef, Target,
 };
 use rtrace_core::uapi::cap;
 use rtrace_sys as sys;
@@ -152,13 +152,13 @@ pub type Missed = ((u32, u32), Option<u32>);
 
 /// A test or a benchmark.
 #[derive(Clone, Copy, Debug)]
-pub struct Trial<'a> {
+pub struct TestRun<'a> {
     pub name: &'a str,
     pub program: BorrowedFd<'a>,
     point: &'a AttachPoint,
 }
 
-impl Trial<'_> {
+impl TestRun<'_> {
     /// Runs it once; returns what it gives.
     pub fn run(&self, context: &Context<'_>) -> Result<u32, AttachError> {
         special::run(self.program).map_err(|e| context.error(self.point, special::reason(&e)))
@@ -425,10 +425,10 @@ fn copy_per_point(def: &ProgramDef) -> bool {
 /// The way to attach to many points at once that a program asks for.
 fn multi_of(def: &ProgramDef) -> Option<Multi> {
     match (def.together, &def.attach.first()?.target) {
-        (Together::No, _) => None,
-        (Together::Link, target) if target.file().is_some() => Some(Multi::Uprobe),
-        (Together::Link, _) => Some(Multi::Kprobe),
-        (Together::Event, _) => Some(Multi::Event),
+        (AttachMode::No, _) => None,
+        (AttachMode::Link, target) if target.file().is_some() => Some(Multi::Uprobe),
+        (AttachMode::Link, _) => Some(Multi::Kprobe),
+        (AttachMode::Event, _) => Some(Multi::Event),
     }
 }
 
@@ -576,13 +576,13 @@ impl Programs {
     }
 
     /// The programs of tests or benchmarks with their names, in the script's order.
-    pub fn trials<'s>(&'s self, context: &Context<'s>) -> Vec<Trial<'s>> {
+    pub fn test_runs<'s>(&'s self, context: &Context<'s>) -> Vec<TestRun<'s>> {
         let mut found = Vec::new();
         for instance in &self.instances {
             let Some(def) = context.bundle.programs.get(instance.program) else { continue };
             for point in instance.points.iter().filter_map(|n| def.attach.get(*n)) {
                 if let Target::Test { name } | Target::Bench { name } = &point.target {
-                    found.push(Trial { name, program: instance.fd.as_fd(), point });
+                    found.push(TestRun { name, program: instance.fd.as_fd(), point });
                 }
             }
         }

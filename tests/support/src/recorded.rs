@@ -440,7 +440,7 @@ impl Types for Recorded {
             TypeKind::Typedef => {
                 let mut names: Vec<&str> = self.typedefs.keys().map(String::as_str).collect();
                 names.sort_unstable();
-                return nearest(name, names.into_iter());
+                return nearest(name, names);
             }
         };
         nearest(name, self.records.iter().filter_map(|r| r.key.strip_prefix(prefix)))

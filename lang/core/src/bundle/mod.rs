@@ -11,7 +11,7 @@
 //! * events go through the ring buffer [`RINGBUF_SYMBOL`]; [`EventLayout`] describes their bytes;
 //! * a program that asks for its probe identifier holds the 64-bit constant [`PROBE_ID_MAGIC`] in an
 //!   `ld_imm64` instruction for the loader to patch, or reads the attach cookie ([`ProbeIdSource`]); one that many
-//!   kprobes may share as one event ([`Together::Event`]) finds it in [`PROBES_SYMBOL`] if [`PROBE_ID_LOOKUP`] is patched in.
+//!   kprobes may share as one event ([`AttachMode::Event`]) finds it in [`PROBES_SYMBOL`] if [`PROBE_ID_LOOKUP`] is patched in.
 
 mod event;
 pub mod printf;
@@ -132,7 +132,7 @@ pub enum ProbeIdSource {
 
 /// How many attach points of a program are attached at once. What cannot be is attached one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Together {
+pub enum AttachMode {
     No,
     /// With one multi link (kprobe.multi, uprobe.multi).
     Link,
@@ -145,7 +145,7 @@ pub struct ProgramDef {
     pub symbol: String,
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
-    pub together: Together,
+    pub together: AttachMode,
     /// Index of the program for the returns of the same functions, in the same order: both may share one link.
     pub session: Option<u32>,
     pub attach: Vec<AttachPoint>,

@@ -2,7 +2,7 @@
 //! print is kept back: of a test that failed it is shown.
 
 use super::{RunError, Session, system};
-use crate::attach::{Context, Programs, Trial};
+use crate::attach::{Context, Programs, TestRun};
 use crate::output::Report;
 use rtrace_core::bundle::{Bundle, Mode};
 use rtrace_sys::{self as sys, EndSignals, Epoll};
@@ -44,28 +44,28 @@ impl Session<'_, '_> {
         begin: &[Vec<u8>],
         signals: &EndSignals,
     ) -> Result<i32, RunError> {
-        let trials = programs.trials(context);
-        self.printer.report(&Report::Tests(trials.len())).map_err(RunError::Output)?;
+        let runs = programs.test_runs(context);
+        self.printer.report(&Report::Tests(runs.len())).map_err(RunError::Output)?;
         let mut failed = Vec::new();
         let mut done = 0;
-        for (n, trial) in trials.iter().enumerate() {
+        for (n, run) in runs.iter().enumerate() {
             if interrupted(signals)? {
                 break;
             }
-            self.printer.test_begins(trial.name).map_err(RunError::Output)?;
+            self.printer.test_begins(run.name).map_err(RunError::Output)?;
             if n == 0 {
                 begin.iter().try_for_each(|record| self.record(record))?;
             }
             let start = Instant::now();
-            let result = trial.run(context)?;
+            let result = run.run(context)?;
             let took = start.elapsed();
             self.drain_all()?;
             let passed = result == 0 && self.exit.take().unwrap_or(0) == 0;
             if !passed {
-                failed.push(trial.name);
+                failed.push(run.name);
             }
             done += 1;
-            self.printer.test_ends(trial.name, passed, took).map_err(RunError::Output)?;
+            self.printer.test_ends(run.name, passed, took).map_err(RunError::Output)?;
         }
         self.printer.report(&Report::TestsEnd(done, &failed)).map_err(RunError::Output)?;
         Ok(i32::from(!failed.is_empty()))
@@ -88,12 +88,12 @@ impl Session<'_, '_> {
         let (idle, idle_runs) = self.measure(inside, empty.as_fd(), &run_empty)?;
         let idle = idle / idle_runs.max(1);
         let mut results = Vec::new();
-        for trial in programs.trials(context) {
+        for run in programs.test_runs(context) {
             if interrupted(signals)? {
                 break;
             }
-            let Trial { name, program, .. } = trial;
-            let (time, runs) = self.measure(inside, program, &|| Ok(trial.run(context).map(drop)?))?;
+            let TestRun { name, program, .. } = run;
+            let (time, runs) = self.measure(inside, program, &|| Ok(run.run(context).map(drop)?))?;
             results.push((name, (time / runs.max(1)).saturating_sub(idle), runs));
         }
         self.printer.release().map_err(RunError::Output)?;

@@ -40,14 +40,14 @@ pub fn try_lock(file: &File) -> bool {
 
 /// The child that puts settings back. Dropping it returns when that is done.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct SettingsGuard {
     line: Option<UnixStream>,
     child: libc::pid_t,
 }
 
-impl Keeper {
+impl SettingsGuard {
     /// Starts the child. Afterwards the settings may be changed through files of the caller's own.
-    pub fn start(settings: Vec<Setting>) -> io::Result<Keeper> {
+    pub fn start(settings: Vec<Setting>) -> io::Result<SettingsGuard> {
         let (mut ours, theirs) = UnixStream::pair()?;
         let mut keep: Vec<i32> = settings.iter().map(|s| s.file.as_raw_fd()).chain([theirs.as_raw_fd()]).collect();
         keep.sort_unstable();
@@ -55,7 +55,7 @@ impl Keeper {
         // before.
         let child = unsafe { fork(|| wait_and_restore(&settings, theirs.as_raw_fd(), &keep)) }?;
         drop(OwnedFd::from(theirs));
-        let keeper = |line| Keeper { line: Some(line), child };
+        let keeper = |line| SettingsGuard { line: Some(line), child };
         // Once it has let go of the descriptors that it inherited, closing ours has its effect again.
         let ready = ours.read_exact(&mut [0]);
         let keeper = keeper(ours);
@@ -63,7 +63,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for SettingsGuard {
     fn drop(&mut self) {
         self.line = None;
         // SAFETY: waits for a child of ours that nobody else waits for; no status is asked for.
@@ -133,7 +133,7 @@ mod tests {
         let setting = Setting { file: open(), old: b"0\n".to_vec() };
         assert!(try_lock(&setting.file));
         assert!(!try_lock(&open()), "the lock is taken");
-        let keeper = Keeper::start(vec![setting]).unwrap();
+        let keeper = SettingsGuard::start(vec![setting]).unwrap();
         std::fs::write(&path, "1\n").unwrap();
         assert!(!try_lock(&open()), "the child has the lock");
         drop(keeper);
