@@ -464,7 +464,7 @@ mod tests {
         let config = Config { show_debug_info: true, ..config() };
         Symbols::default().stack(&mut out, &config, Some(std::process::id()), &[address], Style::Bpftrace);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.contains("rtrace_symbols_test_function+0@") && text.contains("symbols.rs:"), "{text}");
+        assert!(text.contains("rtrace_symbols_test_function+0@") && text.contains("addresses.rs:"), "{text}");
     }
 
     #[test]

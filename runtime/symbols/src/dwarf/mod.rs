@@ -195,28 +195,17 @@ impl Debug {
 
     /// The ranges of an entry's code.
     fn ranges(&self, unit: usize, die: &Die) -> Vec<gimli::Range> {
-        let mut found = Vec::new();
-        if let Some(u) = self.unit(unit)
-            && let Ok(mut ranges) = u.die_ranges(die)
-        {
-            while let Ok(Some(range)) = ranges.next() {
-                found.push(range);
-            }
-        }
-        found
+        self.unit(unit).and_then(|unit| code_ranges(unit, die).ok()).unwrap_or_default()
     }
 
     /// The unit whose code an address is in.
     fn unit_of(&self, address: u64) -> Option<usize> {
         (0..self.headers.len()).find(|number| {
             let Some(unit) = self.skeleton(*number) else { return false };
-            let Ok(mut ranges) = unit.unit_ranges() else { return false };
-            while let Ok(Some(range)) = ranges.next() {
-                if (range.begin..range.end).contains(&address) {
-                    return true;
-                }
-            }
-            false
+            let mut entries = unit.entries();
+            let Ok(Some(root)) = entries.next_dfs() else { return false };
+            let ranges = code_ranges(unit, root).unwrap_or_default();
+            ranges.iter().any(|range| (range.begin..range.end).contains(&address))
         })
     }
 
@@ -387,6 +376,28 @@ fn section<E>(elf: &Elf, name: Option<&str>) -> std::result::Result<Reader, E> {
         Cow::Owned(data) => Box::leak(data.into_boxed_slice()),
     };
     Ok(EndianSlice::new(data, NativeEndian))
+}
+
+/// The ranges of an entry's code. gimli's own (0.34) panics on some damaged files where overflow is checked.
+fn code_ranges(unit: gimli::UnitRef<'_, Reader>, die: &Die) -> gimli::Result<Vec<gimli::Range>> {
+    let mut found = Vec::new();
+    if let Some(value) = die.attr_value(constants::DW_AT_ranges)
+        && let Some(mut list) = unit.attr_ranges(value)?
+    {
+        // Damaged ones end the list.
+        while let Ok(Some(range)) = list.next() {
+            found.push(range);
+        }
+        return Ok(found);
+    }
+    let address = |value: Option<AttributeValue<Reader>>| value.map_or(Ok(None), |v| unit.attr_address(v));
+    let Some(begin) = address(die.attr_value(constants::DW_AT_low_pc))? else { return Ok(found) };
+    let end = match die.attr_value(constants::DW_AT_high_pc) {
+        Some(AttributeValue::Udata(size)) => begin.checked_add(size),
+        value => address(value)?,
+    };
+    found.extend(end.map(|end| gimli::Range { begin, end }));
+    Ok(found)
 }
 
 #[cfg(test)]
