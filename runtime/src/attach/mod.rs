@@ -13,7 +13,7 @@ mod multi;
 pub mod perf;
 pub mod raw_tracepoint;
 mod session;
-pub mod special;
+mod special;
 pub mod tracepoint;
 pub mod trampoline;
 pub mod uprobe;
@@ -31,6 +31,7 @@ use rtrace_core::bundle::{
 };
 use rtrace_core::uapi::cap;
 use rtrace_sys as sys;
+pub use special::TestRun;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -149,21 +150,6 @@ pub struct Missing {
 
 /// The origin of missed hits: the clause in the sources, and the probe (index) if it is known.
 pub type Missed = ((u32, u32), Option<u32>);
-
-/// A test or a benchmark.
-#[derive(Clone, Copy, Debug)]
-pub struct TestRun<'a> {
-    pub name: &'a str,
-    pub program: BorrowedFd<'a>,
-    point: &'a AttachPoint,
-}
-
-impl TestRun<'_> {
-    /// Runs it once; returns what it gives.
-    pub fn run(&self, context: &Context<'_>) -> Result<u32, AttachError> {
-        special::run(self.program).map_err(|e| context.error(self.point, special::reason(&e)))
-    }
-}
 
 /// The attached probes.
 #[derive(Debug, Default)]
@@ -551,21 +537,6 @@ impl Programs {
         missed
     }
 
-    /// Runs the programs of `BEGIN` or `END`. Returns how many there were.
-    pub fn run_special(&self, context: &Context<'_>, which: &Target) -> Result<usize, AttachError> {
-        let mut count = 0;
-        for instance in &self.instances {
-            let Some(def) = context.bundle.programs.get(instance.program) else { continue };
-            for point in instance.points.iter().filter_map(|n| def.attach.get(*n)) {
-                if point.target == *which {
-                    special::run(instance.fd.as_fd()).map_err(|e| context.error(point, special::reason(&e)))?;
-                    count += 1;
-                }
-            }
-        }
-        Ok(count)
-    }
-
     /// The functions that are attached to one by one in any case.
     fn places(&self, context: &Context<'_>) -> Places {
         let single = self.instances.iter().filter(|i| i.multi.is_none()).filter_map(|i| {
@@ -573,20 +544,6 @@ impl Programs {
             Some(i.points.iter().filter_map(|n| def.attach.get(*n)))
         });
         Places::of(&single.flatten().collect::<Vec<_>>())
-    }
-
-    /// The programs of tests or benchmarks with their names, in the script's order.
-    pub fn test_runs<'s>(&'s self, context: &Context<'s>) -> Vec<TestRun<'s>> {
-        let mut found = Vec::new();
-        for instance in &self.instances {
-            let Some(def) = context.bundle.programs.get(instance.program) else { continue };
-            for point in instance.points.iter().filter_map(|n| def.attach.get(*n)) {
-                if let Target::Test { name } | Target::Bench { name } = &point.target {
-                    found.push(TestRun { name, program: instance.fd.as_fd(), point });
-                }
-            }
-        }
-        found
     }
 
     /// The programs with their attach points in the order of attaching, after which clauses at one place run in the order of
