@@ -115,9 +115,7 @@ impl Checker<'_> {
     }
 
     pub(crate) fn map(&self, id: MapId) -> Result<&MapInfo> {
-        self.maps
-            .get(id as usize)
-            .ok_or_else(|| Diagnostic::error(Code::UnknownName, Span::default(), "internal: a map without a number"))
+        self.maps.get(id as usize).ok_or_else(|| Diagnostic::internal(Span::default(), "a map without a number"))
     }
 
     /// Widens a map's key by a use, or says why it cannot be used so.

@@ -6,9 +6,9 @@ import re
 import subprocess
 import sys
 
-functions = sys.stdin.read().split("\n## Kinds of probes\n")[0]
+functions = sys.stdin.read().split("\n## Probe types\n")[0]
 # `bpf_override_return` is there only where the kernel was built with error injection.
-LACKING = re.compile("RT0303|RT0401|needs Linux|no such function|bpf_override_return")
+LACKING = re.compile(r"RT0303|RT0401|needs \d|no such function|bpf_override_return")
 total = bad = 0
 for name, body in re.findall(r"\n### (\S+)\n(.*?)(?=\n### |\Z)", functions, re.S):
     script = re.search(r"\n```\n(.*?)\n```", body, re.S).group(1)

@@ -16,7 +16,7 @@ BODIES = {"fexit": "print(args); print(retval);", "kretprobe": "print(retval);"}
 MESSAGE = re.compile(r"^(?:error|warning)\[(RT\d+)\]: (.*)$")
 PLACE = re.compile(r"^ +┌─ sweep\.rt:(\d+):\d+$")
 # What the kernel refuses, and what the compiler should not have come to.
-WRONG = re.compile(r"RT0502|RT0501|internal:|cannot be compiled here")
+WRONG = re.compile(r"RT050[123]")
 
 
 def listed(kind: str) -> list[str]:
