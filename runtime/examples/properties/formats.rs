@@ -74,9 +74,7 @@ fn conversion(random: &mut Random, ints: &[(String, i64)]) -> (String, String, S
             let cast = format!("({}int{bits}){name}", if signed { "" } else { "u" });
             let up = *value << (64 - bits);
             let cut = if signed { up >> (64 - bits) } else { (up as u64 >> (64 - bits)) as i64 };
-            // Without a length it is C's int, and 64 bits where that would lose digits.
-            let in_c = if length.is_empty() && i32::try_from(cut).is_err() && bits == 64 { "l" } else { length };
-            let printed = c(&format!("%{spec}{in_c}{letter}"), &Argument::Int(cut));
+            let printed = c(&format!("%{spec}{length}{letter}"), &Argument::Int(cut));
             (format!("%{spec}{length}{letter}"), cast, printed)
         }
     }
