@@ -1,5 +1,5 @@
 //! `@m = count()`, `sum`, `avg`, `stats`, `min`, `max`, `hist`, `lhist`, `quantiles`, `tseries`: finding the words to update
-//! and updating them in place. Bucket numbers are those of `lang/src/hist.rs`.
+//! and updating them in place. Bucket numbers are those of `lang/core/src/hist.rs`.
 
 use crate::flags;
 use crate::llvm::ir::{AtomicOp, Block, Effect, Pred, Ptr, Val};
