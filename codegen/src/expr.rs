@@ -173,7 +173,7 @@ impl<'u, 'm, 'c> Lower<'u, 'm, 'c> {
         let cookie = |context: Ptr<'c>| ir.helper(helper::GET_ATTACH_COOKIE, &[context.into()], Effect::None);
         let patched = || ir.opaque(ir.int(PROBE_ID_MAGIC as i64));
         let by_cookie = self.program.probe_id == ProbeIdSource::Cookie;
-        if self.program.together != AttachMode::Event {
+        if self.program.attach_mode != AttachMode::Event {
             return Ok(if by_cookie { cookie(self.context) } else { patched() });
         }
         let Some(probes) = self.unit.object_named(PROBES_SYMBOL) else { return self.unexpected("this probe") };

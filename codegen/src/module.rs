@@ -117,7 +117,7 @@ fn build(typed: &Typed, sources: &SourceMap, options: &Options, lean: bool) -> R
         symbol: p.symbol.clone(),
         prog_type: p.prog_type,
         probe_id: p.probe_id,
-        together: p.together,
+        attach_mode: p.attach_mode,
         session: p.session,
         attach: p.attach.clone(),
         span: (p.span.start, p.span.end),

@@ -128,7 +128,7 @@ fn what_shares_an_event_finds_its_function_by_address() {
     // (Linux 5.15) the cookie.
     for (version, own) in [(Version(5, 10), None), (Version(5, 15), Some("call get_attach_cookie"))] {
         let output = support::compile_on(version, &format!("kprobe:{functions}"));
-        assert_eq!(output.bundle.programs.first().map(|p| p.together), Some(AttachMode::Event));
+        assert_eq!(output.bundle.programs.first().map(|p| p.attach_mode), Some(AttachMode::Event));
         assert!(parse(&output.bundle).maps.contains_key(PROBES_SYMBOL));
         let code = output.bpf.unwrap();
         for part in ["0x7274726163654944", "(r1 +128)", "= rt_probes"].into_iter().chain(own) {
@@ -136,7 +136,7 @@ fn what_shares_an_event_finds_its_function_by_address() {
         }
     }
     let output = support::compile_on(Version(6, 12), &format!("kprobe:{functions}"));
-    assert_eq!(output.bundle.programs.first().map(|p| p.together), Some(AttachMode::Link));
+    assert_eq!(output.bundle.programs.first().map(|p| p.attach_mode), Some(AttachMode::Link));
     assert!(!output.bpf.unwrap().contains("rt_probes"));
 }
 

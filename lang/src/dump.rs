@@ -145,7 +145,7 @@ impl Dump<'_> {
             ProbeIdSource::Patch => head.push_str(", probe by patch"),
             ProbeIdSource::Cookie => head.push_str(", probe by cookie"),
         }
-        match program.together {
+        match program.attach_mode {
             AttachMode::No => {}
             AttachMode::Link => head.push_str(", multi"),
             AttachMode::Event => head.push_str(", event"),

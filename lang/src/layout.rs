@@ -190,7 +190,7 @@ fn stack_objects(checked: &Checked, kernel: Kernel<'_>, typed: &mut Typed) {
 /// The identifiers of probes by address, for programs that many functions share.
 fn shared_probes(checked: &Checked) -> Option<MapObject> {
     let shared =
-        checked.programs.iter().filter(|p| p.together == AttachMode::Event && p.probe_id != ProbeIdSource::Unused);
+        checked.programs.iter().filter(|p| p.attach_mode == AttachMode::Event && p.probe_id != ProbeIdSource::Unused);
     let addresses: usize = shared.map(|p| p.attach.len()).sum();
     // A name may stand for several functions, and a function be seen at two addresses.
     (addresses > 0).then(|| object(PROBES_SYMBOL, map_type::HASH.number, 8, 8, 4 * addresses as u32))

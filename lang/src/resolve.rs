@@ -172,7 +172,7 @@ pub(crate) fn resolve(
         for (point, error) in missing {
             // A pattern may match nothing beside attach points that are there: scripts name what functions are
             // called on several kernels.
-            if optional || (probes::is_pattern(&point.text) && !targets.is_empty()) {
+            if optional || (probes::is_glob(&point.text) && !targets.is_empty()) {
                 if options.run.missing_probes != MissingProbes::Ignore {
                     options.warnings.push(Diagnostic { severity: Severity::Warning, ..*error });
                 }

@@ -45,7 +45,7 @@ pub struct Program {
     pub symbol: String,
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
-    pub together: AttachMode,
+    pub attach_mode: AttachMode,
     /// The program for the returns of the same functions.
     pub session: Option<u32>,
     /// It may call `exit()`.

@@ -219,14 +219,14 @@ fn programs() -> Vec<ProgramDef> {
         ProgType::Iter,
     ];
     let ids = [ProbeIdSource::Unused, ProbeIdSource::Patch, ProbeIdSource::Cookie];
-    let together = [AttachMode::No, AttachMode::Link, AttachMode::Event];
+    let modes = [AttachMode::No, AttachMode::Link, AttachMode::Event];
     let attach = |(probe, target)| AttachPoint { probe, target, span: (probe, probe + 1) };
     let mut targets = Some((0..).zip(all(target_after)).map(attach).collect());
     let program = |(n, prog_type)| ProgramDef {
         symbol: format!("p{n}"),
         prog_type,
         probe_id: *ids.iter().cycle().nth(n).expect("an endless cycle"),
-        together: *together.iter().cycle().nth(n).expect("an endless cycle"),
+        attach_mode: *modes.iter().cycle().nth(n).expect("an endless cycle"),
         session: (n == 1).then_some(0),
         attach: targets.take().unwrap_or_default(),
         span: (1, 2),

@@ -6,7 +6,6 @@ use crate::bundle::ProgType;
 use crate::check::{Call, Checker};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
-use crate::glob;
 use crate::intrinsic::Intrinsic;
 use crate::kernel::TypeKind;
 use crate::names;
@@ -15,6 +14,7 @@ use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
 use crate::uapi::helper;
+use rtrace_core::glob::Glob;
 use rtrace_grammar::ast::{self, BinOp};
 
 pub(super) static ROWS: &[Builtin] = &[
@@ -446,7 +446,7 @@ fn cgroup_path(c: &mut Checker<'_>, call: &Call<'_>) -> Result<Expr> {
     let [arg] = call.args()?;
     if let Some(filter) = call.arg(1) {
         let text = c.literal_text(filter, "the hierarchy filter")?;
-        if !glob::parse(text.as_bytes()).matches(b"unified") {
+        if !Glob::new(&text).matches(b"unified") {
             let message = format!("`cgroup_path` cannot be restricted to the hierarchy `{text}`");
             return Err(Diagnostic::error(Code::UnsupportedSyntax, filter.span, message)
                 .help("omit the filter to print all hierarchies"));

@@ -16,6 +16,7 @@ use crate::source::Span;
 use crate::typed::{Expr, ExprKind, MapId};
 use crate::types::{Agg, Type};
 use crate::uapi;
+use rtrace_core::nearest::nearest;
 use rtrace_grammar::ast;
 
 /// A call being checked: the row, the arguments as written.
@@ -147,7 +148,7 @@ impl Checker<'_> {
             let mut known: Vec<&str> = builtins::names().collect();
             known.extend(self.options.headers.functions.keys().map(String::as_str));
             known.extend(self.functions.iter().map(|f| f.name.text.as_str()));
-            return Err(match rtrace_core::nearest::nearest(&name.text, known) {
+            return Err(match nearest(&name.text, known) {
                 Some(n) => error.help(format!("did you mean `{n}`?")),
                 None => error,
             });

@@ -42,11 +42,11 @@ impl Draft<'_> {
 }
 
 /// Sets how the attach points of a program are attached.
-pub(super) fn attach_together(program: &mut Program, together: AttachMode, kernel: Kernel<'_>) {
-    program.together = together;
+pub(super) fn set_attach_mode(program: &mut Program, mode: AttachMode, kernel: Kernel<'_>) {
+    program.attach_mode = mode;
     for point in &mut program.attach {
         if let Target::Kprobe { function, module: None, shared, .. } = &mut point.target {
-            *shared = together == AttachMode::Link && kernel.functions.shares_name(function);
+            *shared = mode == AttachMode::Link && kernel.functions.shares_name(function);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Checker<'_> {
             (true, true) => ProbeIdSource::Cookie,
             (true, false) => ProbeIdSource::Patch,
         };
-        let together = self.together(&draft, probe_id);
+        let mode = self.attach_mode(&draft, probe_id);
         let attach = draft
             .targets
             .iter()
@@ -93,7 +93,7 @@ impl Checker<'_> {
             symbol: format!("{clean}_{number}"),
             prog_type,
             probe_id,
-            together: AttachMode::No,
+            attach_mode: AttachMode::No,
             session: None,
             exits: draft.exits,
             after_exit: false,
@@ -103,12 +103,12 @@ impl Checker<'_> {
             functions: draft.functions,
             span: clause.probe.span,
         };
-        attach_together(&mut program, together, self.kernel);
+        set_attach_mode(&mut program, mode, self.kernel);
         program
     }
 
     /// How the attach points of a draft are attached. The kernel is asked only where it matters.
-    fn together(&self, draft: &Draft<'_>, probe_id: ProbeIdSource) -> AttachMode {
+    fn attach_mode(&self, draft: &Draft<'_>, probe_id: ProbeIdSource) -> AttachMode {
         let many = draft.targets.len() >= MANY;
         let Some((first, _)) = draft.targets.first() else { return AttachMode::No };
         if draft.targets.len() < 2 || !draft.targets.iter().all(|(t, _)| t.multi) {

@@ -12,6 +12,7 @@ use crate::intrinsic::Intrinsic;
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind, LocalId, Stmt, StmtKind};
 use crate::types::Type;
+use rtrace_core::nearest::nearest;
 use rtrace_grammar::ast::{self, BinOp, UnOp};
 
 impl Checker<'_> {
@@ -201,7 +202,7 @@ impl Checker<'_> {
         if self.maps.iter().any(|m| m.name == name) {
             return Err(error.help(format!("did you mean the map `@{name}`?")));
         }
-        let near = rtrace_core::nearest::nearest(name, builtins::names());
+        let near = nearest(name, builtins::names());
         Err(match near.or_else(|| constants::nearest(name)) {
             Some(n) => error.help(format!("did you mean `{n}`?")),
             None => error
@@ -407,7 +408,7 @@ impl Checker<'_> {
         }
         let error = Diagnostic::error(Code::Unset, span, format!("`${name}` is used before it is assigned"));
         let known = self.scopes.iter().flat_map(|s| s.keys().map(String::as_str));
-        match rtrace_core::nearest::nearest(name, known) {
+        match nearest(name, known) {
             Some(n) => error.help(format!("did you mean `${n}`?")),
             None => error.help(format!("assign to it first: ${name} = …")),
         }
@@ -475,7 +476,7 @@ impl Checker<'_> {
         if unset {
             let assigned = self.maps.iter().filter(|m| !m.unset).map(|m| m.name.as_str());
             let warning = Diagnostic::warning(Code::Unset, span, message()).label("this is always zero");
-            let warning = match rtrace_core::nearest::nearest(name, assigned) {
+            let warning = match nearest(name, assigned) {
                 Some(n) => warning.help(format!("did you mean `@{n}`?")),
                 None => warning,
             };

@@ -3,7 +3,7 @@
 //! The runtime sees to the order by the order of attaching, which it can only among programs that are attached alike; so
 //! programs that meet somewhere are made to be.
 
-use super::draft::attach_together;
+use super::draft::set_attach_mode;
 use crate::bundle::{AttachMode, AttachPoint, ProbeIdSource, Target};
 use crate::kernel::{Feature, Kernel};
 use crate::typed::Program;
@@ -63,12 +63,12 @@ impl Places {
 pub(super) fn arrange(programs: &mut [Program], kernel: Kernel<'_>) {
     let places = Places::of(programs);
     // What changes may meet others that have to change then.
-    while let Some((index, together)) = odd_one(programs, &places, kernel) {
+    while let Some((index, mode)) = odd_one(programs, &places, kernel) {
         if let Some(program) = programs.get_mut(index) {
             if program.probe_id == ProbeIdSource::Patch {
                 program.probe_id = ProbeIdSource::Cookie;
             }
-            attach_together(program, together, kernel);
+            set_attach_mode(program, mode, kernel);
         }
     }
     let exits: Vec<bool> = programs.iter().map(|p| p.exits).collect();
@@ -83,20 +83,20 @@ pub(super) fn arrange(programs: &mut [Program], kernel: Kernel<'_>) {
 /// Tracepoints of system calls and the functions that stand for them are different places, so functions do not stand for
 /// them then.
 fn odd_one(programs: &[Program], places: &Places, kernel: Kernel<'_>) -> Option<(usize, AttachMode)> {
-    let linked = |p: &Program| p.together == AttachMode::Link;
+    let linked = |p: &Program| p.attach_mode == AttachMode::Link;
     let other = |index: usize, wanted: &dyn Fn(&Program) -> bool| {
         programs.iter().enumerate().any(|(n, p)| wanted(p) && places.meet(n, index))
     };
     programs.iter().enumerate().find_map(|(index, program)| match program.attach.first()?.target {
         Target::Kprobe { .. }
-            if program.together == AttachMode::No
+            if program.attach_mode == AttachMode::No
                 && (program.probe_id != ProbeIdSource::Patch || kernel.machine.has(Feature::AttachCookie))
                 && other(index, &linked) =>
         {
             Some((index, AttachMode::Link))
         }
         Target::Tracepoint { .. }
-            if program.together != AttachMode::No && other(index, &|p| p.together == AttachMode::No) =>
+            if program.attach_mode != AttachMode::No && other(index, &|p| p.attach_mode == AttachMode::No) =>
         {
             Some((index, AttachMode::No))
         }

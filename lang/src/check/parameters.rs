@@ -7,6 +7,7 @@ use crate::parameters::{Parameter, Value};
 use crate::source::Span;
 use crate::typed::{Expr, ExprKind};
 use crate::types::Type;
+use rtrace_core::nearest::nearest;
 use rtrace_grammar::ast;
 use rtrace_grammar::literal;
 use rtrace_grammar::visit::{self, Node};
@@ -176,7 +177,7 @@ pub(super) fn unknown(known: &[Parameter], given: &[(String, Option<String>)]) -
             return *error.note("the script has no named parameters");
         }
         let error = error.note(format!("parameters of the script: --{}", names().collect::<Vec<_>>().join(", --")));
-        match rtrace_core::nearest::nearest(name, names()) {
+        match nearest(name, names()) {
             Some(near) => *error.help(format!("did you mean `--{near}`?")),
             None => *error,
         }

@@ -52,7 +52,7 @@ pub(super) fn pair(programs: &mut [Program], kernel: Kernel<'_>) {
 
 /// The functions at whose entry, or return, a program runs that asks for a multi link.
 fn functions(program: &Program, returns: bool) -> Vec<(&str, Option<&str>)> {
-    let points = program.attach.iter().filter(|_| program.together == AttachMode::Link);
+    let points = program.attach.iter().filter(|_| program.attach_mode == AttachMode::Link);
     let of = points.filter_map(|a| match &a.target {
         Target::Kprobe { function, module, ret, .. } if *ret == returns => Some((function.as_str(), module.as_deref())),
         _ => None,

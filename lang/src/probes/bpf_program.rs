@@ -1,7 +1,7 @@
 //! `fentry:bpf` and `fexit:bpf`: entry and return of BPF programs that are loaded, and of the functions that they call,
 //! through BPF trampolines. A program is known by its number, its functions by their names in its own BTF.
 
-use super::{Context, Resolved, Spec, is_pattern};
+use super::{Context, Resolved, Spec, is_glob};
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -77,7 +77,7 @@ fn missing(spec: &Spec, program: Option<u32>, name: &str, kernel: Kernel<'_>) ->
         }
         Some(n) if !has_types(n) => untyped(&n.to_string()),
         Some(n) => spec.missing(format!("BPF program {n} has no function `{name}`")),
-        None if is_pattern(name) => spec.missing(format!("no function of a BPF program matches `{name}`")),
+        None if is_glob(name) => spec.missing(format!("no function of a BPF program matches `{name}`")),
         None if kernel.functions.has_bpf_program(None, name) => untyped(&format!("`{name}`")),
         None => {
             let error = spec.missing(format!("no BPF program, and no function of one, is named `{name}`"));

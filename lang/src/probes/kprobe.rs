@@ -3,7 +3,7 @@
 //! Whether a single function exists is left to the kernel, which answers when it is attached: reading
 //! the list of all functions would cost more than everything else. Patterns read that list.
 
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::{FunctionName, Kernel};
@@ -46,11 +46,11 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
         Some((f, o)) => (f, number(o).ok_or_else(|| spec.malformed())?),
     };
     let address = function.starts_with("0x");
-    let misplaced = offset != 0 && (ret || is_pattern(function));
+    let misplaced = offset != 0 && (ret || is_glob(function));
     if function.is_empty() || misplaced || (address && (module.is_some() || number(function).is_none())) {
         return Err(spec.malformed());
     }
-    let names = if is_pattern(function) || module.is_some_and(is_pattern) {
+    let names = if is_glob(function) || module.is_some_and(is_glob) {
         let found = kernel.functions.traceable_functions(module, function).map_err(|e| spec.unknowable(e))?;
         if found.is_empty() {
             return Err(spec

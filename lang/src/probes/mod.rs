@@ -10,6 +10,7 @@ use crate::config::Options;
 use crate::diag::{Diagnostic, Result};
 use crate::kernel::{BpfFunction, Function, GoAbi, Kernel, KernelError, Tracepoint, UsdtProbe};
 use crate::source::Span;
+pub(crate) use rtrace_core::glob::is_glob;
 use rtrace_core::nearest::nearest;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -341,11 +342,6 @@ pub fn no_facts(error: KernelError, span: Span) -> Box<Diagnostic> {
 /// The command that lists what a pattern or name may have meant.
 fn listing(prefix: &str, name: &str) -> String {
     format!("rtrace -l '{prefix}:*{}*' lists similar ones", name.trim_matches('*'))
-}
-
-/// Whether a name is a pattern.
-pub(crate) fn is_pattern(text: &str) -> bool {
-    text.contains(['*', '?', '['])
 }
 
 /// A count as scripts write numbers: `1000`, `1_000`, `1e3`.

@@ -1,11 +1,11 @@
 //! `rawtracepoint`: a tracepoint's own arguments, before they are formatted. With type information the
 //! program is a `tp_btf` one, whose pointers the kernel trusts; without, arguments are `argN`.
 
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
-use crate::glob;
 use crate::kernel::Kernel;
+use rtrace_core::glob::Glob;
 use std::rc::Rc;
 
 pub static RAWTRACEPOINT: ProbeKind = ProbeKind {
@@ -27,8 +27,8 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
         [m, n] if !n.is_empty() => (m.as_str(), n.as_str()),
         _ => return Err(spec.malformed()),
     };
-    let modules = glob::parse(module.as_bytes());
-    let names = if is_pattern(name) {
+    let modules = Glob::new(module);
+    let names = if is_glob(name) {
         kernel.tracepoints.raw_tracepoints(name).map_err(|e| spec.unknowable(e))?
     } else {
         vec![name.to_owned()]

@@ -1,7 +1,7 @@
 //! `rawuprobe`: an instruction of a program or library by its offset in the file, whether symbols tell of it or not.
 
 use super::kprobe::number;
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern, uprobe};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob, uprobe};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::Kernel;
@@ -25,7 +25,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     let Some(offset) = number(offset) else {
         return Err(spec.malformed().note(format!("`{offset}` is not a number")));
     };
-    if is_pattern(program) {
+    if is_glob(program) {
         return Err(spec.malformed().note("an offset needs a single program, not a pattern"));
     }
     let files = kernel.programs.executables(program).map_err(|e| spec.unknowable(e))?;
@@ -35,17 +35,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
             .missing(format!("offset {offset:#x} is not in the code of {path}"))
             .help(format!("for an address, use uprobe:{path}:{offset:#x}")));
     };
-    let function = kernel.programs.user_symbol_at(&path, address).map_err(|e| spec.unknowable(e))?;
-    match &function {
-        Some(function) => uprobe::on_instruction(spec, kernel, &path, function, address)?,
-        None if spec.unsafe_ => {}
-        None => {
-            return Err(spec
-                .missing(format!("offset {offset:#x} of {path} is not in a known function"))
-                .note("a probe in the middle of an instruction corrupts the program")
-                .help("use --unsafe to attach it anyway"));
-        }
-    }
+    let function = uprobe::function_around(spec, kernel, &path, address, &format!("offset {offset:#x}"))?;
     let symbol = function.map_or_else(|| format!("{offset:#x}"), |f| f.name);
     Ok(vec![Resolved {
         kind: spec.kind,

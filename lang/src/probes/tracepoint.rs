@@ -1,6 +1,6 @@
 //! `tracepoint`: static kernel tracepoints with the fields of their `format` file.
 
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
 use crate::kernel::Kernel;
@@ -24,7 +24,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     if category.is_empty() || name.is_empty() {
         return Err(spec.malformed());
     }
-    let names = if is_pattern(category) || is_pattern(name) {
+    let names = if is_glob(category) || is_glob(name) {
         kernel.tracepoints.tracepoints(category, name).map_err(|e| spec.unknowable(e))?
     } else {
         vec![(category.clone(), name.clone())]
@@ -47,7 +47,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
         });
     }
     if found.is_empty() {
-        if is_pattern(category) || is_pattern(name) {
+        if is_glob(category) || is_glob(name) {
             return Err(spec
                 .missing(format!("no tracepoint matches `{category}:{name}`"))
                 .help(format!("rtrace -l 'tracepoint:*{}*' lists similar ones", category.trim_matches('*'))));

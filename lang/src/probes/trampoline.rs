@@ -1,7 +1,7 @@
 //! `fentry` and `fexit` (`kfunc` and `kretfunc` in earlier releases): entry and return of a kernel
 //! function with typed arguments, through BPF trampolines.
 
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob};
 use crate::arch::Arch;
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
@@ -49,7 +49,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
         return Err(spec.malformed());
     }
     let mut found = Vec::new();
-    if is_pattern(function) || module.is_some_and(is_pattern) {
+    if is_glob(function) || module.is_some_and(is_glob) {
         let names = kernel.functions.btf_functions(module, function).map_err(|e| spec.unknowable(e))?;
         if names.len() > spec.max_probes as usize {
             let message = format!(

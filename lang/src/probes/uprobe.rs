@@ -1,7 +1,7 @@
 //! `uprobe` and `uretprobe`: functions, lines and instructions of programs and libraries.
 
 use super::kprobe::number;
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob};
 use crate::bundle::{ProgType, Target};
 use crate::codes::Code;
 use crate::diag::{Diagnostic, Result};
@@ -55,7 +55,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     if files.is_empty() {
         return Err(spec.no_program(program));
     }
-    let single = !is_pattern(program) && !program.is_empty();
+    let single = !is_glob(program) && !program.is_empty();
     if !single && files.len() > 1 && !matches!(place, Place::Function { plus: 0, .. }) {
         return Err(spec.malformed().note("an offset, an address or a line needs a single program, not a pattern"));
     }
@@ -94,7 +94,7 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
                     format!("{path}:{language}{}{plus}", s.name)
                 }
             };
-            if s.chooses && !is_pattern(&s.name) {
+            if s.chooses && !is_glob(&s.name) {
                 spec.warn(*resolver(spec, path, &s));
             }
             let source = if spec.demangle { kernel.programs.source_name(&s.name) } else { None };
@@ -167,11 +167,11 @@ fn parse<'s>(spec: &'s Spec, kernel: Kernel<'_>) -> Result<(&'s str, Place<'s>)>
 
 /// The functions of a file that a name or pattern means, or the instruction of one.
 fn functions(spec: &Spec, kernel: Kernel<'_>, path: &str, name: &str, plus: u64, ret: bool) -> Result<Vec<UserSymbol>> {
-    if name.is_empty() || (plus > 0 && is_pattern(name)) {
+    if name.is_empty() || (plus > 0 && is_glob(name)) {
         return Err(spec.malformed());
     }
     let mut symbols = kernel.programs.user_symbols(path, name).map_err(|e| spec.unknowable(e))?;
-    if (symbols.is_empty() || spec.dwarf) && !is_pattern(name) && plus == 0 {
+    if (symbols.is_empty() || spec.dwarf) && !is_glob(name) && plus == 0 {
         // What is in no symbol table may have been inlined.
         let inlined = kernel.programs.inlined(path, name).map_err(|e| spec.unknowable(e))?;
         if ret && symbols.is_empty() && !inlined.is_empty() {
@@ -213,31 +213,35 @@ fn at_address(spec: &Spec, kernel: Kernel<'_>, path: &str, address: u64) -> Resu
             .missing(format!("address {address:#x} is not in the code of {path}"))
             .help("use an address of its symbol table, as printed by `nm` or `objdump -d`"));
     };
-    let function = kernel.programs.user_symbol_at(path, address).map_err(|e| spec.unknowable(e))?;
-    let name = match &function {
-        Some(f) => {
-            on_instruction(spec, kernel, path, f, address)?;
-            f.name.clone()
-        }
-        None if spec.unsafe_ => format!("{address:#x}"),
-        None => {
-            return Err(spec
-                .missing(format!("address {address:#x} of {path} is not in a known function"))
-                .note("a probe in the middle of an instruction corrupts the program")
-                .help("use --unsafe to attach it anyway"));
-        }
-    };
+    let function = function_around(spec, kernel, path, address, &format!("address {address:#x}"))?;
+    let name = function.map_or_else(|| format!("{address:#x}"), |f| f.name);
     Ok(vec![UserSymbol { name, address, file_offset, size: 0, chooses: false }])
 }
 
-/// Refuses what is not the beginning of an instruction: the probe would change the instruction around it.
-pub(super) fn on_instruction(
+/// The function around an instruction, which `place` says in words; none only with `--unsafe`.
+pub(super) fn function_around(
     spec: &Spec,
     kernel: Kernel<'_>,
     path: &str,
-    function: &UserSymbol,
     address: u64,
-) -> Result<()> {
+    place: &str,
+) -> Result<Option<UserSymbol>> {
+    let function = kernel.programs.user_symbol_at(path, address).map_err(|e| spec.unknowable(e))?;
+    match &function {
+        Some(function) => on_instruction(spec, kernel, path, function, address)?,
+        None if spec.unsafe_ => {}
+        None => {
+            return Err(spec
+                .missing(format!("{place} of {path} is not in a known function"))
+                .note("a probe in the middle of an instruction corrupts the program")
+                .help("use --unsafe to attach it anyway"));
+        }
+    }
+    Ok(function)
+}
+
+/// Refuses what is not the beginning of an instruction: the probe would change the instruction around it.
+fn on_instruction(spec: &Spec, kernel: Kernel<'_>, path: &str, function: &UserSymbol, address: u64) -> Result<()> {
     if spec.unsafe_ || address == function.address {
         return Ok(());
     }
@@ -270,7 +274,7 @@ fn returns_of_go(spec: &Spec, kernel: Kernel<'_>, path: &str, function: &UserSym
             it moves a growing stack, and aborts on an unknown one",
         )
         .note("use --unsafe to attach it anyway");
-    let name = if is_pattern(name) || name.contains('$') { format!("\"{name}\"") } else { name.clone() };
+    let name = if is_glob(name) || name.contains('$') { format!("\"{name}\"") } else { name.clone() };
     let returns = kernel.programs.returns(path, function);
     let points: Vec<String> =
         returns.iter().map(|at| format!("uprobe:{path}:{name}+{}", at.wrapping_sub(function.address))).collect();

@@ -3,11 +3,11 @@
 //! One name may stand for several places, each with its arguments elsewhere. Each place is a target of its own, so
 //! that a clause that asks for arguments is compiled for each.
 
-use super::{Context, Listing, ProbeKind, Resolved, Spec, is_pattern};
+use super::{Context, Listing, ProbeKind, Resolved, Spec, is_glob};
 use crate::bundle::{ProgType, Target};
 use crate::diag::Result;
-use crate::glob;
 use crate::kernel::{Kernel, UsdtProbe};
+use rtrace_core::glob::Glob;
 use rtrace_core::nearest::nearest;
 use std::rc::Rc;
 
@@ -45,12 +45,12 @@ fn resolve(spec: &Spec, kernel: Kernel<'_>) -> Result<Vec<Resolved>> {
     if files.is_empty() {
         return Err(spec.no_program(program));
     }
-    let provider_pattern = glob::parse(if provider.is_empty() { b"*" } else { provider.as_bytes() });
-    let name_pattern = glob::parse(name.as_bytes());
+    let provider_pattern = Glob::new(if provider.is_empty() { "*" } else { provider });
+    let name_pattern = Glob::new(name);
     let mut found = Vec::new();
     // Of the one file that was named, for messages.
     let mut others: Vec<UsdtProbe> = Vec::new();
-    let single = files.len() == 1 && !is_pattern(program);
+    let single = files.len() == 1 && !is_glob(program);
     for path in files {
         let probes = match kernel.programs.usdt_probes(&path) {
             // Of many files, those that are no executables are passed over.
@@ -96,7 +96,7 @@ fn missing(
     others: &[UsdtProbe],
 ) -> Box<crate::diag::Diagnostic> {
     let full = if provider.is_empty() { name.to_owned() } else { format!("{provider}:{name}") };
-    if is_pattern(program) {
+    if is_glob(program) {
         return spec
             .missing(format!("no program matching `{program}` has a USDT probe `{full}`"))
             .help(format!("rtrace -l 'usdt:{program}:*' lists its probes"));

@@ -6,6 +6,7 @@
 //! made of where it can. `cache.rs` keeps the list for the commands that follow. Everybody sees that list, so that
 //! answers do not depend on where it came from.
 
+use rtrace_core::nearest::Nearest;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -317,7 +318,7 @@ impl Functions {
 
     /// The kernel symbol, function or variable, spelt nearest to one that is not there.
     pub fn nearest_symbol(&self, name: &str) -> Option<String> {
-        let mut best = rtrace_core::nearest::Nearest::new(name);
+        let mut best = Nearest::new(name);
         kallsyms::each(&mut |line| {
             best.offer(line.name());
             ControlFlow::Continue(())
@@ -334,7 +335,7 @@ impl Functions {
         let renames = renamed::names(name);
         let mut renamed: Option<(usize, String)> = None;
         let mut variant: Option<String> = None;
-        let mut best = rtrace_core::nearest::Nearest::new(name);
+        let mut best = Nearest::new(name);
         for (candidate, _) in self.traceable(sources).ok()? {
             if let Some(rank) = renames.iter().position(|r| *r != name && r.as_bytes() == candidate) {
                 if renamed.as_ref().is_none_or(|(known, _)| rank > *known) {

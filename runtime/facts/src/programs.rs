@@ -1,6 +1,7 @@
 //! BPF programs that are loaded, and the functions in them that fentry and fexit can be placed on: those that the
 //! program's own BTF describes.
 
+use rtrace_core::nearest::Nearest;
 use std::io;
 use std::os::fd::AsFd;
 
@@ -85,7 +86,7 @@ pub fn exists(program: Option<u32>, name: &str) -> bool {
 
 /// The function of a program spelt nearest to a name.
 pub fn nearest(types: &btf::Facts, name: &str) -> Option<String> {
-    let mut best = rtrace_core::nearest::Nearest::new(name);
+    let mut best = Nearest::new(name);
     functions(types, None, &Glob::new("*")).ok()?.iter().for_each(|f| best.offer(f.name.as_bytes()));
     best.take()
 }

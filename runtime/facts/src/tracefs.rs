@@ -4,6 +4,7 @@
 //! kernel/trace/trace_events.c, `f_show`). One tracepoint costs one file; only wildcards over categories
 //! read the list of all events.
 
+use rtrace_core::nearest::Nearest;
 use std::cell::OnceCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -115,7 +116,7 @@ impl Tracefs {
             return Some(found.clone());
         }
         let wanted = format!("{category}:{name}");
-        let mut best = rtrace_core::nearest::Nearest::new(&wanted);
+        let mut best = Nearest::new(&wanted);
         for (c, n) in &all {
             best.offer(format!("{c}:{n}").as_bytes());
         }

@@ -410,7 +410,7 @@ fn copy_per_point(def: &ProgramDef) -> bool {
 
 /// The way to attach to many points at once that a program asks for.
 fn multi_of(def: &ProgramDef) -> Option<Multi> {
-    match (def.together, &def.attach.first()?.target) {
+    match (def.attach_mode, &def.attach.first()?.target) {
         (AttachMode::No, _) => None,
         (AttachMode::Link, target) if target.file().is_some() => Some(Multi::Uprobe),
         (AttachMode::Link, _) => Some(Multi::Kprobe),

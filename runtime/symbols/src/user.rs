@@ -3,6 +3,7 @@
 //! Owns `$PATH`, the library folders and /etc/ld.so.cache, and reading ELF symbols through `object`. A uprobe
 //! goes to a file offset, so that addresses are translated through the program headers.
 
+use rtrace_core::nearest::Nearest;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -360,7 +361,7 @@ pub fn address(path: &str, offset: u64) -> Result<Option<u64>, KernelError> {
 /// The function of an executable whose name is nearest, for messages.
 pub fn nearest(path: &str, name: &str) -> Option<String> {
     with_elf(path, |elf| {
-        let mut best = rtrace_core::nearest::Nearest::new(name);
+        let mut best = Nearest::new(name);
         each_function(path, elf, &mut |candidate, _| best.offer(unversioned(candidate).as_bytes()));
         best.take()
     })

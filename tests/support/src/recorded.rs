@@ -12,6 +12,7 @@
 //! being four pointers. Tracepoints come as tracefs writes them, after a line `system: CATEGORY`.
 
 use rtrace_core::bundle::ProgType;
+use rtrace_core::glob::Glob;
 use rtrace_core::kernel::{
     BpfFunction, BpfName, Feature, Function, FunctionName, Functions, GoAbi, Image, Kernel, KernelError, Machine,
     Member, Programs, Tracepoint, TracepointField, Tracepoints, TypeKind, Types, UsdtProbe, UserFunction, UserObject,
@@ -667,41 +668,9 @@ fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// Whether a shell pattern matches all of a text. What fails goes back to the last `*` only.
+/// Whether a name matches a pattern.
 fn glob(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
-    let mut star = None;
-    loop {
-        if let [b'*', rest @ ..] = pattern {
-            star = Some((rest, text));
-            pattern = rest;
-        } else if let [c, more @ ..] = text
-            && let Some(rest) = glob_one(pattern, *c)
-        {
-            (pattern, text) = (rest, more);
-        } else if pattern.is_empty() && text.is_empty() {
-            return true;
-        } else if let Some((rest, [_, more @ ..])) = star {
-            star = Some((rest, more));
-            (pattern, text) = (rest, more);
-        } else {
-            return false;
-        }
-    }
-}
-
-/// The rest of a pattern, without `*` at its start, if it matches a character.
-fn glob_one(pattern: &[u8], c: u8) -> Option<&[u8]> {
-    match pattern {
-        [b'?', rest @ ..] => Some(rest),
-        [b'[', rest @ ..] => {
-            let (set, rest) = rest.split_at_checked(rest.iter().position(|b| *b == b']')?)?;
-            let inside = set.contains(&c) || set.windows(3).any(|w| matches!(w, [a, b'-', z] if *a <= c && c <= *z));
-            rest.get(1..).filter(|_| inside)
-        }
-        [first, rest @ ..] => (*first == c).then_some(rest),
-        [] => None,
-    }
+    Glob::new(pattern).matches(text.as_bytes())
 }
 
 #[cfg(test)]

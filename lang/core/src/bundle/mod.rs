@@ -145,7 +145,7 @@ pub struct ProgramDef {
     pub symbol: String,
     pub prog_type: ProgType,
     pub probe_id: ProbeIdSource,
-    pub together: AttachMode,
+    pub attach_mode: AttachMode,
     /// Index of the program for the returns of the same functions, in the same order: both may share one link.
     pub session: Option<u32>,
     pub attach: Vec<AttachPoint>,

@@ -10,6 +10,7 @@ mod declare;
 mod index;
 mod program;
 
+use rtrace_core::nearest::Nearest;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -424,7 +425,7 @@ impl Facts {
 
     /// The name nearest to `name` among those of `kind`; for messages, it looks at all of them.
     pub fn nearest(&self, kind: TypeKind, name: &str) -> Option<String> {
-        let mut best = rtrace_core::nearest::Nearest::new(name);
+        let mut best = Nearest::new(name);
         for kind in kinds(kind) {
             self.each_name(*kind, None, &mut |candidate| best.offer(candidate)).ok()?;
         }
